@@ -1,0 +1,27 @@
+# make demo: register synthetic scans with the bundled model.  make test: run the tests.
+# Each installs into .venv first. TORCH chooses the PyTorch to install: the default is a pinned release, which is
+# a CPU build wherever pip is given one; for CUDA: make install TORCH="torch --index-url <index from pytorch.org>".
+PYTHON ?= python3
+TORCH ?= torch==2.13.0
+BIN := .venv/bin
+
+.PHONY: install demo test clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "SlicReg needs Python 3.10 or newer; set PYTHON=..."; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install -q --upgrade pip
+	$(BIN)/python -m pip install -q $(TORCH)
+	$(BIN)/python -m pip install -q -e '.[train,test]'
+	@touch $@
+
+demo: install
+	$(BIN)/slicreg demo
+
+test: install
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf .venv build demo *.egg-info

@@ -1,0 +1,139 @@
+"""What the command line does, one function per command, on paths."""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import tempfile
+from contextlib import contextmanager
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+
+import torch
+
+from .bundle import SUFFIX, Bundle, load_bundle, save_bundle
+from .deeds import DeedsTeacher
+from .devices import choose_device, peak_memory_mb
+from .errors import UserError
+from .evaluation import compare, evaluate
+from .networks import PRESETS
+from .preparation import PreparationOptions
+from .progress import Progress
+from .registration import RegistrationOptions, register
+from .report import overview
+from .study import Study, create_study, open_study
+from .supervision import ConvexAdamTeacher, Teacher
+from .training import History, TrainingOptions, train
+from .volumes import atomic, load_labels, load_scan, save_transform, save_volume
+
+
+def run_prepare(template: Path, images: Path, out: Path, teacher: str, deeds_dir: Path | None, affine_first: bool, jobs: int,
+                preparation: PreparationOptions, progress: Progress) -> Study:
+    """`slicreg prepare`: template, cohort and teacher to a study folder."""
+    return create_study(template, images, out, make_teacher(teacher, template, deeds_dir, affine_first), jobs, preparation,
+                        progress=progress)
+
+
+def make_teacher(name: str, template: Path, deeds_dir: Path | None = None, affine_first: bool = False) -> Teacher:
+    if name == "deeds":
+        if deeds_dir is None:
+            raise UserError("The deeds teacher needs --deeds-dir, the folder of its programs or results.")
+        return DeedsTeacher(deeds_dir, template)
+    return ConvexAdamTeacher(affine_first=affine_first)
+
+
+def run_train(study: Path, out: Path, preset: str, options: TrainingOptions, device: str, resume: bool, cohort: str,
+              progress: Progress, template: Path | None = None, template_labels: Path | None = None) -> History:
+    """`slicreg train`: a study to a bundle ``out``; the learning curve and the checkpoint stand beside it.
+
+    template, template_labels: put into the bundle; only for data that may be shared.
+    """
+    if out.suffix != SUFFIX:
+        raise UserError(f"A model's name ends in {SUFFIX}, unlike {out.name}.")
+    processor, _ = choose_device(device)
+    content = open_study(study)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    beside = out.with_suffix("")
+    net, history = train(content, PRESETS[preset], options, Path(f"{beside}.checkpoint"), processor, resume, progress)
+    history.save(Path(f"{beside}_curve"))
+    scan = load_scan(template) if template else None
+    if scan is not None and scan.fingerprint() != content.template_sha256:
+        raise UserError(f"{template} is not the template of the study {study}.")
+    provenance = {
+        "cohort": cohort or f"{len(content.scans)} scans", "template": content.template_name, "teacher": content.teacher,
+        "preset": preset, "training": asdict(options), "seconds": history.rows[-1][1], "device": str(processor),
+        "validation": dict(zip(History.COLUMNS, history.rows[-1])),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "SlicReg": metadata.version("SlicReg")},
+    }
+    save_bundle(out, Bundle(net.cpu(), content.preparation, content.layers(), content.template().grid, content.template_sha256,
+                            provenance, scan, load_labels(template_labels, scan) if template_labels else None))
+    return history
+
+
+def run_register(model: Path, template: Path, target: Path, out: Path, template_label: Path | None, target_label: Path | None,
+                 device: str, options: RegistrationOptions, progress: Progress) -> dict:
+    """`slicreg register`: writes transforms, images, report and picture into the folder ``out``, all or none."""
+    processor, why = choose_device(device)
+    bundle = load_bundle(model)
+    fixed, moving = load_scan(template), load_scan(target)
+    fixed_labels = load_labels(template_label, fixed) if template_label else None
+    moving_labels = load_labels(target_label, moving) if target_label else None
+    result = register(bundle, fixed, moving, options, processor, progress)
+    progress("writing", 0.0, "inverse field")
+    with all_or_nothing(out) as folder:
+        save_transform(folder / "transform.h5", result.field)
+        save_transform(folder / "transform_inverse.h5", result.inverse)
+        progress("writing", 0.4, "images")
+        save_volume(folder / "warped_target.nii.gz", result.warped_target())
+        if fixed_labels:
+            save_volume(folder / "warped_labels.nii.gz", result.labels_on_target(fixed_labels))
+        report = {"template": str(template), "target": str(target), "model": str(model), "device": str(processor),
+                  "device_reason": why, "own_template": result.own_template,
+                  "seconds": {**{k: round(v, 3) for k, v in result.seconds.items()}, "total": round(sum(result.seconds.values()), 3)},
+                  "folding_percent": result.folding_percent()}
+        if fixed_labels and moving_labels:
+            report |= compare(result, fixed_labels, moving_labels)
+        report["peak_memory_mb"] = peak_memory_mb(processor)
+        (folder / "report.json").write_text(json.dumps(report, indent=1))
+        progress("writing", 0.7, "picture")
+        overview(folder / "overview.png", result, fixed_labels, moving_labels)
+    progress("writing", 1.0, "")
+    return report
+
+
+def run_evaluate(model: Path, template: Path, template_label: Path, images: Path, labels: Path, out: Path, device: str,
+                 options: RegistrationOptions, progress: Progress) -> dict:
+    """`slicreg evaluate`: a labelled cohort to a JSON file of Dice, HD95, folding and seconds."""
+    processor, _ = choose_device(device)
+    bundle = load_bundle(model)
+    scan = load_scan(template)
+    if not out.parent.is_dir():
+        raise UserError(f"The folder of {out} does not exist.")
+    results = evaluate(bundle, scan, load_labels(template_label, scan), images, labels, options, processor, progress)
+    with atomic(out) as part:
+        part.write_text(json.dumps(results, indent=1))
+    return results
+
+
+@contextmanager
+def all_or_nothing(out: Path):
+    """Yields a hidden folder inside ``out`` whose files move into ``out`` only if the block succeeds."""
+    if out.exists() and not out.is_dir():
+        raise UserError(f"{out} is a file; give a folder for the results.")
+    made = not out.exists()
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        part = Path(tempfile.mkdtemp(prefix=".slicreg-", dir=out))
+    except OSError as error:
+        raise UserError(f"The folder {out} cannot be written ({error.strerror}).") from error
+    try:
+        yield part
+        for file in part.iterdir():
+            file.replace(out / file.name)
+        made = False
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        if made:
+            out.rmdir()

@@ -1,0 +1,147 @@
+"""Grids and frames: the only place where voxel, world and normalised coordinates are converted.
+
+Frames
+    voxel       (i, j, k), array indices; integers are voxel centres
+    world       (x, y, z) in mm, RAS+
+    normalised  (i, j, k) scaled so that -1 and 1 are the outer faces of the first and last voxel
+                (torch's ``align_corners=False``), in array order
+
+Every conversion goes through voxel coordinates of one `Grid`. Points and displacement vectors are
+different things: `Grid.to_world` moves points; a displacement is a difference of two world points.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+
+def apply_affine(matrix: np.ndarray, points):
+    """Apply a 4x4 ``matrix`` to ``points`` (..., 3), numpy or torch; the kind and precision of the points are kept."""
+    if isinstance(points, torch.Tensor):
+        linear = torch.tensor(matrix[:3, :3].tolist(), dtype=points.dtype, device=points.device)
+        offset = torch.tensor(matrix[:3, 3].tolist(), dtype=points.dtype, device=points.device)
+        return points @ linear.T + offset
+    return np.asarray(points) @ matrix[:3, :3].T + matrix[:3, 3]
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """A lattice of voxels in the world.
+
+    shape: (I, J, K).
+    affine: (4, 4) float64, voxel -> world RAS mm.
+    """
+
+    shape: tuple[int, int, int]
+    affine: np.ndarray
+
+    def __post_init__(self):
+        shape = tuple(int(n) for n in self.shape)
+        affine = np.array(self.affine, dtype=np.float64)
+        if len(shape) != 3 or min(shape) < 1:
+            raise ValueError(f"a grid needs a shape of three positive numbers, not {self.shape}")
+        if affine.shape != (4, 4) or abs(np.linalg.det(affine)) < 1e-12:
+            raise ValueError("a grid needs an invertible 4x4 affine")
+        affine.setflags(write=False)
+        object.__setattr__(self, "shape", shape)
+        object.__setattr__(self, "affine", affine)
+
+    @classmethod
+    def centred(cls, centre, shape, spacing) -> Grid:
+        """The grid along the world axes whose middle (of its box of voxels) is at ``centre``; mm."""
+        spacing = np.broadcast_to(np.asarray(spacing, float), 3)
+        affine = np.diag([*spacing, 1.0])
+        affine[:3, 3] = np.asarray(centre, float) - spacing * (np.asarray(shape) - 1) / 2
+        return cls(tuple(shape), affine)
+
+    @property
+    def spacing(self) -> np.ndarray:
+        """Voxel edge lengths along i, j, k in mm."""
+        return np.linalg.norm(self.affine[:3, :3], axis=0)
+
+    @property
+    def centre(self) -> np.ndarray:
+        """World position of the middle of the grid's box, mm."""
+        return apply_affine(self.affine, (np.asarray(self.shape) - 1) / 2)
+
+    @property
+    def shear(self) -> float:
+        """Largest |cosine| between two axes: 0 for a box-shaped voxel."""
+        axes = self.affine[:3, :3] / self.spacing
+        return float(np.abs(axes.T @ axes - np.eye(3)).max())
+
+    @property
+    def voxel_from_world(self) -> np.ndarray:
+        return np.linalg.inv(self.affine)
+
+    @property
+    def normalised_from_voxel(self) -> np.ndarray:
+        size = np.asarray(self.shape, float)
+        matrix = np.diag([*(2 / size), 1.0])
+        matrix[:3, 3] = 1 / size - 1
+        return matrix
+
+    @property
+    def normalised_from_world(self) -> np.ndarray:
+        return self.normalised_from_voxel @ self.voxel_from_world
+
+    def to_world(self, voxel):
+        """Voxel -> world points, (..., 3)."""
+        return apply_affine(self.affine, voxel)
+
+    def to_voxel(self, world):
+        """World -> voxel points, (..., 3)."""
+        return apply_affine(self.voxel_from_world, world)
+
+    def to_normalised(self, world):
+        """World -> normalised points in array order, (..., 3)."""
+        return apply_affine(self.normalised_from_world, world)
+
+    def voxels(self, device=None) -> torch.Tensor:
+        """Voxel coordinates of every voxel, (I, J, K, 3) float32."""
+        axes = [torch.arange(n, dtype=torch.float32, device=device) for n in self.shape]
+        return torch.stack(torch.meshgrid(*axes, indexing="ij"), -1)
+
+    def points(self, device=None) -> torch.Tensor:
+        """World coordinates of every voxel, (I, J, K, 3) float32, mm."""
+        return self.to_world(self.voxels(device))
+
+    def slab(self, start: int, stop: int) -> Grid:
+        """The part with start <= i < stop, for work in bounded memory."""
+        affine = self.affine.copy()
+        affine[:3, 3] = self.to_world(np.array([start, 0, 0.0]))
+        return Grid((min(stop, self.shape[0]) - start, *self.shape[1:]), affine)
+
+    def strided(self, step: int) -> Grid:
+        """The grid of array[::step, ::step, ::step] (and of a convolution with that stride)."""
+        return self._coarser(step, tuple(-(-n // step) for n in self.shape), 0.0)
+
+    def pooled(self, step: int) -> Grid:
+        """The grid of means over step^3 blocks: its voxels lie in the middle of each block."""
+        return self._coarser(step, tuple(n // step for n in self.shape), (step - 1) / 2)
+
+    def _coarser(self, step: int, shape, offset: float) -> Grid:
+        affine = self.affine.copy()
+        affine[:3, :3] *= step
+        affine[:3, 3] = self.to_world(np.full(3, offset))
+        return Grid(shape, affine)
+
+    def corners(self) -> np.ndarray:
+        """World positions of the eight corners of the grid's box (outer faces of voxels), (8, 3) mm."""
+        unit = np.stack(np.meshgrid([0, 1], [0, 1], [0, 1], indexing="ij"), -1).reshape(-1, 3)
+        return self.to_world(unit * np.asarray(self.shape) - 0.5)
+
+    def matches(self, other: Grid, tolerance_mm: float = 1e-2) -> bool:
+        """Whether both grids have the same shape and place (corners within ``tolerance_mm``)."""
+        return self.shape == other.shape and bool(np.abs(self.corners() - other.corners()).max() < tolerance_mm)
+
+
+def bounding_grid(grids: list[Grid], spacing: float, margin_mm: float = 0.0) -> Grid:
+    """The axis-aligned grid of isotropic ``spacing`` (mm) that covers all ``grids`` and a margin around them."""
+    corners = np.concatenate([g.corners() for g in grids])
+    low, high = corners.min(0) - margin_mm, corners.max(0) + margin_mm
+    shape = np.maximum(2, np.ceil((high - low) / spacing - 1e-6).astype(int) + 1)
+    return Grid.centred((low + high) / 2, shape, spacing)

@@ -1,0 +1,123 @@
+"""The method on one screen: prepare, describe, align, densify, warp."""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import torch
+
+from .alignment import AlignmentOptions, align, choose_key_points, features_at, starting_displacements, thin_plate_spline
+from .bundle import Bundle
+from .geometry import bounding_grid
+from .prediction import PredictionOptions, describe, describe_layers
+from .preparation import AIR_HU, PreparationOptions, body_mask, canonical_grid, prepare
+from .progress import Progress, silent
+from .supervision import Prepared
+from .volumes import Volume
+from .warping import DisplacementField, invert, jacobian_determinant, resample, resample_labels, tapered
+
+INVERSE_SPACING_MM = 6.0  # of the inverse field's grid
+TAPER_MM = 60.0  # beyond the scans, over which fields fall to zero
+
+
+@dataclass(frozen=True)
+class RegistrationOptions:
+    """How a scan is registered; the network's part stands in the bundle."""
+
+    prediction: PredictionOptions = field(default_factory=PredictionOptions)
+    alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """What `register` found, and what can be made of it.
+
+    dense: the field template -> target over the template's canonical frame, RAS mm, the edge repeated outside.
+    seconds: per stage. own_template: whether the template is the one the bundle was trained with.
+    """
+
+    template: Volume
+    target: Volume
+    dense: DisplacementField
+    seconds: dict[str, float]
+    own_template: bool
+
+    @cached_property
+    def field(self) -> DisplacementField:
+        """The resampling field template -> target (fixed to moving), zero at its border, as written to files."""
+        return tapered(self.dense, self.template.grid, TAPER_MM)
+
+    @cached_property
+    def inverse(self) -> DisplacementField:
+        """The explicit inverse, target -> template, zero at its border."""
+        grid = bounding_grid([self.target.grid], INVERSE_SPACING_MM)
+        return tapered(invert(self.dense, grid), self.target.grid, TAPER_MM)
+
+    def warped_target(self) -> Volume:
+        """The target's HU on the template's grid."""
+        hu = resample(self.target.tensor, self.target.grid, self.template.grid, self.field, fill=AIR_HU)[0]
+        return Volume(hu.numpy(), self.template.grid)
+
+    def labels_on_target(self, labels: Volume) -> Volume:
+        """Template labels on the target's own grid, through the inverse field."""
+        return Volume(resample_labels(labels.data, labels.grid, self.target.grid, self.inverse), self.target.grid)
+
+    def labels_on_template(self, labels: Volume) -> Volume:
+        """Target labels on the template's own grid."""
+        return Volume(resample_labels(labels.data, labels.grid, self.template.grid, self.field), self.template.grid)
+
+    def folding_percent(self) -> float:
+        """Share of the template's volume where the field's Jacobian determinant is not positive, in per cent."""
+        inner = bounding_grid([self.template.grid], float(self.dense.grid.spacing.max()))
+        return float((jacobian_determinant(self.field.on(inner)) <= 0).float().mean() * 100)
+
+
+def register(bundle: Bundle, template: Volume, target: Volume, options: RegistrationOptions = RegistrationOptions(),
+             device: torch.device = torch.device("cpu"), progress: Progress = silent) -> Registration:
+    """Register ``target`` to ``template``: find the bundle's supervoxels in both scans, align them, make the field dense.
+
+    Any two scans will do: the template need not be the bundle's own, since its supervoxels are predicted as well.
+    """
+    clock = Stopwatch(progress)
+    own = template.fingerprint() == bundle.template_sha256
+    with clock("preparation"):
+        fixed, moving = (prepare_scan(scan, bundle.preparation) for scan in (template, target))
+    with clock("prediction"):
+        net = bundle.net.to(device)
+        found = describe(net, moving, options.prediction)
+        if options.prediction.hard and own:
+            wanted = describe_layers(bundle.layers, fixed, options.prediction, device)
+        else:
+            wanted = describe(net, fixed, options.prediction)
+    with clock("alignment"):
+        points = choose_key_points(body_mask(fixed.hu), fixed.grid, options.alignment).to(device)
+        start = starting_displacements(points, wanted, found, options.alignment)
+        displacements = align(points, features_at(wanted, points), found, start, options.alignment, progress)
+    with clock("spline"):
+        grid = bounding_grid([fixed.grid], options.alignment.field_spacing_mm)
+        dense = thin_plate_spline(points, displacements, grid, options.alignment.spline_lambda)
+    return Registration(template, target, dense, clock.seconds, own)
+
+
+def prepare_scan(scan: Volume, options: PreparationOptions, name: str = "") -> Prepared:
+    """A scan in its own canonical frame."""
+    grid = canonical_grid(scan, options.shape, options.spacing_mm)
+    return Prepared(name, prepare(scan, grid), grid)
+
+
+class Stopwatch:
+    """Times named stages and announces each one's start and end."""
+
+    def __init__(self, progress: Progress):
+        self.progress, self.seconds = progress, {}
+
+    @contextmanager
+    def __call__(self, stage: str):
+        self.progress(stage, 0.0, "")
+        started = time.perf_counter()
+        yield
+        self.seconds[stage] = time.perf_counter() - started
+        self.progress(stage, 1.0, "")

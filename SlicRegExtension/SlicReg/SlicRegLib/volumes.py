@@ -1,0 +1,217 @@
+"""Scans, label maps and transforms on disk: the only file formats code and the only LPS/RAS conversion.
+
+NIfTI is read with nibabel, everything else (NRRD, MHA, ...) with SimpleITK. In memory all is RAS mm.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk
+import torch
+
+from .errors import UserError
+from .geometry import Grid
+from .warping import DisplacementField
+
+LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS <-> LPS, its own inverse
+NIFTI = (".nii", ".nii.gz")
+IMAGE_SUFFIXES = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
+MIN_SLICES = 8
+MAX_SHEAR = 1e-3  # cosine between two axes
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A scan or a label map: ``data`` (I, J, K) on ``grid``; scans float32 (CT: Hounsfield units), labels integer."""
+
+    data: np.ndarray
+    grid: Grid
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        """(1, I, J, K) float32."""
+        return torch.from_numpy(np.ascontiguousarray(self.data, np.float32))[None]
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the voxels (as stored in memory, to 0.01) and the geometry (to 0.001 mm).
+
+        The same scan saved as NIfTI, NRRD or MHA has the same fingerprint.
+        """
+        digest = hashlib.sha256()
+        digest.update(np.asarray(self.data.shape, np.int64).tobytes())
+        digest.update(np.round(self.grid.affine * 1000).astype(np.int64).tobytes())
+        digest.update(np.round(np.asarray(self.data, np.float64) * 100).astype(np.int64).tobytes())
+        return digest.hexdigest()
+
+
+def stem(path: str | Path) -> str:
+    """File name without the image suffix: ``pt_1.nii.gz`` -> ``pt_1``."""
+    name = Path(path).name
+    for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """The image files of a folder, sorted by name. Raises UserError if there are none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"The folder {folder} does not exist; give a folder that holds the scans.")
+    found = sorted(p for p in folder.iterdir() if p.name.lower().endswith(IMAGE_SUFFIXES) and not p.name.startswith("."))
+    if not found:
+        raise UserError(f"The folder {folder} holds no scan; expected files ending in {', '.join(IMAGE_SUFFIXES)}.")
+    return found
+
+
+def load_scan(path: str | Path) -> Volume:
+    """Read a CT scan in any orientation. Raises UserError for anything that cannot be registered."""
+    data, grid = _read(path)
+    data = np.asarray(data, np.float32)
+    if not np.isfinite(data).all():
+        raise UserError(f"{path} holds NaN or infinite values; export the scan again or replace them by -1000.")
+    if data.min() == data.max():
+        raise UserError(f"{path} is constant ({data.flat[0]:g} everywhere); choose a file that holds a scan.")
+    return Volume(data, grid)
+
+
+def load_labels(path: str | Path, scan: Volume | None = None) -> Volume:
+    """Read a label map of whole numbers; with ``scan``, it must lie on the scan's grid."""
+    data, grid = _read(path)
+    if not np.isfinite(data).all() or np.abs(data - np.round(data)).max() > 1e-3 or data.min() < 0:
+        raise UserError(f"{path} is not a label map: it holds values that are not whole numbers from 0 up.")
+    if data.max() > 65535:
+        raise UserError(f"{path} is not a label map: it holds values above 65535.")
+    if scan is not None and not grid.matches(scan.grid, tolerance_mm=1.0):
+        raise UserError(f"{path} has shape {grid.shape} or a geometry other than its scan's {scan.grid.shape}; "
+                        "resample the labels to the scan's grid.")
+    return Volume(np.round(data).astype(np.uint8 if data.max() < 256 else np.uint16), grid)
+
+
+def _read(path: str | Path) -> tuple[np.ndarray, Grid]:
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; check the file name.")
+    try:
+        data, affine = _read_nifti(path) if path.name.lower().endswith(NIFTI) else _read_itk(path)
+    except UserError:
+        raise
+    except Exception as error:  # each reader has its own kinds; all mean the same to the user
+        raise UserError(f"{path} cannot be read as an image ({_first_line(error)}); "
+                        f"give a NIfTI, NRRD or MHA file.") from error
+    while data.ndim > 3 and data.shape[-1] == 1:
+        data = data[..., 0]
+    if data.ndim != 3:
+        raise UserError(f"{path} is a {data.ndim}-D image of shape {data.shape}; a 3-D scan is needed.")
+    if min(data.shape) < MIN_SLICES:
+        raise UserError(f"{path} has shape {data.shape}: fewer than {MIN_SLICES} slices cannot be registered.")
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise UserError(f"{path} has no valid voxel-to-world matrix; set its spacing and orientation.")
+    grid = Grid(data.shape, affine)
+    if grid.shear > MAX_SHEAR:
+        raise UserError(f"{path} has a sheared voxel-to-world matrix (gantry tilt?); resample it to a rectangular grid.")
+    return data, grid
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    image = nib.load(path)
+    if np.issubdtype(image.get_data_dtype(), np.complexfloating) or image.get_data_dtype().fields:
+        raise UserError(f"{path} holds complex or colour voxels; a CT scan is needed.")
+    return np.asanyarray(image.dataobj), np.asarray(image.affine, np.float64)
+
+
+def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    image = sitk.ReadImage(str(path))
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        raise UserError(f"{path} holds {image.GetNumberOfComponentsPerPixel()} components per voxel; a CT scan is needed.")
+    n = image.GetDimension()
+    affine = np.eye(4)
+    if n == 3:
+        affine[:3, :3] = np.asarray(image.GetDirection()).reshape(3, 3) * np.asarray(image.GetSpacing())
+        affine[:3, 3] = image.GetOrigin()
+    return sitk.GetArrayFromImage(image).transpose(range(n - 1, -1, -1)), LPS @ affine
+
+
+@contextmanager
+def atomic(path: str | Path):
+    """Yields a temporary path beside ``path`` that takes its place only if the block succeeds."""
+    path = Path(path)
+    suffix = next((s for s in (*IMAGE_SUFFIXES, ".slicreg", ".h5") if path.name.lower().endswith(s)), path.suffix)
+    handle, name = tempfile.mkstemp(suffix=suffix, prefix=f".{stem(path)}.", dir=path.parent)
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value
+
+
+def save_volume(path: str | Path, volume: Volume) -> None:
+    """Write a scan or label map as NIfTI (qform and sform) or through SimpleITK, by the suffix; atomic."""
+    with atomic(path) as part:
+        if str(path).lower().endswith(NIFTI):
+            image = nib.Nifti1Image(volume.data, volume.grid.affine)
+            image.header.set_xyzt_units("mm")
+            image.set_sform(volume.grid.affine, 1)
+            image.set_qform(volume.grid.affine, 1)
+            nib.save(image, part)
+        else:
+            sitk.WriteImage(to_itk(volume), str(part), True)
+
+
+def _itk_image(data: np.ndarray, grid: Grid, vector: bool = False) -> sitk.Image:
+    """Array (I, J, K[, 3]) on a RAS grid -> SimpleITK image (LPS geometry; vectors must be LPS already)."""
+    axes = (2, 1, 0, 3) if vector else (2, 1, 0)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(data.transpose(axes)), isVector=vector)
+    affine = LPS @ grid.affine
+    image.SetSpacing(grid.spacing.tolist())
+    image.SetDirection((affine[:3, :3] / grid.spacing).ravel().tolist())
+    image.SetOrigin(affine[:3, 3].tolist())
+    return image
+
+
+def to_itk(volume: Volume) -> sitk.Image:
+    """The volume as a SimpleITK image (LPS geometry)."""
+    return _itk_image(volume.data, volume.grid)
+
+
+def itk_transform(field: DisplacementField) -> sitk.DisplacementFieldTransform:
+    """The field as an ITK transform: maps a physical point p (LPS mm) to p + u(p); zero outside its grid."""
+    vectors = field.vectors.detach().cpu().double().movedim(0, -1).numpy() * LPS.diagonal()[:3]
+    return sitk.DisplacementFieldTransform(_itk_image(vectors, field.grid, vector=True))
+
+
+def save_transform(path: str | Path, field: DisplacementField) -> None:
+    """Write a field as ITK transform file (``.h5``): Slicer reads it as a from-parent grid transform; atomic."""
+    with atomic(path) as part:
+        sitk.WriteTransform(itk_transform(field), str(part))
+
+
+def load_transform(path: str | Path) -> DisplacementField:
+    """Read back what `save_transform` wrote."""
+    image = sitk.DisplacementFieldTransform(sitk.ReadTransform(str(path))).GetDisplacementField()
+    affine = np.eye(4)
+    affine[:3, :3] = np.asarray(image.GetDirection()).reshape(3, 3) * np.asarray(image.GetSpacing())
+    affine[:3, 3] = image.GetOrigin()
+    vectors = sitk.GetArrayFromImage(image).transpose(3, 2, 1, 0) * LPS.diagonal()[:3, None, None, None]
+    return DisplacementField(torch.from_numpy(np.ascontiguousarray(vectors, np.float32)), Grid(image.GetSize(), LPS @ affine))

@@ -1,0 +1,166 @@
+"""Sampling, displacement fields, their inverse and their Jacobian: the only caller of ``grid_sample``.
+
+A `DisplacementField` maps points p (world RAS mm) to p + u(p). Fields are "pull" fields: the field that
+warps a moving image onto a fixed grid lives on the fixed grid and points to the moving image.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .geometry import Grid, bounding_grid
+
+_SLAB_VOXELS = 2_000_000  # voxels resampled at a time; bounds memory on large scans
+
+
+def sample(volume: torch.Tensor, grid: Grid, points: torch.Tensor, mode="bilinear", fill: float | None = None):
+    """Values of ``volume`` (C, I, J, K) lying on ``grid`` at world ``points`` (..., 3) mm -> (C, ...).
+
+    fill: the value outside the grid; None repeats the edge. mode: "bilinear" (trilinear) or "nearest".
+    """
+    coordinates = grid.to_normalised(points).flip(-1)  # grid_sample wants (k, j, i)
+    shape = points.shape[:-1]
+    offset = fill or 0.0
+    values = F.grid_sample(
+        (volume - offset if offset else volume)[None],
+        coordinates.reshape(1, 1, 1, -1, 3).to(volume.dtype),
+        mode=mode, padding_mode="border" if fill is None else "zeros", align_corners=False,
+    )
+    return values.reshape(volume.shape[0], *shape) + offset
+
+
+@dataclass(frozen=True, eq=False)
+class DisplacementField:
+    """u with p -> p + u(p): ``vectors`` (3, I, J, K) float32 in RAS mm on ``grid``, linear in between.
+
+    Outside its grid the edge value is repeated; fields made for files end in zeros (see `tapered`), so that
+    programs that repeat the edge (VTK) and programs that assume zero (ITK) agree.
+    """
+
+    vectors: torch.Tensor
+    grid: Grid
+
+    def at(self, points: torch.Tensor) -> torch.Tensor:
+        """Displacements (..., 3) mm at world points (..., 3)."""
+        return sample(self.vectors, self.grid, points.to(self.vectors)).movedim(0, -1)
+
+    def __call__(self, points: torch.Tensor) -> torch.Tensor:
+        """Displaced world points, (..., 3) mm."""
+        return points + self.at(points)
+
+    def on(self, grid: Grid) -> DisplacementField:
+        """The same field sampled on another grid."""
+        return DisplacementField(self.at(grid.points(self.vectors.device)).movedim(-1, 0), grid)
+
+
+def identity_field(grid: Grid) -> DisplacementField:
+    return DisplacementField(torch.zeros(3, *grid.shape), grid)
+
+
+def resample(volume: torch.Tensor, grid: Grid, target: Grid, field: DisplacementField | None = None,
+             mode="bilinear", fill: float | None = None) -> torch.Tensor:
+    """``volume`` (C, I, J, K) on ``grid`` pulled onto ``target`` through ``field``, in bounded memory."""
+    step = max(1, _SLAB_VOXELS // (target.shape[1] * target.shape[2]))
+    slabs = []
+    for start in range(0, target.shape[0], step):
+        points = target.slab(start, start + step).points(volume.device)
+        slabs.append(sample(volume, grid, field(points) if field else points, mode, fill))
+    return torch.cat(slabs, 1)
+
+
+def resample_labels(labels: np.ndarray, grid: Grid, target: Grid, field: DisplacementField | None = None) -> np.ndarray:
+    """Label map (I, J, K) of integers pulled onto ``target``: one-hot, linear, arg max; 0 outside.
+
+    One interpolation of each label's indicator and an arg max; nearest-neighbour sampling would move
+    surfaces by up to half a voxel and change volumes.
+    """
+    result = np.zeros(target.shape, labels.dtype)
+    background = resample(torch.from_numpy((labels == 0).astype(np.float32))[None], grid, target, field, fill=1.0)[0]
+    best = background
+    for value in np.unique(labels[labels != 0]):
+        share = resample(torch.from_numpy((labels == value).astype(np.float32))[None], grid, target, field, fill=0.0)[0]
+        wins = share > best
+        result[wins.numpy()] = value
+        best = torch.maximum(share, best)
+    return result
+
+
+def jacobian_determinant(field: DisplacementField) -> torch.Tensor:
+    """det(I + du/dx) at the inner points of the field's grid by central differences, (I-2, J-2, K-2)."""
+    return torch.linalg.det(_jacobian(field)[1:-1, 1:-1, 1:-1])
+
+
+def _jacobian(field: DisplacementField) -> torch.Tensor:
+    """I + du/dx on the field's grid, (I, J, K, 3, 3); one-sided at the border."""
+    per_voxel = torch.stack(torch.gradient(field.vectors, dim=(1, 2, 3)), -1).movedim(0, -2)  # (I, J, K, u, voxel)
+    voxel_from_world = torch.as_tensor(field.grid.voxel_from_world[:3, :3]).to(per_voxel)
+    return per_voxel @ voxel_from_world + torch.eye(3).to(per_voxel)
+
+
+def tapered(field: DisplacementField, scan: Grid, margin_mm: float) -> DisplacementField:
+    """The field made fit for files: unchanged over ``scan``, brought smoothly to zero within ``margin_mm`` around it.
+
+    The result's grid is the field's, grown by whole voxels (the edge repeated) or cut so that it just holds scan and margin.
+    """
+    box = bounding_grid([scan], 1.0).corners()
+    low, high = box.min(0), box.max(0)
+    reach = field.grid.to_voxel(bounding_grid([scan], 1.0, margin_mm).corners())
+    first, last = np.floor(reach.min(0)).astype(int), np.ceil(reach.max(0)).astype(int)
+    affine = field.grid.affine.copy()
+    affine[:3, 3] = field.grid.to_world(first.astype(float))
+    grown = field.on(Grid(tuple(last - first + 1), affine))
+    points = grown.grid.points()
+    outside = torch.maximum(torch.tensor(low) - points, points - torch.tensor(high)).clamp_min(0).amax(-1)
+    ramp = 0.5 + 0.5 * torch.cos(torch.pi * (outside / margin_mm).clamp(0, 1))
+    return DisplacementField(grown.vectors * ramp.float(), grown.grid)
+
+
+def invert(field: DisplacementField, grid: Grid, steps: int = 15) -> DisplacementField:
+    """The field v on ``grid`` with v(y) = -u(y + v(y)), so that ``field`` after v is the identity.
+
+    Newton's method at every point of ``grid`` from a start found by pushing the field's own grid points
+    forward, so that it also converges where the field stretches by more than two (where the usual
+    fixed-point iteration diverges). A step is kept only where it lowers the error, so folds leave the
+    nearest point found instead of noise.
+    """
+    target = grid.points()
+    jacobian = _jacobian(field).reshape(*field.grid.shape, 9).movedim(-1, 0)
+    x = target + _pushed_start(field, grid)
+    error = target - field(x)
+    for _ in range(steps):
+        matrix = sample(jacobian, field.grid, x).movedim(0, -1).reshape(*grid.shape, 3, 3)
+        singular = torch.linalg.det(matrix) < 0.05
+        matrix = torch.where(singular[..., None, None], torch.eye(3), matrix)
+        candidate = x + torch.linalg.solve(matrix, error).clamp(-20, 20)
+        candidate_error = target - field(candidate)
+        better = (candidate_error.norm(dim=-1) < error.norm(dim=-1))[..., None]
+        # a rejected Newton step is tried again shorter, by mixing in the plain fixed-point step
+        x = torch.where(better, candidate, x + 0.5 * error)
+        error = torch.where(better, candidate_error, target - field(x))
+        if error.norm(dim=-1).max() < 0.01:
+            break
+    return DisplacementField((x - target).movedim(-1, 0).contiguous(), grid)
+
+
+def _pushed_start(field: DisplacementField, grid: Grid) -> torch.Tensor:
+    """A first guess of the inverse displacement, (I, J, K, 3): the field's points pushed to where they go."""
+    coarse = bounding_grid([grid, field.grid], spacing=float(max(grid.spacing.max(), field.grid.spacing.max()) * 2))
+    points = field.grid.points().reshape(-1, 3)
+    vectors = field.vectors.reshape(3, -1).T
+    index = coarse.to_voxel(points + vectors).round().long()
+    inside = ((index >= 0) & (index < torch.tensor(coarse.shape))).all(1)
+    index = index[inside]
+    flat = (index[:, 0] * coarse.shape[1] + index[:, 1]) * coarse.shape[2] + index[:, 2]
+    total = torch.zeros(int(np.prod(coarse.shape)), 4)
+    total.index_add_(0, flat, torch.cat([-vectors[inside], torch.ones(len(flat), 1)], 1))
+    total = total.T.reshape(1, 4, *coarse.shape)
+    smooth = total
+    for _ in range(4):  # fill the cells that nothing was pushed into from their neighbours
+        smooth = F.avg_pool3d(smooth, 3, stride=1, padding=1)
+    filled = torch.where(total[:, 3:] > 0, total[:, :3] / total[:, 3:].clamp_min(1e-6),
+                         smooth[:, :3] / smooth[:, 3:].clamp_min(1e-6))
+    return sample(filled[0], coarse, grid.points()).movedim(0, -1)
