@@ -91,6 +91,7 @@ def _device(command) -> None:
 def _alignment(command) -> None:
     command.add_argument("--features", choices=("probabilities", "labels"), default="probabilities",
                          help="probabilities: predicted on both scans; labels: the published hard assignment (default: %(default)s)")
+    command.add_argument("--no-refine", action="store_true", help="leave out the refinement on image features: the published method")
     command.add_argument("--iterations", type=int, default=100, help="steps of Adam (default: %(default)s)")
     command.add_argument("--alpha", type=float, default=None, help="weight of the regularisation")
     command.add_argument("--neighbours", type=int, default=None, help="of each key point in the regularisation")
@@ -169,11 +170,13 @@ def _evaluate(options, progress) -> str:
 def _registration_options(options):
     from .alignment import AlignmentOptions
     from .prediction import PredictionOptions
+    from .refinement import RefinementOptions
     from .registration import RegistrationOptions
     changes = {"iterations": options.iterations, "key_points": options.key_points, "seed": options.seed,
                "alpha": options.alpha, "neighbours": options.neighbours}
     alignment = replace(AlignmentOptions(), **{k: v for k, v in changes.items() if v is not None})
-    return RegistrationOptions(PredictionOptions(hard=options.features == "labels"), alignment)
+    refinement = RefinementOptions(iterations=0) if options.no_refine else RefinementOptions()
+    return RegistrationOptions(PredictionOptions(hard=options.features == "labels"), alignment, refinement)
 
 
 def _info(options, progress) -> str:

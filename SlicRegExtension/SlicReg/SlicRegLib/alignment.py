@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from scipy.spatial import cKDTree
 
 from .errors import UserError
-from .geometry import Grid, apply_affine
+from .geometry import Grid
 from .prediction import Description
 from .progress import Progress, silent
 from .warping import DisplacementField
@@ -34,6 +34,27 @@ class AlignmentOptions:
     seed: int = 0
 
 
+@dataclass(frozen=True, eq=False)
+class KeyPoints:
+    """What the alignment needs of the fixed scan.
+
+    points: (N, 3) world mm. features: (N, C) at the points. centroids: (layers, classes, 4), as in `Description`.
+    """
+
+    points: torch.Tensor
+    features: torch.Tensor
+    centroids: torch.Tensor
+
+    def to(self, device: torch.device) -> KeyPoints:
+        return KeyPoints(self.points.to(device), self.features.float().to(device), self.centroids.to(device))
+
+
+def describe_key_points(description: Description, body: torch.Tensor, grid: Grid, options: AlignmentOptions = AlignmentOptions()) -> KeyPoints:
+    """Key points in the fixed scan's ``body`` (I, J, K bool on its canonical ``grid``) and its features at them."""
+    points = choose_key_points(body, grid, options).to(description.features.device)
+    return KeyPoints(points, features_at(description, points), description.centroids)
+
+
 def choose_key_points(body: torch.Tensor, grid: Grid, options: AlignmentOptions = AlignmentOptions()) -> torch.Tensor:
     """World positions (N, 3) mm of N random voxels of ``body`` (I, J, K bool), the same for the same seed."""
     inside = body.nonzero()
@@ -46,8 +67,13 @@ def choose_key_points(body: torch.Tensor, grid: Grid, options: AlignmentOptions 
 
 def features_at(description: Description, points: torch.Tensor) -> torch.Tensor:
     """Features (N, C) at world points (N, 3), trilinear, the edge repeated."""
-    index, weight = _corners(description.grid, points.to(description.features))
-    return F.embedding_bag(index, description.features.flatten(0, 2), per_sample_weights=weight, mode="sum")
+    return rows_at(description.features, description.grid, points)
+
+
+def rows_at(features: torch.Tensor, grid: Grid, points: torch.Tensor) -> torch.Tensor:
+    """Trilinear values (N, C) of channels-last ``features`` (i, j, k, C) on ``grid`` at world points (N, 3); the edge repeated."""
+    index, weight = _corners(grid, points.to(features))
+    return F.embedding_bag(index, features.flatten(0, 2), per_sample_weights=weight, mode="sum")
 
 
 def _corners(grid: Grid, points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -103,16 +129,6 @@ def affine_between(fixed: torch.Tensor, moving: torch.Tensor, rounds: int = 10) 
     matrix[:3, :3] = solution[:3].T.numpy()
     matrix[:3, 3] = (solution[3] - solution[:3].T @ centre).numpy()
     return matrix
-
-
-def starting_displacements(points: torch.Tensor, fixed: Description, moving: Description, options: AlignmentOptions) -> torch.Tensor:
-    """Where Adam starts, (N, 3) mm: the affine map between the supervoxels' centroids, or the shift between the frames."""
-    if options.affine_start:
-        matrix = affine_between(fixed.centroids, moving.centroids)
-    else:
-        matrix = np.eye(4)
-        matrix[:3, 3] = moving.grid.centre - fixed.grid.centre
-    return apply_affine(matrix, points) - points
 
 
 def align(points: torch.Tensor, fixed_features: torch.Tensor, moving: Description, start: torch.Tensor,

@@ -2,6 +2,7 @@
 
 A zip of  bundle.json          version, network and frame options, template's SHA-256, provenance
           weights.safetensors  network weights, float16
+          key_points.npz       optional: the template's key points, what the network sees there, supervoxel centroids
           supervoxels.npz      template layers, uint8 (layers, I, J, K), and the affine of their grid
           template.npz         optional: the template's HU (int16), its labels (uint8/16) and affine
 """
@@ -19,6 +20,7 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
+from .alignment import KeyPoints
 from .errors import UserError
 from .geometry import Grid
 from .networks import NetworkOptions, SupervoxelNet, build
@@ -39,6 +41,7 @@ class Bundle:
     template_grid: Grid  # the template's canonical grid
     template_sha256: str  # of Volume.fingerprint
     provenance: dict = field(default_factory=dict)
+    key_points: KeyPoints | None = None  # the template's, for the default options: saves predicting it each time
     template: Volume | None = None
     template_labels: Volume | None = None
 
@@ -57,6 +60,9 @@ def save_bundle(path: str | Path, bundle: Bundle) -> None:
                for name, w in bundle.net.state_dict().items()}
     parts = {"bundle.json": json.dumps(about, indent=1).encode(), "weights.safetensors": save_tensors(weights),
              "supervoxels.npz": _npz(layers=bundle.layers, affine=bundle.template_grid.affine)}
+    if bundle.key_points is not None:
+        parts["key_points.npz"] = _npz(points=bundle.key_points.points.cpu().numpy(), centroids=bundle.key_points.centroids.cpu().numpy(),
+                                       features=bundle.key_points.features.cpu().numpy().astype(np.float16))
     if bundle.template is not None:
         arrays = {"hu": np.round(bundle.template.data).astype(np.int16), "affine": bundle.template.grid.affine}
         if bundle.template_labels is not None:
@@ -88,7 +94,7 @@ def load_bundle(path: str | Path) -> Bundle:
             preparation = PreparationOptions(**{**about["preparation"], "shape": tuple(about["preparation"]["shape"])})
             template, labels = _template(archive)
             return Bundle(net, preparation, layers, Grid(layers.shape[1:], affine), about["template_sha256"],
-                          about["provenance"], template, labels)
+                          about["provenance"], _key_points(archive), template, labels)
     except UserError:
         raise
     except Exception as error:  # zip, JSON, tensors and arrays each fail in their own way: the file is not whole
@@ -100,6 +106,13 @@ def _npz(**arrays) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()
+
+
+def _key_points(archive: zipfile.ZipFile) -> KeyPoints | None:
+    if "key_points.npz" not in archive.namelist():
+        return None
+    content = np.load(io.BytesIO(archive.read("key_points.npz")))
+    return KeyPoints(*(torch.from_numpy(content[name]) for name in ("points", "features", "centroids")))
 
 
 def _template(archive: zipfile.ZipFile) -> tuple[Volume | None, Volume | None]:

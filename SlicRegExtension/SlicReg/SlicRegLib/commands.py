@@ -13,13 +13,15 @@ from pathlib import Path
 
 import torch
 
+from .alignment import describe_key_points
 from .bundle import SUFFIX, Bundle, load_bundle, save_bundle
 from .deeds import DeedsTeacher
 from .devices import choose_device, peak_memory_mb
 from .errors import UserError
 from .evaluation import compare, evaluate
 from .networks import PRESETS
-from .preparation import PreparationOptions
+from .prediction import describe
+from .preparation import PreparationOptions, body_mask
 from .progress import Progress
 from .registration import RegistrationOptions, register
 from .report import overview
@@ -67,8 +69,10 @@ def run_train(study: Path, out: Path, preset: str, options: TrainingOptions, dev
         "validation": dict(zip(History.COLUMNS, history.rows[-1])),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "SlicReg": metadata.version("SlicReg")},
     }
-    save_bundle(out, Bundle(net.cpu(), content.preparation, content.layers(), content.template().grid, content.template_sha256,
-                            provenance, scan, load_labels(template_labels, scan) if template_labels else None))
+    fixed = content.template()
+    key_points = describe_key_points(describe(net.cpu(), fixed), body_mask(fixed.hu), fixed.grid)
+    save_bundle(out, Bundle(net, content.preparation, content.layers(), fixed.grid, content.template_sha256, provenance,
+                            key_points, scan, load_labels(template_labels, scan) if template_labels else None))
     return history
 
 

@@ -27,6 +27,13 @@ def apply_affine(matrix: np.ndarray, points):
     return np.asarray(points) @ matrix[:3, :3].T + matrix[:3, 3]
 
 
+def translation(offset) -> np.ndarray:
+    """4x4 matrix that adds ``offset`` (3,)."""
+    matrix = np.eye(4)
+    matrix[:3, 3] = offset
+    return matrix
+
+
 @dataclass(frozen=True, eq=False)
 class Grid:
     """A lattice of voxels in the world.

@@ -1,4 +1,4 @@
-"""The method on one screen: prepare, describe, align, densify, warp."""
+"""The method on one screen: prepare, describe, align, densify, refine; then warp."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from functools import cached_property
 
 import torch
 
-from .alignment import AlignmentOptions, align, choose_key_points, features_at, starting_displacements, thin_plate_spline
+from .alignment import AlignmentOptions, KeyPoints, affine_between, align, describe_key_points, thin_plate_spline
 from .bundle import Bundle
-from .geometry import bounding_grid
+from .dataset import body_region
+from .geometry import apply_affine, bounding_grid, translation
 from .prediction import PredictionOptions, describe, describe_layers
 from .preparation import AIR_HU, PreparationOptions, body_mask, canonical_grid, prepare
 from .progress import Progress, silent
+from .refinement import RefinementOptions, refine
 from .supervision import Prepared
 from .volumes import Volume
 from .warping import DisplacementField, invert, jacobian_determinant, resample, resample_labels, tapered
@@ -29,6 +31,7 @@ class RegistrationOptions:
 
     prediction: PredictionOptions = field(default_factory=PredictionOptions)
     alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
+    refinement: RefinementOptions = field(default_factory=RefinementOptions)  # 0 iterations: the published method
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,20 +89,36 @@ def register(bundle: Bundle, template: Volume, target: Volume, options: Registra
     with clock("preparation"):
         fixed, moving = (prepare_scan(scan, bundle.preparation) for scan in (template, target))
     with clock("prediction"):
-        net = bundle.net.to(device)
-        found = describe(net, moving, options.prediction)
-        if options.prediction.hard and own:
-            wanted = describe_layers(bundle.layers, fixed, options.prediction, device)
-        else:
-            wanted = describe(net, fixed, options.prediction)
+        found = describe(bundle.net.to(device), moving, options.prediction)
+        wanted = fixed_key_points(bundle, fixed, own, options, device)
     with clock("alignment"):
-        points = choose_key_points(body_mask(fixed.hu), fixed.grid, options.alignment).to(device)
-        start = starting_displacements(points, wanted, found, options.alignment)
-        displacements = align(points, features_at(wanted, points), found, start, options.alignment, progress)
+        if options.alignment.affine_start:
+            matrix = affine_between(wanted.centroids, found.centroids)
+        else:
+            matrix = translation(moving.grid.centre - fixed.grid.centre)
+        start = apply_affine(matrix, wanted.points) - wanted.points
+        displacements = align(wanted.points, wanted.features, found, start, options.alignment, progress)
     with clock("spline"):
         grid = bounding_grid([fixed.grid], options.alignment.field_spacing_mm)
-        dense = thin_plate_spline(points, displacements, grid, options.alignment.spline_lambda)
+        dense = thin_plate_spline(wanted.points, displacements, grid, options.alignment.spline_lambda)
+    if options.refinement.iterations:
+        with clock("refinement"):
+            dense = refine(dense, fixed, moving, body_region(fixed.hu), options.refinement, progress)
     return Registration(template, target, dense, clock.seconds, own)
+
+
+def fixed_key_points(bundle: Bundle, fixed: Prepared, own: bool, options: RegistrationOptions, device: torch.device) -> KeyPoints:
+    """The fixed scan's key points: those stored in the bundle where scan and options are its own, else predicted."""
+    default = AlignmentOptions()
+    as_stored = options.prediction == PredictionOptions() and all(
+        getattr(options.alignment, name) == getattr(default, name) for name in ("key_points", "seed"))
+    if own and as_stored and bundle.key_points:
+        return bundle.key_points.to(device)
+    if own and options.prediction.hard:  # as published: the template's own layers
+        description = describe_layers(bundle.layers, fixed, options.prediction, device)
+    else:
+        description = describe(bundle.net.to(device), fixed, options.prediction)
+    return describe_key_points(description, body_mask(fixed.hu), fixed.grid, options.alignment)
 
 
 def prepare_scan(scan: Volume, options: PreparationOptions, name: str = "") -> Prepared:

@@ -102,13 +102,15 @@ def _jacobian(field: DisplacementField) -> torch.Tensor:
 
 
 def tapered(field: DisplacementField, scan: Grid, margin_mm: float) -> DisplacementField:
-    """The field made fit for files: unchanged over ``scan``, brought smoothly to zero within ``margin_mm`` around it.
+    """The field made fit for files: unchanged over ``scan`` and a cell of the field around it, brought smoothly to
+    zero within ``margin_mm`` from there.
 
     The result's grid is the field's, grown by whole voxels (the edge repeated) or cut so that it just holds scan and margin.
     """
-    box = bounding_grid([scan], 1.0).corners()
+    cell = np.abs(field.grid.affine[:3, :3]).sum(1).max()  # cells that reach into the scan keep all their corners
+    box = bounding_grid([scan], 1.0, cell).corners()
     low, high = box.min(0), box.max(0)
-    reach = field.grid.to_voxel(bounding_grid([scan], 1.0, margin_mm).corners())
+    reach = field.grid.to_voxel(bounding_grid([scan], 1.0, cell + margin_mm).corners())
     first, last = np.floor(reach.min(0)).astype(int), np.ceil(reach.max(0)).astype(int)
     affine = field.grid.affine.copy()
     affine[:3, 3] = field.grid.to_world(first.astype(float))
@@ -124,13 +126,13 @@ def invert(field: DisplacementField, grid: Grid, steps: int = 15) -> Displacemen
 
     Newton's method at every point of ``grid`` from a start found by pushing the field's own grid points
     forward, so that it also converges where the field stretches by more than two (where the usual
-    fixed-point iteration diverges). A step is kept only where it lowers the error, so folds leave the
-    nearest point found instead of noise.
+    fixed-point iteration diverges). The nearest point met is kept, so folds leave that instead of noise.
     """
     target = grid.points()
     jacobian = _jacobian(field).reshape(*field.grid.shape, 9).movedim(-1, 0)
     x = target + _pushed_start(field, grid)
     error = target - field(x)
+    nearest, distance = x, error.norm(dim=-1)
     for _ in range(steps):
         matrix = sample(jacobian, field.grid, x).movedim(0, -1).reshape(*grid.shape, 3, 3)
         singular = torch.linalg.det(matrix) < 0.05
@@ -141,9 +143,12 @@ def invert(field: DisplacementField, grid: Grid, steps: int = 15) -> Displacemen
         # a rejected Newton step is tried again shorter, by mixing in the plain fixed-point step
         x = torch.where(better, candidate, x + 0.5 * error)
         error = torch.where(better, candidate_error, target - field(x))
-        if error.norm(dim=-1).max() < 0.01:
+        nearer = error.norm(dim=-1) < distance
+        nearest = torch.where(nearer[..., None], x, nearest)
+        distance = torch.where(nearer, error.norm(dim=-1), distance)
+        if distance.max() < 0.01:
             break
-    return DisplacementField((x - target).movedim(-1, 0).contiguous(), grid)
+    return DisplacementField((nearest - target).movedim(-1, 0).contiguous(), grid)
 
 
 def _pushed_start(field: DisplacementField, grid: Grid) -> torch.Tensor:

@@ -1,0 +1,165 @@
+"""Prediction: probabilities stay probabilities, the hard variant is their arg max, memory bounds change nothing."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from SlicRegLib.dataset import body_region
+from SlicRegLib.geometry import Grid
+from SlicRegLib.networks import build
+from SlicRegLib.prediction import PredictionOptions, bucket_matrix, describe, describe_layers, predict_layers, smoothed
+from SlicRegLib.supervision import Prepared
+from tiny import NETWORK, tiny_net
+
+PLAIN = PredictionOptions(precision="fp32", smoothing=1)
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def scan():
+    """A ball of soft tissue with a bone in it."""
+    grid = Grid.centred((10, -20, 30), (32, 32, 32), 4.0)
+    distance = (grid.points() - torch.tensor([10.0, -20, 30])).norm(dim=-1)
+    hu = torch.where(distance < 40, 60.0, -1000.0) + 5 * torch.randn(grid.shape, generator=torch.Generator().manual_seed(0))
+    hu[12:16, 12:20, 10:20] = 700
+    return Prepared("ball", hu, grid)
+
+
+@pytest.fixture(scope="module")
+def net():
+    """A net that is sure of itself: random weights give nearly uniform probabilities."""
+    net = tiny_net()
+    net.classifier[-1].weight.data *= 30
+    return net
+
+
+def inside(scan) -> torch.Tensor:
+    return body_region(scan.hu)[::2, ::2, ::2]
+
+
+def shares(description) -> torch.Tensor:
+    """(i, j, k, layers, buckets)"""
+    return description.features.unflatten(-1, (-1, 16))
+
+
+def test_buckets_hold_eight_classes_each():
+    matrix = bucket_matrix(PredictionOptions(), 3, 128)
+    assert matrix.shape == (3, 128, 16)
+    assert (matrix.sum(2) == 1).all() and (matrix.sum(1) == 8).all()
+    assert not torch.equal(matrix[0], matrix[1])
+    assert torch.equal(matrix, bucket_matrix(PredictionOptions(), 3, 128))
+    assert not torch.equal(matrix, bucket_matrix(PredictionOptions(seed=1), 3, 128))
+
+
+@pytest.mark.parametrize("hard", [False, True])
+@pytest.mark.parametrize("smoothing", [1, 5])
+def test_probabilities_sum_to_one_per_layer(net, scan, hard, smoothing):
+    description = describe(net, scan, replace(PLAIN, hard=hard, smoothing=smoothing))
+    assert description.features.shape == (16, 16, 16, 2 * 16) and description.features.dtype == torch.float32
+    assert description.grid.matches(scan.grid.strided(2))
+    assert description.features.min() >= 0
+    torch.testing.assert_close(shares(description).sum(-1), torch.ones(16, 16, 16, 2))
+
+
+def test_features_are_the_dense_softmax_in_buckets(net, scan):
+    with torch.no_grad():
+        share = net.eval()(scan.hu[None, None] / 500)[0].softmax(1)  # (layers, classes, i, j, k)
+    share[..., ~inside(scan)] = 0
+    share[:, 0, ~inside(scan)] = 1  # background
+    wanted = torch.einsum("lcxyz,lcb->xyzlb", share, bucket_matrix(PLAIN, 2, 128))
+    torch.testing.assert_close(shares(describe(net, scan, PLAIN)), wanted, rtol=1e-3, atol=1e-5)
+
+
+def test_hard_features_are_the_arg_max_in_buckets(net, scan):
+    labels = predict_layers(net, scan, PLAIN).long()
+    matrix = bucket_matrix(PLAIN, 2, 128)
+    wanted = torch.stack([matrix[layer][labels[layer]] for layer in range(2)], -2)
+    assert torch.equal(shares(describe(net, scan, replace(PLAIN, hard=True))), wanted)
+
+
+def test_labels_are_whole_bytes_and_background_outside_the_body(net, scan):
+    net.train()  # as training leaves it
+    labels = predict_layers(net, scan, PLAIN)
+    assert labels.dtype == torch.uint8 and labels.shape == (2, 16, 16, 16)
+    assert (labels[:, ~inside(scan)] == 0).all()
+    with torch.no_grad():
+        wanted = net.eval()(scan.hu[None, None] / 500)[0].argmax(1)
+    agree = (labels == wanted)[:, inside(scan)]
+    assert agree.float().mean() > 0.99
+    assert len(labels[:, inside(scan)].unique()) > 5
+
+
+def test_prediction_is_in_evaluation_mode(scan):
+    """With dropout and batch statistics the same scan would differ from time to time."""
+    torch.manual_seed(0)
+    net = build(replace(NETWORK, kind="deeplab")).train()
+    before = {k: v.clone() for k, v in net.state_dict().items()}
+    first, again = (describe(net, scan, PLAIN).features for _ in range(2))
+    assert torch.equal(first, again)
+    assert not net.training
+    assert all(torch.equal(v, before[k]) for k, v in net.state_dict().items())
+
+
+@pytest.mark.parametrize("hard", [False, True])
+def test_chunks_bound_memory_and_change_nothing(net, scan, hard):
+    whole = describe(net, scan, replace(PLAIN, hard=hard, chunk=10**6))
+    parts = describe(net, scan, replace(PLAIN, hard=hard, chunk=37))
+    torch.testing.assert_close(parts.features, whole.features)
+    torch.testing.assert_close(parts.centroids, whole.centroids, rtol=1e-4, atol=1e-3)
+    assert torch.equal(predict_layers(net, scan, replace(PLAIN, chunk=37)), predict_layers(net, scan, PLAIN))
+
+
+def test_half_precision_predicts_nearly_the_same(net, scan):
+    whole, half = (describe(net, scan, replace(PLAIN, precision=p)).features for p in ("fp32", "bf16"))
+    assert half.dtype == torch.float32
+    assert (whole - half).abs().mean() < 0.02
+
+
+def test_centroids_are_the_centres_of_the_probability(net, scan):
+    description = describe(net, scan, PLAIN)
+    with torch.no_grad():
+        share = net.eval()(scan.hu[None, None] / 500)[0].softmax(1)[..., inside(scan)].double()  # (layers, classes, n)
+    points = description.grid.points()[inside(scan)].double()
+    torch.testing.assert_close(description.centroids[..., 0], share.sum(-1), rtol=1e-3, atol=1e-6)
+    heavy = share.sum(-1) > 1
+    wanted = share @ points / share.sum(-1, keepdim=True)
+    torch.testing.assert_close(description.centroids[..., 1:][heavy], wanted[heavy], rtol=1e-3, atol=0.05)
+
+
+@pytest.mark.parametrize("width", [1, 3, 5, 9])
+@pytest.mark.parametrize("shape", [(9, 5, 7), (20, 4, 3)])
+def test_smoothing_is_the_mean_of_the_box_within_the_image(width, shape):
+    features = torch.randn(*shape, 6, generator=torch.Generator().manual_seed(0))
+    half = width // 2
+    sums, counts = (F.avg_pool3d(F.pad(x.movedim(-1, 0)[None], [half] * 6), width, 1) for x in (features, torch.ones_like(features)))
+    wanted = (sums / counts)[0].movedim(0, -1)
+    torch.testing.assert_close(smoothed(features.clone(), width), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_template_layers_describe_themselves():
+    """Two layers of eight octants each, 1 to 7 and background, on an 8^3 grid of 2 mm; every second voxel is seen."""
+    grid = Grid.centred((0, 0, 0), (8, 8, 8), 2.0)
+    octant = (np.indices((8, 8, 8)) >= 4).astype(np.uint8)
+    layers = np.stack([4 * octant[0] + 2 * octant[1] + octant[2], 4 * octant[2] + 2 * octant[1] + octant[0]])
+    description = describe_layers(layers, Prepared("t", torch.zeros(8, 8, 8), grid), PredictionOptions(smoothing=1), CPU)
+    assert description.grid.matches(grid.strided(2)) and description.features.shape == (4, 4, 4, 32)
+    assert (shares(description).sum(-1) == 1).all()
+    assert description.centroids.shape == (2, 8, 4)
+    assert (description.centroids[..., 0] == 8).all()  # seen voxels in an octant
+    # seen voxels lie at -7, -3 | 1, 5 mm
+    assert description.centroids[0, 7, 1:].tolist() == [3, 3, 3]
+    assert description.centroids[0, 4, 1:].tolist() == [3, -5, -5]
+    assert description.centroids[1, 4, 1:].tolist() == [-5, -5, 3]
+    assert description.centroids[0, 0, 1:].tolist() == [-5, -5, -5]
+
+
+def test_template_layers_and_prediction_share_their_buckets(net, scan):
+    """A network that predicts the layers perfectly describes the scan just as the layers do."""
+    labels = torch.zeros(2, 32, 32, 32, dtype=torch.uint8)
+    labels[:, ::2, ::2, ::2] = predict_layers(net, scan, PLAIN)
+    labels[:, 1, 1, 1] = 127  # not seen at stride 2, but there: all classes are counted
+    own = describe_layers(labels.numpy(), scan, PLAIN, CPU)
+    assert torch.equal(own.features, describe(net, scan, replace(PLAIN, hard=True)).features)

@@ -1,0 +1,273 @@
+"""Registration as a whole: the same world whatever the voxels, files that other programs read alike, a true inverse."""
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+import torch.nn.functional as F
+from scipy.spatial.transform import Rotation
+
+from SlicRegLib import registration
+from SlicRegLib.alignment import AlignmentOptions
+from SlicRegLib.geometry import Grid
+from SlicRegLib.metrics import dice
+from SlicRegLib.prediction import Description, PredictionOptions, smoothed
+from SlicRegLib.preparation import body_mask
+from SlicRegLib.registration import RegistrationOptions, prepare_scan, register
+from SlicRegLib.volumes import Volume, load_scan, load_transform, save_transform, save_volume, to_itk
+from SlicRegLib.warping import resample, sample
+from tiny import FRAME, phantom, tiny_bundle, tiny_study, wave
+
+QUICK = RegistrationOptions(alignment=AlignmentOptions(key_points=400, iterations=60, learning_rate=0.01, affine_start=False))
+APART = torch.tensor([20.0, -30.0, 500.0])  # mm from the template's world to the target's
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return tiny_study(tmp_path_factory.getbasetemp() / "tiny")
+
+
+@pytest.fixture(scope="module")
+def bundle(study):
+    return tiny_bundle(study)
+
+
+@pytest.fixture(scope="module")
+def template() -> Volume:
+    return phantom(0)[0]
+
+
+def body_points(scan: Volume) -> torch.Tensor:
+    prepared = prepare_scan(scan, FRAME)
+    return prepared.grid.points()[body_mask(prepared.hu)]
+
+
+# ---- a known warp: the target is the template moved by it, the features are perfect ----------------------------
+
+
+def there(points: torch.Tensor) -> torch.Tensor:
+    """Template's world -> target's world."""
+    return points + wave(points) + APART
+
+
+def back(points: torch.Tensor) -> torch.Tensor:
+    found = points - APART
+    for _ in range(12):
+        found = points - APART - wave(found)
+    return found
+
+
+def perfect_description(net, scan, options) -> Description:
+    """Features of the template's world, told from the target's by the 500 mm between them."""
+    generator = torch.Generator().manual_seed(4)
+    direction = F.normalize(torch.randn(24, 3, generator=generator), dim=1)
+    length, phase = 60 + 190 * torch.rand(24, generator=generator), 6.28 * torch.rand(24, generator=generator)
+    grid = scan.grid.strided(2)
+    points = grid.points()
+    points = back(points) if scan.grid.centre[2] > 250 else points
+    return Description(0.3 * (6.28 * (points @ direction.T) / length + phase).sin(), grid, torch.zeros(2, 128, 4))
+
+
+@pytest.fixture(scope="module")
+def known(bundle, template):
+    """The registration of a target made by a known warp, on an oblique grid of other voxels."""
+    rotation = Rotation.from_euler("xyz", [12, -8, 15], degrees=True).as_matrix()
+    shape, spacing = (60, 52, 46), np.array([7.5, 8.0, 10.0])
+    affine = np.eye(4)
+    affine[:3, :3] = rotation * spacing
+    affine[:3, 3] = template.grid.centre + APART.numpy() - affine[:3, :3] @ ((np.array(shape) - 1) / 2)
+    grid = Grid(shape, affine)
+    labels, points = phantom(0)[1], back(grid.points())
+    hu = sample(template.tensor, template.grid, points, fill=-1000.0)[0].numpy()
+    moved = sample(torch.from_numpy(labels.data[None].astype(np.float32)), labels.grid, points, "nearest", fill=0.0)[0]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(registration, "describe", perfect_description)
+        patch.setattr(registration, "INVERSE_SPACING_MM", 12.0)
+        result = register(bundle, template, Volume(hu, grid), QUICK)
+        assert result.inverse.grid.spacing.max() < 13
+    return result, labels, Volume(moved.numpy().astype(np.uint8), grid)
+
+
+def test_a_known_warp_is_recovered(known, template):
+    result, _, _ = known
+    points = body_points(template)
+    error = (result.dense(points) - there(points)).norm(dim=-1)
+    assert wave(points).norm(dim=-1).mean() > 10
+    assert error.mean() < 2 and error.quantile(0.99) < 8  # mm; voxels are 8 mm
+    assert result.own_template and result.folding_percent() == 0
+    assert set(result.seconds) == {"preparation", "prediction", "alignment", "spline"}
+
+
+def test_labels_arrive_on_both_sides(known):
+    result, labels, target_labels = known
+    large = [1, 2, 3, 6, 7]  # spleen, kidneys, liver, stomach
+    labels, target_labels = (Volume(np.where(np.isin(v.data, large), v.data, 0), v.grid) for v in (labels, target_labels))
+    on_template, on_target = result.labels_on_template(target_labels), result.labels_on_target(labels)
+    assert on_template.data.shape == labels.data.shape and on_target.data.shape == target_labels.data.shape
+    for organ in large:
+        assert dice(on_template.data == organ, labels.data == organ) > 0.8
+        assert dice(on_target.data == organ, target_labels.data == organ) > 0.8
+
+
+def test_transform_in_simpleitk_reproduces_the_warped_target(known, tmp_path):
+    result, _, _ = known
+    save_volume(tmp_path / "warped_target.nii.gz", result.warped_target())
+    save_transform(tmp_path / "transform.h5", result.field)
+    ours = load_scan(tmp_path / "warped_target.nii.gz").data
+    transform = sitk.ReadTransform(str(tmp_path / "transform.h5"))
+    image = sitk.Resample(to_itk(result.target), to_itk(result.template), transform, sitk.sitkLinear, -1000.0)
+    theirs = sitk.GetArrayFromImage(image).transpose(2, 1, 0)
+
+    voxel = result.target.grid.to_voxel(result.field(result.template.grid.points()))
+    size = torch.tensor(result.target.grid.shape)
+    inside = ((voxel >= 0) & (voxel <= size - 1)).all(-1).numpy()
+    outside = ((voxel < -1) | (voxel > size)).any(-1).numpy()  # between: how the edge fades is each program's own
+    assert inside.mean() > 0.6
+    difference = np.abs(ours - theirs)[inside]
+    assert difference.max() < 1 and difference.mean() < 0.02  # HU
+    assert (ours[outside] == -1000).all() and (theirs[outside] == -1000).all()
+
+
+def test_inverse_file_undoes_the_transform_file(known, tmp_path):
+    result, _, _ = known
+    save_transform(tmp_path / "transform.h5", result.field)
+    save_transform(tmp_path / "transform_inverse.h5", result.inverse)
+    field, inverse = load_transform(tmp_path / "transform.h5"), load_transform(tmp_path / "transform_inverse.h5")
+    forward, backward = (sitk.ReadTransform(str(tmp_path / f"{n}.h5")) for n in ("transform", "transform_inverse"))
+
+    points = result.target.grid.points().reshape(-1, 3)
+    image = inverse(points)
+    low, high = result.template.grid.corners().min(0), result.template.grid.corners().max(0)
+    in_template = ((image > torch.tensor(low)) & (image < torch.tensor(high))).all(1)
+    assert in_template.float().mean() > 0.3
+    error = (field(image) - points).norm(dim=1)[in_template]
+    assert error.max() < 1 and error.mean() < 0.1  # mm
+    for point in points[in_template][::20_000].double().numpy():  # the same through ITK
+        lps = point * [-1, -1, 1]
+        assert np.linalg.norm(np.array(forward.TransformPoint(backward.TransformPoint(lps))) - lps) < 1
+
+
+def test_fields_in_files_end_in_zeros(known):
+    for field in (known[0].field, known[0].inverse):
+        v = field.vectors
+        assert all(side.abs().max() < 1e-3 for side in (v[:, 0], v[:, -1], v[:, :, 0], v[:, :, -1], v[..., 0], v[..., -1]))
+
+
+# ---- the same scan in other voxels ----------------------------------------------------------------------------
+
+
+def hu_description(net, scan, options) -> Description:
+    """Soft histograms of the HU around each voxel: what a trained network does for real, without the training."""
+    hu = F.avg_pool3d(scan.hu[None, None], 3, 1, 1)[0, 0, ::2, ::2, ::2]
+    centres, widths = torch.tensor([[-1000, -600, -300, -100, 0, 50, 100, 200, 350, 600], [200, 200, 150, 60, 40, 40, 50, 80, 100, 200.0]])
+    tissue = torch.exp(-((hu[..., None] - centres) / widths).square())
+    features = 0.5 * torch.cat([smoothed(tissue.clone(), 3), smoothed(tissue.clone(), 7)], -1)
+    return Description(features, scan.grid.strided(2), torch.zeros(2, 128, 4))
+
+
+def permuted(scan: Volume, axes, signs) -> Volume:
+    """The same voxels stored in another order of axes and directions."""
+    data, affine = scan.data.transpose(axes), scan.grid.affine[:, [*axes, 3]].copy()
+    for axis, sign in enumerate(signs):
+        if sign < 0:
+            data = np.flip(data, axis)
+            affine[:3, 3] += affine[:3, axis] * (data.shape[axis] - 1)
+            affine[:3, axis] *= -1
+    return Volume(np.ascontiguousarray(data), Grid(data.shape, affine))
+
+
+def resliced(scan: Volume, rotation, spacing) -> Volume:
+    """The same scan on a rotated grid of other voxels that holds it."""
+    extent = np.abs(np.linalg.inv(rotation)) @ (scan.grid.shape * scan.grid.spacing)
+    shape = np.ceil(extent / spacing).astype(int)
+    affine = np.eye(4)
+    affine[:3, :3] = rotation * np.asarray(spacing)
+    affine[:3, 3] = scan.grid.centre - affine[:3, :3] @ ((shape - 1) / 2)
+    grid = Grid(tuple(shape), affine)
+    return Volume(resample(scan.tensor, scan.grid, grid, fill=-1000.0)[0].numpy(), grid)
+
+
+ORDERS = [(axes, signs) for axes in permutations(range(3)) for signs in product((1, -1), repeat=3)]
+OBLIQUE = Rotation.from_euler("xyz", [20, -20, 20], degrees=True).as_matrix()
+
+
+FROM_HU = RegistrationOptions(alignment=AlignmentOptions(key_points=400, iterations=60, learning_rate=0.01, alpha=0.1, affine_start=False))
+
+
+@pytest.fixture(scope="module")
+def target() -> Volume:
+    return phantom(1)[0]
+
+
+@pytest.fixture(scope="module")
+def difference(bundle, template, target):
+    """A function of (template, target) in other voxels: how far (n,) mm their field is from that of the scans as they are."""
+    points = body_points(template)
+
+    def displacements(fixed, moving):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(registration, "describe", hu_description)
+            return register(bundle, fixed, moving, FROM_HU).dense.at(points)
+
+    wanted = displacements(template, target)
+    assert wanted.norm(dim=1).mean() > 8  # there is something to find
+    return lambda fixed, moving: (displacements(fixed, moving) - wanted).norm(dim=1)
+
+
+@pytest.mark.parametrize("axes, signs", ORDERS[2::9])
+def test_reordered_axes_give_the_same_field(template, target, difference, axes, signs):
+    assert difference(template, permuted(target, axes, signs)).max() < 0.25 * FRAME.spacing_mm
+    assert difference(permuted(template, axes, signs), target).max() < 0.25 * FRAME.spacing_mm
+
+
+@pytest.mark.parametrize("rotation, spacing", [(OBLIQUE, (7, 7, 7)), (np.eye(3), (0.8, 0.8, 5.0)), (OBLIQUE, (4, 5, 9))],
+                         ids=["oblique", "anisotropic", "both"])
+def test_other_voxels_give_the_same_field_to_a_voxel(template, target, difference, rotation, spacing):
+    scan = resliced(target, rotation, spacing)
+    for error in (difference(template, scan), difference(template, permuted(scan, (2, 0, 1), (-1, 1, -1)))):
+        assert error.max() < FRAME.spacing_mm and error.mean() < 0.25 * FRAME.spacing_mm
+
+
+# ---- with the bundle's own network ----------------------------------------------------------------------------
+
+
+def test_a_scan_registered_to_itself_stays(bundle, template):
+    result = register(bundle, template, template)
+    points = body_points(template)
+    assert result.dense.at(points).norm(dim=1).max() < 1  # mm
+    assert np.abs(result.warped_target().data - template.data)[8:-8, 8:-8, 8:-8].mean() < 5  # HU
+
+
+def test_equal_input_gives_an_equal_field(bundle, template, target):
+    first, again = (register(bundle, template, target, QUICK) for _ in range(2))
+    assert torch.equal(first.dense.vectors, again.dense.vectors)
+
+
+def test_any_two_scans_can_be_registered(bundle, target):
+    """The template is not the bundle's own: its supervoxels are predicted as well."""
+    fixed = phantom(2)[0]
+    for hard in (False, True):
+        result = register(bundle, fixed, target, RegistrationOptions(PredictionOptions(hard=hard), QUICK.alignment))
+        assert not result.own_template
+        assert result.dense.vectors.isfinite().all()
+        assert result.warped_target().data.shape == fixed.data.shape
+
+
+def test_hard_labels_of_the_own_template_are_its_layers(bundle, template, target, monkeypatch):
+    """As published; only the target is predicted."""
+    described = []
+    real = registration.describe
+    monkeypatch.setattr(registration, "describe", lambda *a: (described.append(a), real(*a))[1])
+    result = register(bundle, template, target, RegistrationOptions(PredictionOptions(hard=True), QUICK.alignment))
+    assert result.own_template and len(described) == 1
+    register(bundle, template, target, QUICK)
+    assert len(described) == 3
+
+
+def test_progress_names_every_stage(bundle, template, target):
+    steps = []
+    register(bundle, template, target, QUICK, progress=lambda *step: steps.append(step))
+    assert [s for s, share, _ in steps if share == 0] == ["preparation", "prediction", "alignment", "spline"]
+    assert all(0 <= share <= 1 for _, share, _ in steps)

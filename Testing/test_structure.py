@@ -1,0 +1,58 @@
+"""The architecture: no Slicer, Qt or VTK in the library, and imports that point one way only."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import SlicRegLib
+
+# each row imports only from rows above it
+LAYERS = """
+    errors geometry progress phantoms networks
+    warping metrics devices
+    volumes
+    preparation
+    supervision supervoxels
+    deeds study
+    dataset
+    prediction bundle
+    training alignment
+    registration
+    evaluation report
+    commands
+    demo
+    __main__
+"""
+ROWS = {module: row for row, line in enumerate(LAYERS.split("\n")) for module in line.split()}
+MODULES = {p.stem: p for p in Path(SlicRegLib.__file__).parent.glob("*.py") if p.stem != "__init__"}
+FORBIDDEN = {"slicer", "qt", "vtk", "ctk", "PythonQt", "PyQt5", "PySide6"}
+
+
+def imports(path):
+    """(modules of this package, top-level packages) that a file imports anywhere, also inside functions."""
+    own, other = set(), set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            base = ("SlicRegLib." if node.level else "") + (node.module or "")
+            names = [base + alias.name for alias in node.names] if base.endswith(".") else [base]
+        else:
+            continue
+        for name in names:
+            package, _, rest = name.partition(".")
+            own.update([rest.split(".")[0]] if package == "SlicRegLib" and rest else [])
+            other.add(package)
+    return own, other
+
+
+def test_every_module_has_its_row():
+    assert set(MODULES) == set(ROWS)
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_upwards_and_stay_out_of_slicer(module):
+    own, other = imports(MODULES[module])
+    assert not other & FORBIDDEN
+    assert [name for name in own if ROWS[name] >= ROWS[module]] == []

@@ -1,0 +1,81 @@
+"""A cohort of phantoms, a study and a bundle small enough to make in seconds."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from SlicRegLib.bundle import Bundle
+from SlicRegLib.geometry import Grid
+from SlicRegLib.networks import NetworkOptions, SupervoxelNet, build
+from SlicRegLib.phantoms import PhantomOptions, make_phantom
+from SlicRegLib.preparation import PreparationOptions
+from SlicRegLib.study import Study, create_study
+from SlicRegLib.supervoxels import SupervoxelOptions
+from SlicRegLib.volumes import Volume, save_volume
+from SlicRegLib.warping import DisplacementField
+
+PHANTOM = PhantomOptions(shape=(56, 48, 60), spacing_mm=7.0)
+FRAME = PreparationOptions(spacing_mm=8.0, shape=(48, 32, 48))
+NETWORK = NetworkOptions(kind="unet", layers=2, widths=(8, 16), hidden=16, stem=0)
+
+
+@dataclass(frozen=True)
+class CentreTeacher:
+    """The cheapest teacher: lays the middle of the scan's frame on the template's."""
+
+    name: str = "centre"
+
+    def register(self, scan, template) -> DisplacementField:
+        grid = scan.grid.pooled(16)
+        shift = torch.tensor(template.grid.centre - scan.grid.centre, dtype=torch.float32)
+        return DisplacementField(shift.view(3, 1, 1, 1).expand(3, *grid.shape).clone(), grid)
+
+
+def phantom(seed: int) -> tuple[Volume, Volume]:
+    """Scan and labels of a coarse phantom."""
+    subject = make_phantom(seed, PHANTOM)
+    grid = Grid(subject.image.shape, subject.affine)
+    return Volume(subject.image, grid), Volume(subject.labels, grid)
+
+
+def write_cohort(folder: Path, scans: int = 5) -> Path:
+    """template.nii.gz, template_label.nii.gz, img/ and label/ with pt_1, pt_2, ... in ``folder``."""
+    for kind in ("img", "label"):
+        (folder / kind).mkdir(parents=True, exist_ok=True)
+    for seed in range(scans + 1):
+        names = (f"img/pt_{seed}", f"label/pt_{seed}") if seed else ("template", "template_label")
+        for name, volume in zip(names, phantom(seed)):
+            if not (folder / f"{name}.nii.gz").exists():
+                save_volume(folder / f"{name}.nii.gz", volume)
+    return folder
+
+
+def tiny_study(folder: Path) -> Study:
+    """A study of five phantoms with two layers; made once, then found in ``folder``."""
+    cohort = write_cohort(folder)
+    return create_study(cohort / "template.nii.gz", cohort / "img", folder / "study", CentreTeacher(), 1, FRAME,
+                        SupervoxelOptions(layers=NETWORK.layers))
+
+
+def tiny_net(seed: int = 0) -> SupervoxelNet:
+    torch.manual_seed(seed)
+    return build(NETWORK)
+
+
+def tiny_bundle(study: Study, **changes) -> Bundle:
+    """An untrained bundle of ``study``."""
+    content = dict(net=tiny_net(), preparation=study.preparation, layers=study.layers(), template_grid=study.template().grid,
+                   template_sha256=study.template_sha256, provenance={"cohort": "phantoms"})
+    return Bundle(**{**content, **changes})
+
+
+def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def wave(points: torch.Tensor, amplitude_mm: float = 10.0, period_mm: float = 300.0) -> torch.Tensor:
+    """A smooth displacement (..., 3) mm at world points (..., 3): one slow wave per axis, without folds."""
+    phase = 2 * np.pi / period_mm * points
+    return amplitude_mm * torch.stack([phase[..., 1].sin(), phase[..., 2].cos(), (phase[..., 0] + 1).sin()], -1)
