@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import torch
 
-from SlicRegLib.bundle import BUNDLE_VERSION, load_bundle, save_bundle
+from SlicRegLib.alignment import KeyPoints
+from SlicRegLib.bundle import BUNDLE_VERSION, Bundle, load_bundle, save_bundle
 from SlicRegLib.errors import UserError
 from SlicRegLib.geometry import Grid
 from SlicRegLib.preparation import PreparationOptions
 from SlicRegLib.volumes import Volume
-from SlicRegLib.bundle import Bundle
 from tiny import tiny_net
 
 FRAME = Grid.centred((1.5, -20.25, 300.125), (16, 16, 32), 4.0)
@@ -83,6 +83,16 @@ def test_template_and_labels_come_back_where_they_were_put_in(path):
     assert back.summary()["template_included"] and back.summary()["template_labels_included"]
 
 
+def test_key_points_come_back_to_half_precision(path):
+    points, features, centroids = torch.randn(50, 3) * 300, torch.rand(50, 32), torch.rand(2, 128, 4, dtype=torch.float64)
+    save_bundle(path, make(key_points=KeyPoints(points, features, centroids)))
+    back = load_bundle(path).key_points.to(torch.device("cpu"))
+    assert torch.equal(back.points, points) and torch.equal(back.centroids, centroids)
+    assert back.features.dtype == torch.float32 and torch.equal(back.features, features.half().float())
+    with zipfile.ZipFile(path) as archive:
+        assert "key_points.npz" in archive.namelist()
+
+
 def test_a_template_without_labels(path):
     save_bundle(path, make(template=template()["template"]))
     assert load_bundle(path).template is not None and load_bundle(path).template_labels is None
@@ -93,7 +103,7 @@ def test_no_template_unless_asked(path):
     with zipfile.ZipFile(path) as archive:
         assert archive.namelist() == ["bundle.json", "weights.safetensors", "supervoxels.npz"]
     back = load_bundle(path)
-    assert back.template is None and back.template_labels is None
+    assert back.template is None and back.template_labels is None and back.key_points is None
     assert not back.summary()["template_included"]
 
 
@@ -143,7 +153,7 @@ def traps() -> bytes:
 @pytest.mark.parametrize("name, content", [
     ("bundle.json", None), ("bundle.json", b"{"), ("bundle.json", b"{}"), ("bundle.json", b"[1]"),
     ("bundle.json", b'{"version": "x"}'), ("weights.safetensors", None), ("weights.safetensors", pickle.dumps({})),
-    ("supervoxels.npz", b"PK"), ("supervoxels.npz", traps()), ("template.npz", b"\x00"),
+    ("supervoxels.npz", b"PK"), ("supervoxels.npz", traps()), ("template.npz", b"\x00"), ("key_points.npz", b"PK"),
 ])
 def test_a_bad_member_is_one_sentence(path, capfd, name, content):
     save_bundle(path, make())

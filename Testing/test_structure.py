@@ -16,8 +16,9 @@ LAYERS = """
     supervision supervoxels
     deeds study
     dataset
-    prediction bundle
+    prediction
     training alignment
+    bundle refinement
     registration
     evaluation report
     commands

@@ -71,7 +71,7 @@ def test_labels_keep_their_values_and_places(oblique):
 
 
 def test_labels_take_the_largest_share():
-    """A voxel of 40 % label 1, 35 % label 2 and 25 % background is label 1, though its nearest neighbour may not be."""
+    """A voxel of 40 % label 1, 35 % label 2 and 25 % background is label 1, though its nearest voxel is label 2."""
     labels = np.zeros((2, 2, 5), np.uint8)
     labels[:, :, 0], labels[0, :, 1], labels[1, :, 1] = 1, 2, 0
     grid = Grid(labels.shape, np.eye(4))

@@ -141,5 +141,5 @@ def _box(x: torch.Tensor, width: int, axis: int) -> torch.Tensor:
         length = n - abs(shift)
         total.narrow(axis, max(0, -shift), length).add_(x.narrow(axis, max(0, shift), length))
     index = torch.arange(n, device=x.device)
-    count = torch.minimum(index, torch.tensor(half)) + torch.minimum(n - 1 - index, torch.tensor(half)) + 1
+    count = index.clamp_max(half) + (n - 1 - index).clamp_max(half) + 1
     return total.div_(count.reshape([-1 if a == axis else 1 for a in range(4)]))

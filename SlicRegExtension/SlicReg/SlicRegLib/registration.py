@@ -103,7 +103,7 @@ def register(bundle: Bundle, template: Volume, target: Volume, options: Registra
         dense = thin_plate_spline(wanted.points, displacements, grid, options.alignment.spline_lambda)
     if options.refinement.iterations:
         with clock("refinement"):
-            dense = refine(dense, fixed, moving, body_region(fixed.hu), options.refinement, progress)
+            dense = refine(dense.to(device), fixed, moving, body_region(fixed.hu), options.refinement, progress).to("cpu")
     return Registration(template, target, dense, clock.seconds, own)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -71,7 +72,8 @@ class ConvexAdamTeacher:
         affine = affine_registration(scan, template) if self.affine_first else np.eye(4)
         moved = Grid(scan.grid.shape, affine @ scan.grid.affine) if self.affine_first else None
         moving = resample(template.hu[None], template.grid, moved, fill=-1000.0)[0] if moved else template.hu
-        with contextlib.redirect_stdout(io.StringIO()):
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # convexAdam leaves align_corners to its default on purpose
             voxels = convex_adam_pt(scan.hu, moving, lambda_weight=self.regularisation, grid_sp_adam=self.control_voxels,
                                     selected_niter=self.iterations, dtype=torch.float32, device=torch.device(self.device))
         # convexAdam divides displacements by (n - 1) / 2 of its n control points but samples with align_corners=False,

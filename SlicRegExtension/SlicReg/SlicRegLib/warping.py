@@ -52,6 +52,9 @@ class DisplacementField:
         """Displaced world points, (..., 3) mm."""
         return points + self.at(points)
 
+    def to(self, device) -> DisplacementField:
+        return DisplacementField(self.vectors.to(device), self.grid)
+
     def on(self, grid: Grid) -> DisplacementField:
         """The same field sampled on another grid."""
         return DisplacementField(self.at(grid.points(self.vectors.device)).movedim(-1, 0), grid)
@@ -121,34 +124,36 @@ def tapered(field: DisplacementField, scan: Grid, margin_mm: float) -> Displacem
     return DisplacementField(grown.vectors * ramp.float(), grown.grid)
 
 
-def invert(field: DisplacementField, grid: Grid, steps: int = 15) -> DisplacementField:
+def invert(field: DisplacementField, grid: Grid, steps: int = 15, tolerance_mm: float = 0.02) -> DisplacementField:
     """The field v on ``grid`` with v(y) = -u(y + v(y)), so that ``field`` after v is the identity.
 
-    Newton's method at every point of ``grid`` from a start found by pushing the field's own grid points
-    forward, so that it also converges where the field stretches by more than two (where the usual
-    fixed-point iteration diverges). The nearest point met is kept, so folds leave that instead of noise.
+    Newton's method at every point of ``grid``, from a start found by pushing the field's own points forward, so that it
+    also converges where the field stretches by more than two (where the usual fixed-point iteration diverges). A
+    Newton step that makes the error larger is replaced by a fixed-point step, and each point keeps the best position
+    it came across, so that folds leave the nearest answer instead of noise.
     """
-    target = grid.points()
+    goal = grid.points().reshape(-1, 3)
     jacobian = _jacobian(field).reshape(*field.grid.shape, 9).movedim(-1, 0)
-    x = target + _pushed_start(field, grid)
-    error = target - field(x)
-    nearest, distance = x, error.norm(dim=-1)
+    best = goal + _pushed_start(field, grid).reshape(-1, 3)
+    best_error = (goal - field(best)).norm(dim=-1)
+    active = (best_error > tolerance_mm).nonzero()[:, 0]  # points still to be improved
+    x = best[active]
     for _ in range(steps):
-        matrix = sample(jacobian, field.grid, x).movedim(0, -1).reshape(*grid.shape, 3, 3)
-        singular = torch.linalg.det(matrix) < 0.05
-        matrix = torch.where(singular[..., None, None], torch.eye(3), matrix)
+        error = goal[active] - field(x)
+        matrix = sample(jacobian, field.grid, x).T.reshape(-1, 3, 3)
+        matrix[torch.linalg.det(matrix) < 0.05] = torch.eye(3)
         candidate = x + torch.linalg.solve(matrix, error).clamp(-20, 20)
-        candidate_error = target - field(candidate)
-        better = (candidate_error.norm(dim=-1) < error.norm(dim=-1))[..., None]
-        # a rejected Newton step is tried again shorter, by mixing in the plain fixed-point step
-        x = torch.where(better, candidate, x + 0.5 * error)
-        error = torch.where(better, candidate_error, target - field(x))
-        nearer = error.norm(dim=-1) < distance
-        nearest = torch.where(nearer[..., None], x, nearest)
-        distance = torch.where(nearer, error.norm(dim=-1), distance)
-        if distance.max() < 0.01:
+        distance = (goal[active] - field(candidate)).norm(dim=-1)
+        worse = distance > error.norm(dim=-1)
+        candidate[worse] = (x + 0.5 * error)[worse]
+        distance[worse] = (goal[active[worse]] - field(candidate[worse])).norm(dim=-1)
+        improved = distance < best_error[active]
+        best[active[improved]], best_error[active[improved]] = candidate[improved], distance[improved]
+        going = distance > tolerance_mm
+        active, x = active[going], candidate[going]
+        if not len(active):
             break
-    return DisplacementField((nearest - target).movedim(-1, 0).contiguous(), grid)
+    return DisplacementField((best - goal).T.reshape(3, *grid.shape).contiguous(), grid)
 
 
 def _pushed_start(field: DisplacementField, grid: Grid) -> torch.Tensor:
