@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
 
 import nibabel as nib
 import numpy as np
@@ -18,7 +19,7 @@ from SlicRegLib.study import open_study
 from tiny import FRAME, NETWORK, CentreTeacher, phantom, tiny_bundle, tiny_study, write_cohort
 
 SHAPE = ["--spacing", "8", "--shape", *map(str, FRAME.shape)]
-QUICK = ["--key-points", "200", "--iterations", "5"]
+QUICK = ["--key-points", "200", "--iterations", "5", "--no-refine"]
 
 
 @pytest.fixture(scope="module")
@@ -40,9 +41,11 @@ def model(study):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """A cheap teacher, and the compact preset with a tiny network."""
+    """A cheap teacher, the compact preset with a tiny network, coarse pictures and inverse fields."""
     monkeypatch.setattr(commands, "make_teacher", lambda *_: CentreTeacher())
     monkeypatch.setitem(PRESETS, "compact", replace(NETWORK, layers=16))
+    monkeypatch.setattr(commands, "overview", partial(commands.overview, spacing_mm=8.0))
+    monkeypatch.setattr("SlicRegLib.registration.INVERSE_SPACING_MM", 12.0)
 
 
 def run(*arguments) -> int:
