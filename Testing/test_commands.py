@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-from dataclasses import replace
 from functools import partial
 
 import nibabel as nib
@@ -15,7 +14,8 @@ from SlicRegLib.__main__ import main
 from SlicRegLib.bundle import load_bundle, save_bundle
 from SlicRegLib.errors import UserError
 from SlicRegLib.networks import PRESETS
-from SlicRegLib.study import open_study
+from SlicRegLib.study import create_study, open_study
+from SlicRegLib.supervoxels import SupervoxelOptions
 from tiny import FRAME, NETWORK, CentreTeacher, phantom, tiny_bundle, tiny_study, write_cohort
 
 SHAPE = ["--spacing", "8", "--shape", *map(str, FRAME.shape)]
@@ -41,9 +41,10 @@ def model(study):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """A cheap teacher, the compact preset with a tiny network, coarse pictures and inverse fields."""
+    """A cheap teacher, two layers, a tiny network as the compact preset, coarse pictures and inverse fields."""
     monkeypatch.setattr(commands, "make_teacher", lambda *_: CentreTeacher())
-    monkeypatch.setitem(PRESETS, "compact", replace(NETWORK, layers=16))
+    monkeypatch.setattr(commands, "create_study", partial(create_study, supervoxels=SupervoxelOptions(layers=NETWORK.layers)))
+    monkeypatch.setitem(PRESETS, "compact", NETWORK)
     monkeypatch.setattr(commands, "overview", partial(commands.overview, spacing_mm=8.0))
     monkeypatch.setattr("SlicRegLib.registration.INVERSE_SPACING_MM", 12.0)
 
@@ -63,7 +64,7 @@ def test_prepare_train_info_register(cohort, tmp_path, capsys):
     template, study, model = cohort / "template.nii.gz", tmp_path / "study", tmp_path / "models" / "tiny.slicreg"
     assert run("prepare", "--template", template, "--images", cohort / "img", "--out", study, "--jobs", 1, *SHAPE) == 0
     assert "5 scans prepared" in capsys.readouterr().out
-    assert open_study(study).layers().shape == (16, *FRAME.shape)
+    assert open_study(study).layers().shape == (2, *FRAME.shape)
 
     arguments = ["train", "--study", study, "--out", model, "--iterations", 2, "--batch", 1, "--device", "cpu", "--cohort", "five phantoms"]
     assert run(*arguments) == 0
@@ -172,6 +173,7 @@ def test_labels_without_a_common_value_are_said(cohort, model, two_cases, tmp_pa
         image = nib.load(path)
         data = np.asarray(image.dataobj)
         nib.save(nib.Nifti1Image(np.where(data > 0, 77, 0).astype(np.uint8), image.affine), path)
+    (two_cases[0] / "pt_2.nii.gz").unlink()
     code = evaluate(cohort, model, *two_cases, tmp_path / "results.json")
     captured = capsys.readouterr()
     assert code in (0, 2) and "left out" in captured.out + captured.err or "no label" in captured.err
@@ -271,7 +273,7 @@ def test_bad_template(cohort, model, tmp_path, capfd, kind):
     assert run("prepare", "--template", template, "--images", cohort / "img", "--out", out) == 2
     assert said_once(capfd, KINDS[kind]) and not out.exists()
     if kind != "no body":
-        assert evaluate(cohort / ".." / cohort.name, model, cohort / "img", cohort / "label", tmp_path / "r.json", "--template", template) == 2
+        assert evaluate(cohort, model, cohort / "img", cohort / "label", tmp_path / "r.json", "--template", template) == 2
         assert said_once(capfd, KINDS[kind]) and not (tmp_path / "r.json").exists()
 
 
@@ -375,6 +377,15 @@ def test_an_output_that_is_a_file(cohort, model, tmp_path, capfd):
     assert said_once(capfd, "folder")
 
 
+def test_one_bar_per_stage(cohort, model, tmp_path, capfd):
+    """A stage that ends is not begun again."""
+    assert run("register", "--model", model, "--template", cohort / "template.nii.gz", "--target", cohort / "img/pt_1.nii.gz",
+               "--out", tmp_path / "out", "--key-points", 200, "--iterations", 20, "--no-refine") == 0
+    bars = capfd.readouterr().err.replace("\r", "\n").splitlines()
+    begun = [line.split(":")[0] for line in bars if ":   0% |" in line]
+    assert begun == list(dict.fromkeys(begun)) and "alignment" in begun
+
+
 def test_results_that_stood_there_stay_after_a_failure(cohort, model, tmp_path, monkeypatch, capfd):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "report.json").write_text("mine")
@@ -412,5 +423,5 @@ def test_help_names_options_units_and_defaults(command, capsys):
         main([command, "--help"])
     text = capsys.readouterr().out
     assert end.value.code == 0 and "--json" in text and "--debug" in text
-    if command not in ("info",):
+    if command != "info":
         assert "default" in text and "--out" in text

@@ -24,7 +24,9 @@ class Bars:
         self.stage, self.bar = None, None
 
     def __call__(self, stage: str, share: float, details: str = "") -> None:
-        if stage != self.stage:
+        if stage == self.stage and self.bar is None and share >= 1:
+            return  # said twice that it is done
+        if stage != self.stage or self.bar is None:
             self.close()
             self.stage = stage
             self.bar = tqdm(total=100, desc=stage, file=sys.stderr, dynamic_ncols=True,
@@ -38,7 +40,7 @@ class Bars:
     def close(self) -> None:
         if self.bar is not None:
             self.bar.close()
-        self.stage, self.bar = None, None
+        self.bar = None
 
 
 class JsonLines:

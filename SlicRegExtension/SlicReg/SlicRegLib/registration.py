@@ -21,8 +21,8 @@ from .supervision import Prepared
 from .volumes import Volume
 from .warping import DisplacementField, invert, jacobian_determinant, resample, resample_labels, tapered
 
-INVERSE_SPACING_MM = 6.0  # of the inverse field's grid
-TAPER_MM = 60.0  # beyond the scans, over which fields fall to zero
+INVERSE_SPACING_MM = 4.0  # of the inverse field's grid: what its own interpolation costs grows with the square
+TAPER_MM = 30.0  # beyond the scans, over which fields fall to zero
 
 
 @dataclass(frozen=True)

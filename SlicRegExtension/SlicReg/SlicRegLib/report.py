@@ -42,9 +42,10 @@ def overview(path: Path, result: Registration, template_labels: Volume | None = 
     ]
     figure, axes = plt.subplots(3, 3, figsize=(12, 11.5), layout="constrained", facecolor="black")
     for column, (title, image, solid, dotted, where, point) in enumerate(columns):
+        box = _content(image)
         for row, (plane, axis) in enumerate(PLANES):
-            index = int(np.clip(np.round(where.to_voxel(point)[axis]), 0, where.shape[axis] - 1))
-            _panel(axes[row, column], plane, axis, index, image, solid, dotted)
+            index = int(np.clip(np.round(where.to_voxel(point)[axis]), box[axis].start, box[axis].stop - 1)) - box[axis].start
+            _panel(axes[row, column], plane, axis, index, *(None if a is None else a[box] for a in (image, solid, dotted)))
         axes[0, column].set_title(title, color="white", fontsize=13)
     with atomic(path) as part:
         figure.savefig(part, dpi=90, format="png", facecolor="black")
@@ -58,6 +59,15 @@ def _as_tensor(point: np.ndarray):
 
 def _image(volume: Volume, grid: Grid) -> np.ndarray:
     return resample(volume.tensor, volume.grid, grid, fill=-1000.0)[0].numpy()
+
+
+def _content(image: np.ndarray, margin: int = 5) -> tuple[slice, ...]:
+    """The box around what is not air, a few voxels wider."""
+    inside = np.argwhere(image > -500)
+    if not len(inside):
+        return tuple(slice(0, n) for n in image.shape)
+    low, high = inside.min(0) - margin, inside.max(0) + 1 + margin
+    return tuple(slice(max(0, int(a)), min(n, int(b))) for a, b, n in zip(low, high, image.shape))
 
 
 def _own(labels: Volume | None, grid: Grid) -> np.ndarray | None:

@@ -22,15 +22,12 @@ def sample(volume: torch.Tensor, grid: Grid, points: torch.Tensor, mode="bilinea
 
     fill: the value outside the grid; None repeats the edge. mode: "bilinear" (trilinear) or "nearest".
     """
-    coordinates = grid.to_normalised(points).flip(-1)  # grid_sample wants (k, j, i)
-    shape = points.shape[:-1]
-    offset = fill or 0.0
-    values = F.grid_sample(
-        (volume - offset if offset else volume)[None],
-        coordinates.reshape(1, 1, 1, -1, 3).to(volume.dtype),
-        mode=mode, padding_mode="border" if fill is None else "zeros", align_corners=False,
-    )
-    return values.reshape(volume.shape[0], *shape) + offset
+    coordinates = grid.to_normalised(points).flip(-1).to(volume.dtype)  # grid_sample wants (k, j, i)
+    values = F.grid_sample(volume[None], coordinates.reshape(1, 1, 1, -1, 3), mode=mode, padding_mode="border",
+                           align_corners=False).reshape(volume.shape[0], *points.shape[:-1])
+    if fill is not None:  # as in ITK: a voxel is its whole box, and outside of all boxes there is nothing to blend with
+        values.masked_fill_((coordinates.abs() > 1).any(-1), fill)
+    return values
 
 
 @dataclass(frozen=True, eq=False)
