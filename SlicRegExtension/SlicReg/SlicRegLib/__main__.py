@@ -117,8 +117,11 @@ def main(arguments: list[str] | None = None) -> int:
         print("slicreg: interrupted; nothing partial was left.", file=sys.stderr)
         return 130
     progress.close()
-    print(text, file=sys.stderr if options.json else sys.stdout)
+    print(text, file=sys.stderr if options.json and options.command != "info" else sys.stdout)
     return 0
+
+
+_OTHER_TEMPLATE = "Warning: the template is not the one this model was trained with; its supervoxels were predicted as well."
 
 
 def _prepare(options, progress) -> str:
@@ -147,7 +150,7 @@ def _register(options, progress) -> str:
                           options.target_label, options.device, _registration_options(options), progress)
     lines = [f"Registered in {report['seconds']['total']:.1f} s on {report['device_reason']}; folding {report['folding_percent']:.2f} %."]
     if not report["own_template"]:
-        lines.append("Warning: the template is not the one this model was trained with; its supervoxels were predicted as well.")
+        lines.append(_OTHER_TEMPLATE)
     if "after" in report:
         lines.append(f"Mean Dice {report['before']['mean_dice']:.3f} before, {report['after']['mean_dice']:.3f} after.")
         lines += [f"Labels missing on one side, left out: {report['left_out']}"] if report["left_out"] else []
@@ -162,7 +165,8 @@ def _evaluate(options, progress) -> str:
     problems = "".join(f"\n  failed: {reason}" for reason in results["failed"].values())
     left_out = "".join(f"\n  {name}: labels missing on one side, left out: {case['left_out']}"
                        for name, case in results["cases"].items() if case["left_out"])
-    return (f"{mean['cases']} cases: mean Dice {mean['before_dice']:.3f} before, {mean['after_dice']:.3f} after; "
+    warning = "" if results["own_template"] else _OTHER_TEMPLATE + "\n"
+    return (f"{warning}{mean['cases']} cases: mean Dice {mean['before_dice']:.3f} before, {mean['after_dice']:.3f} after; "
             f"HD95 {mean['before_hd95_mm']:.1f} mm before, {mean['after_hd95_mm']:.1f} mm after; folding "
             f"{mean['folding_percent']:.3f} %; {mean['seconds']:.1f} s each.{left_out}{problems}")
 

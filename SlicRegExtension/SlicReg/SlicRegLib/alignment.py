@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from scipy.spatial import cKDTree
 
-from .errors import UserError
-from .geometry import Grid
+from .errors import UserError, refuse
+from .geometry import Grid, unravel
 from .prediction import Description
 from .progress import Progress, silent
 from .warping import DisplacementField
@@ -32,6 +32,17 @@ class AlignmentOptions:
     spline_lambda: float = 0.001  # stiffness of the thin-plate spline; 0 interpolates
     field_spacing_mm: float = 12.0  # of the dense field that the spline is evaluated on
     seed: int = 0
+
+    def __post_init__(self):
+        refuse("Registration", [
+            (self.key_points < 8, "key points must be at least 8"),
+            (self.iterations < 0, "iterations must not be negative"),
+            (self.learning_rate <= 0, "the learning rate must be positive"),
+            (self.alpha < 0, "alpha must not be negative"),
+            (self.neighbours < 1, "neighbours must be at least 1"),
+            (self.spline_lambda < 0, "the spline's lambda must not be negative"),
+            (self.field_spacing_mm <= 0, "the field's spacing must be positive"),
+        ])
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,12 +68,12 @@ def describe_key_points(description: Description, body: torch.Tensor, grid: Grid
 
 def choose_key_points(body: torch.Tensor, grid: Grid, options: AlignmentOptions = AlignmentOptions()) -> torch.Tensor:
     """World positions (N, 3) mm of N random voxels of ``body`` (I, J, K bool), the same for the same seed."""
-    inside = body.nonzero()
-    if len(inside) < 8 * options.neighbours:
+    if int(body.sum()) < 8 * options.neighbours:
         raise UserError("The template's body is too small to place key points in it.")
-    generator = torch.Generator().manual_seed(options.seed)
-    chosen = torch.randperm(len(inside), generator=generator)[: options.key_points]
-    return grid.to_world(inside[chosen].float())
+    # one order of all voxels, of which the first in the body are taken: a body that differs by a voxel keeps its points
+    order = torch.randperm(body.numel(), generator=torch.Generator().manual_seed(options.seed))
+    chosen = order[body.flatten()[order]][: options.key_points]
+    return grid.to_world(unravel(chosen, body.shape))
 
 
 def features_at(description: Description, points: torch.Tensor) -> torch.Tensor:
@@ -140,9 +151,8 @@ def align(points: torch.Tensor, fixed_features: torch.Tensor, moving: Descriptio
     """
     added = torch.zeros_like(points, requires_grad=True)
     source, target = neighbour_graph(points, options.neighbours).to(points.device)
-    optimiser = torch.optim.Adam([added], lr=options.learning_rate)
+    optimiser = Adam(added, options.learning_rate)
     for iteration in range(options.iterations):
-        optimiser.zero_grad(set_to_none=True)
         found = features_at(moving, points + start + added * UNIT_MM)
         data = F.mse_loss(found, fixed_features)
         smoothness = (added[source] - added[target]).pow(2).sum() / len(points)
@@ -153,6 +163,25 @@ def align(points: torch.Tensor, fixed_features: torch.Tensor, moving: Descriptio
     return start + added.detach() * UNIT_MM
 
 
+class Adam:
+    """Adam (Kingma and Ba, 2015) for one tensor. torch's own imports its compiler, which takes longer than the alignment."""
+
+    def __init__(self, parameter: torch.Tensor, learning_rate: float, decay=(0.9, 0.999), epsilon: float = 1e-8):
+        self.parameter, self.learning_rate, self.decay, self.epsilon = parameter, learning_rate, decay, epsilon
+        self.mean, self.square, self.steps = torch.zeros_like(parameter), torch.zeros_like(parameter), 0
+
+    @torch.no_grad()
+    def step(self) -> None:
+        """One step along the parameter's gradient, which is cleared."""
+        gradient, (first, second) = self.parameter.grad, self.decay
+        self.steps += 1
+        self.mean.lerp_(gradient, 1 - first)
+        self.square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
+        scale = (self.square / (1 - second**self.steps)).sqrt_().add_(self.epsilon)
+        self.parameter.addcdiv_(self.mean, scale, value=-self.learning_rate / (1 - first**self.steps))
+        self.parameter.grad = None
+
+
 def thin_plate_spline(points: torch.Tensor, displacements: torch.Tensor, grid: Grid, stiffness: float) -> DisplacementField:
     """The smoothest field through key-point displacements (N, 3) mm, evaluated on ``grid``.
 
@@ -160,7 +189,8 @@ def thin_plate_spline(points: torch.Tensor, displacements: torch.Tensor, grid: G
     dimensions; r^2 log r, often seen, is the one of the plane. Coordinates are in units of 200 mm;
     ``stiffness`` (lambda) is added to the kernel's diagonal.
     """
-    p = (points / UNIT_MM).double().cpu()
+    centre = points.double().mean(0).cpu()  # the world's origin may be metres away
+    p = (points.double().cpu() - centre) / UNIT_MM
     n = len(p)
     affine = torch.cat([p, torch.ones(n, 1, dtype=p.dtype)], 1)
     system = torch.zeros(n + 4, n + 4, dtype=p.dtype)
@@ -170,6 +200,6 @@ def thin_plate_spline(points: torch.Tensor, displacements: torch.Tensor, grid: G
     solution = torch.linalg.solve(system, right).float()
     p = p.float()
     values = []
-    for x in (grid.points().reshape(-1, 3) / UNIT_MM).split(4096):
-        values.append(-torch.cdist(x, p) @ solution[:n] + torch.cat([x, torch.ones(len(x), 1)], 1) @ solution[n:])
+    for x in ((grid.points().reshape(-1, 3).double() - centre) / UNIT_MM).float().split(4096):
+        values.append(-torch.cdist(x, p, compute_mode="donot_use_mm_for_euclid_dist") @ solution[:n] + torch.cat([x, torch.ones(len(x), 1)], 1) @ solution[n:])
     return DisplacementField(torch.cat(values).T.reshape(3, *grid.shape).contiguous(), grid)

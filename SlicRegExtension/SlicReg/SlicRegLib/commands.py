@@ -56,13 +56,18 @@ def run_train(study: Path, out: Path, preset: str, options: TrainingOptions, dev
         raise UserError(f"A model's name ends in {SUFFIX}, unlike {out.name}.")
     processor, _ = choose_device(device)
     content = open_study(study)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    beside = out.with_suffix("")
-    net, history = train(content, PRESETS[preset], options, Path(f"{beside}.checkpoint"), processor, resume, progress)
-    history.save(Path(f"{beside}_curve"))
     scan = load_scan(template) if template else None
     if scan is not None and scan.fingerprint() != content.template_sha256:
         raise UserError(f"{template} is not the template of the study {study}.")
+    if template_labels and not template:
+        raise UserError("The template's labels can be included only together with the template.")
+    scan_labels = load_labels(template_labels, scan) if template_labels else None
+    beside = out.with_suffix("")
+    if resume and not Path(f"{beside}.checkpoint").is_file():
+        raise UserError(f"There is no checkpoint {beside}.checkpoint to resume from; start without --resume.")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    net, history = train(content, PRESETS[preset], options, Path(f"{beside}.checkpoint"), processor, resume, progress)
+    history.save(Path(f"{beside}_curve"))
     provenance = {
         "cohort": cohort or f"{len(content.scans)} scans", "template": content.template_name, "teacher": content.teacher,
         "preset": preset, "training": asdict(options), "seconds": history.rows[-1][1], "device": str(processor),
@@ -72,7 +77,7 @@ def run_train(study: Path, out: Path, preset: str, options: TrainingOptions, dev
     fixed = content.template()
     key_points = describe_key_points(describe(net.cpu(), fixed), body_mask(fixed.hu), fixed.grid)
     save_bundle(out, Bundle(net, content.preparation, content.layers(), fixed.grid, content.template_sha256, provenance,
-                            key_points, scan, load_labels(template_labels, scan) if template_labels else None))
+                            key_points, scan, scan_labels))
     return history
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .geometry import apply_affine
+from .geometry import apply_affine, unravel
 from .networks import STRIDE
 from .preparation import body_mask, network_input
 from .study import Study
@@ -80,7 +80,7 @@ class TrainingSet:
         output = grid.strided(STRIDE)
         body = body[::STRIDE, ::STRIDE, ::STRIDE].flatten()
         voxels = self._chosen(body, generator)
-        points = apply_affine(move, output.to_world(_unravel(voxels, output.shape)))
+        points = apply_affine(move, output.to_world(unravel(voxels, output.shape)))
         targets = sample_layers(self.layers, self.template_grid, field(points))
         return network_input(image)[None], voxels, targets
 
@@ -96,9 +96,3 @@ class TrainingSet:
 def sample_layers(layers: torch.Tensor, grid, points: torch.Tensor) -> torch.Tensor:
     """Supervoxel classes at world points (n, 3), nearest, background outside: (n, layers) int64."""
     return sample(layers.float(), grid, points, "nearest", fill=0.0).T.long()
-
-
-def _unravel(index: torch.Tensor, shape) -> torch.Tensor:
-    """Flat indices (n,) -> voxel coordinates (n, 3) float32."""
-    _, J, K = shape
-    return torch.stack([index // (J * K), index // K % J, index % K], -1).float()

@@ -3,3 +3,10 @@
 
 class UserError(Exception):
     """Something the user gave is wrong; the text is one sentence shown as it is, without a traceback."""
+
+
+def refuse(what: str, problems: list[tuple[bool, str]]) -> None:
+    """Raise UserError "WHAT cannot start: ..." with all texts whose condition holds."""
+    texts = [text for holds, text in problems if holds]
+    if texts:
+        raise UserError(f"{what} cannot start: {'; '.join(texts)}.")

@@ -26,6 +26,8 @@ def compare(result: Registration, template_labels: Volume, target_labels: Volume
     wanted = set(np.unique(template_labels.data)) - {0}
     present = set(np.unique(target_labels.data)) - {0}
     values = sorted(int(v) for v in wanted & present)
+    if not values:
+        raise UserError("The template's and the target's labels have no value in common; check that both use the same numbers.")
     before = resample_labels(target_labels.data, target_labels.grid, grid)
     after = result.labels_on_template(target_labels).data
     return {"before": compare_labels(template_labels.data, before, grid, values),
@@ -58,7 +60,7 @@ def evaluate(bundle: Bundle, template: Volume, template_labels: Volume, images: 
     progress("evaluation", 1.0, f"{len(cases)} cases")
     if not cases:
         raise UserError(f"No case could be evaluated; the first reason: {next(iter(failed.values()))}")
-    return {"cases": cases, "mean": _means(cases), "failed": failed, "without_labels": sorted(set(scans) - set(found))}
+    return {"own_template": template.fingerprint() == bundle.template_sha256, "cases": cases, "mean": _means(cases), "failed": failed, "without_labels": sorted(set(scans) - set(found))}
 
 
 def _labels_of(folder: Path, name: str) -> Path | None:

@@ -34,6 +34,12 @@ def translation(offset) -> np.ndarray:
     return matrix
 
 
+def unravel(index: torch.Tensor, shape) -> torch.Tensor:
+    """Flat indices (n,) of an array of ``shape`` (I, J, K) -> voxel coordinates (n, 3) float32."""
+    _, J, K = shape
+    return torch.stack([index // (J * K), index // K % J, index % K], -1).float()
+
+
 @dataclass(frozen=True, eq=False)
 class Grid:
     """A lattice of voxels in the world.

@@ -154,7 +154,7 @@ class DeepLabTrunk(nn.Module):
     def forward(self, image):
         skip = _checkpointed(self.early, image)
         context = _checkpointed(self.aspp, _checkpointed(self.late, skip))
-        context = F.interpolate(context, size=skip.shape[2:], mode="trilinear", align_corners=False)
+        context = F.interpolate(context, size=skip.shape[2:])
         return _checkpointed(self.head, torch.cat([skip, context], 1))
 
 

@@ -137,7 +137,8 @@ def smoothed(features: torch.Tensor, width: int) -> torch.Tensor:
 def _box(x: torch.Tensor, width: int, axis: int) -> torch.Tensor:
     half, n = width // 2, x.shape[axis]
     total = torch.zeros_like(x)
-    for shift in range(-half, half + 1):
+    reach = min(half, n - 1)
+    for shift in range(-reach, reach + 1):
         length = n - abs(shift)
         total.narrow(axis, max(0, -shift), length).add_(x.narrow(axis, max(0, shift), length))
     index = torch.arange(n, device=x.device)

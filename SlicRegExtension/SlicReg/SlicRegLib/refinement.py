@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 
-from .alignment import rows_at
+from .alignment import Adam, rows_at
 from .prediction import smoothed
 from .progress import Progress, silent
 from .supervision import Prepared
@@ -71,10 +71,9 @@ def refine(field: DisplacementField, fixed: Prepared, moving: Prepared, region: 
     wanted = described[0].flatten(0, 2)[inside]
     points = control.points(device)
     displacement = (field.at(points) / unit).requires_grad_(True)  # (i, j, k, 3), RAS, in spacings
-    optimiser = torch.optim.Adam([displacement], lr=options.learning_rate)
+    optimiser = Adam(displacement, options.learning_rate)
     moving_grid = moving.grid.pooled(step)
     for iteration in range(options.iterations):
-        optimiser.zero_grad(set_to_none=True)
         smooth = _spline(displacement)
         found = rows_at(described[1], moving_grid, points.reshape(-1, 3)[inside] + unit * smooth.reshape(-1, 3)[inside])
         data = (found - wanted).pow(2).sum() / (len(inside) or 1)

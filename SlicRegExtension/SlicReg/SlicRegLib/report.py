@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from .geometry import Grid, bounding_grid
 from .registration import Registration
 from .volumes import Volume, atomic
-from .warping import resample, resample_labels
+from .warping import DisplacementField, resample, resample_labels
 
 PLANES = (("axial", 2), ("coronal", 1), ("sagittal", 0))
 WINDOW = (-200, 300)  # HU shown from black to white
@@ -19,7 +20,7 @@ def overview(path: Path, result: Registration, template_labels: Volume | None = 
              spacing_mm: float = 2.0) -> None:
     """Draw template, target and warped target side by side in three planes, with label contours, as PNG.
 
-    All three are shown on one grid along the patient's axes that covers the template, patient's right on the
+    All are shown along the patient's axes, cropped to what is not air, patient's right on the
     left. Solid contours: the template's labels (on the target: carried over by the inverse field); dotted:
     the target's own. The planes pass through the labels' centre, without labels through the template's middle.
     """
@@ -27,67 +28,63 @@ def overview(path: Path, result: Registration, template_labels: Volume | None = 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
-    grid = bounding_grid([result.template.grid], spacing_mm)
-    target_grid = bounding_grid([result.target.grid], spacing_mm)
-    template = _image(result.template, grid)
-    labels = resample_labels(template_labels.data, template_labels.grid, grid) if template_labels else None
-    focus = _focus(labels, grid)
-    target_focus = result.dense(_as_tensor(focus))[0].numpy()
-    columns = [
-        ("template", template, labels, None, grid, focus),
-        ("target", _image(result.target, target_grid),
-         _on_target(result, template_labels, target_grid), _own(target_labels, target_grid), target_grid, target_focus),
-        ("target on template", resample(result.target.tensor, result.target.grid, grid, result.field, fill=-1000.0)[0].numpy(),
-         labels, resample_labels(target_labels.data, target_labels.grid, grid, result.field) if target_labels else None, grid, focus),
+    fixed, moving = (_around(scan, spacing_mm) for scan in (result.template, result.target))
+    focus = _focus(template_labels, fixed)
+    columns = [  # title, grid, point, then (volume, field) of the image and of the labels in both styles
+        ("template", fixed, focus, (result.template, None), (template_labels, None), (None, None)),
+        ("target", moving, result.dense(torch.tensor(focus, dtype=torch.float32)[None])[0].numpy(),
+         (result.target, None), (template_labels, result.inverse), (target_labels, None)),
+        ("target on template", fixed, focus, (result.target, result.field), (template_labels, None), (target_labels, result.field)),
     ]
     figure, axes = plt.subplots(3, 3, figsize=(12, 11.5), layout="constrained", facecolor="black")
-    for column, (title, image, solid, dotted, where, point) in enumerate(columns):
-        box = _content(image)
+    for column, (title, grid, point, scan, solid, dotted) in enumerate(columns):
         for row, (plane, axis) in enumerate(PLANES):
-            index = int(np.clip(np.round(where.to_voxel(point)[axis]), box[axis].start, box[axis].stop - 1)) - box[axis].start
-            _panel(axes[row, column], plane, axis, index, *(None if a is None else a[box] for a in (image, solid, dotted)))
+            where = _slice(grid, axis, point)
+            _panel(axes[row, column], plane, _image(*scan, where), _labels(*solid, where), _labels(*dotted, where))
         axes[0, column].set_title(title, color="white", fontsize=13)
     with atomic(path) as part:
         figure.savefig(part, dpi=90, format="png", facecolor="black")
     plt.close(figure)
 
 
-def _as_tensor(point: np.ndarray):
-    import torch
-    return torch.tensor(point, dtype=torch.float32)[None]
-
-
-def _image(volume: Volume, grid: Grid) -> np.ndarray:
-    return resample(volume.tensor, volume.grid, grid, fill=-1000.0)[0].numpy()
-
-
-def _content(image: np.ndarray, margin: int = 5) -> tuple[slice, ...]:
-    """The box around what is not air, a few voxels wider."""
-    inside = np.argwhere(image > -500)
+def _around(scan: Volume, spacing_mm: float, margin_mm: float = 10.0) -> Grid:
+    """The grid along the patient's axes around what is not air."""
+    inside = np.argwhere(scan.data > -500)
     if not len(inside):
-        return tuple(slice(0, n) for n in image.shape)
-    low, high = inside.min(0) - margin, inside.max(0) + 1 + margin
-    return tuple(slice(max(0, int(a)), min(n, int(b))) for a, b, n in zip(low, high, image.shape))
+        return bounding_grid([scan.grid], spacing_mm)
+    affine = scan.grid.affine.copy()
+    affine[:3, 3] = scan.grid.to_world(inside.min(0))
+    return bounding_grid([Grid(tuple(np.ptp(inside, axis=0) + 1), affine)], spacing_mm, margin_mm)
 
 
-def _own(labels: Volume | None, grid: Grid) -> np.ndarray | None:
-    return resample_labels(labels.data, labels.grid, grid) if labels else None
+def _slice(grid: Grid, axis: int, point: np.ndarray) -> Grid:
+    """The slice of ``grid`` across ``axis`` that is nearest to a world ``point`` (3,) mm."""
+    first, shape = np.zeros(3), list(grid.shape)
+    first[axis] = np.clip(np.round(grid.to_voxel(point)[axis]), 0, shape[axis] - 1)
+    shape[axis] = 1
+    affine = grid.affine.copy()
+    affine[:3, 3] = grid.to_world(first)
+    return Grid(tuple(shape), affine)
 
 
-def _on_target(result: Registration, labels: Volume | None, grid: Grid) -> np.ndarray | None:
-    return resample_labels(labels.data, labels.grid, grid, result.inverse) if labels else None
+def _image(volume: Volume, field: DisplacementField | None, grid: Grid) -> np.ndarray:
+    return resample(volume.tensor, volume.grid, grid, field, fill=-1000.0)[0].numpy().squeeze()
 
 
-def _focus(labels: np.ndarray | None, grid: Grid) -> np.ndarray:
+def _labels(volume: Volume | None, field: DisplacementField | None, grid: Grid) -> np.ndarray | None:
+    return resample_labels(volume.data, volume.grid, grid, field).squeeze() if volume else None
+
+
+def _focus(labels: Volume | None, grid: Grid) -> np.ndarray:
     """World point (3,) mm through which the planes pass."""
-    if labels is None or not labels.any():
+    if labels is None or not labels.data.any():
         return grid.centre
-    return grid.to_world(np.median(np.argwhere(labels > 0), axis=0))
+    return labels.grid.to_world(np.median(np.argwhere(labels.data > 0), axis=0))
 
 
-def _panel(axes, plane: str, axis: int, index: int, image, solid, dotted) -> None:
+def _panel(axes, plane: str, image: np.ndarray, solid: np.ndarray | None, dotted: np.ndarray | None) -> None:
     def view(array):  # patient's right on the left, front or top up
-        return np.take(array, index, axis).T[::-1, ::-1] if plane != "sagittal" else np.take(array, index, axis).T[::-1]
+        return array.T[::-1, ::-1] if plane != "sagittal" else array.T[::-1]
 
     axes.imshow(view(image), cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1], interpolation="bilinear")
     for labels, style in ((solid, "solid"), (dotted, "dotted")):

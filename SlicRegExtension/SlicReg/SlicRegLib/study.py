@@ -11,6 +11,7 @@ Each file is written whole or not at all, so an interrupted run goes on where it
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -64,14 +65,18 @@ def create_study(template_path: Path, images: Path, folder: Path, teacher: Teach
     that cannot be read or registered are listed in ``study.failed``, with the reason; the template itself is
     left out of the cohort. ``jobs`` processes share the cores.
     """
+    folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; give a folder for the study.")
     template_scan = load_scan(template_path)
     paths = {stem(p): p for p in list_images(images) if p.resolve() != Path(template_path).resolve()}
     if not paths:
         raise UserError(f"{images} holds no scan besides the template; add the cohort's scans.")
     shape = fit_shape(template_scan, preparation)
     preparation = PreparationOptions(**{**asdict(preparation), "shape": shape})
-    study = Study(Path(folder), stem(template_path), template_scan.fingerprint(), teacher.name, preparation, supervoxels, [])
+    study = Study(folder, stem(template_path), template_scan.fingerprint(), teacher.name, preparation, supervoxels, [])
     _check_same(study)
+    started_here = not folder.exists()
     (study.folder / "scans").mkdir(parents=True, exist_ok=True)
     _save_json(study)
     template = _prepared(template_path, template_scan, preparation)
@@ -93,6 +98,8 @@ def create_study(template_path: Path, images: Path, folder: Path, teacher: Teach
         progress("teacher", done / len(paths), f"{done} of {len(paths)}: {name}")
     study = Study(**{**vars(study), "scans": [n for n in paths if n not in failed], "failed": failed})
     if not study.scans:
+        if started_here:
+            shutil.rmtree(folder)
         raise UserError(f"No scan of {images} could be prepared; the first reason: {next(iter(failed.values()))}")
     _save_json(study)
     return study

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from .dataset import AugmentationOptions, Batch, TrainingSet
-from .errors import UserError
+from .errors import UserError, refuse
 from .networks import NetworkOptions, SupervoxelNet, build
 from .prediction import autocast
 from .progress import Progress, silent
@@ -38,15 +38,15 @@ class TrainingOptions:
     augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
 
     def __post_init__(self):
-        problems = [text for bad, text in [
+        refuse("Training", [
             (self.iterations < 1, "iterations must be at least 1"),
             (self.batch < 1, "batch must be at least 1"),
             (not 0 < self.learning_rate < 1, "the learning rate must lie between 0 and 1"),
             (self.loss_voxels is not None and self.loss_voxels < 1, "loss voxels must be at least 1"),
+            (self.validation_every < 1, "validation every must be at least 1 iteration"),
+            (self.checkpoint_every < 1, "checkpoint every must be at least 1 iteration"),
             (self.precision not in ("auto", "fp32", "bf16", "fp16"), f"unknown precision {self.precision!r}"),
-        ] if bad]
-        if problems:
-            raise UserError("Training cannot start: " + "; ".join(problems) + ".")
+        ])
 
 
 def training_preset(preset: str, **changes) -> TrainingOptions:
@@ -67,7 +67,7 @@ class History:
 
     def save(self, path: Path) -> None:
         """Write ``path``.csv and a picture ``path``.png."""
-        with atomic(path.with_suffix(".csv")) as part, open(part, "w", newline="") as file:
+        with atomic(Path(f"{path}.csv")) as part, open(part, "w", newline="") as file:
             csv.writer(file).writerows([self.COLUMNS, *self.rows])
         import matplotlib
         matplotlib.use("Agg")
@@ -79,7 +79,7 @@ class History:
         axes.plot(iteration, validation, label="validation, background left out")
         axes.set(xlabel="iteration", ylabel="cross entropy", title=f"validation accuracy {accuracy[-1]:.1%} of 128 classes")
         axes.legend()
-        with atomic(path.with_suffix(".png")) as part:
+        with atomic(Path(f"{path}.png")) as part:
             figure.savefig(part, dpi=110, format="png")
         plt.close(figure)
 
@@ -207,9 +207,10 @@ class _Run:
             raise UserError(f"There is no checkpoint {path} to resume from; start without --resume.")
         try:
             content = torch.load(path, map_location=self.device, weights_only=True)
+            options = json.loads(content["options"])
         except Exception as error:
             raise UserError(f"The checkpoint {path} is damaged; start again without --resume.") from error
-        if json.loads(content["options"]) != json.loads(json.dumps([asdict(self.net.options), asdict(self.options)])):
+        if options != json.loads(json.dumps([asdict(self.net.options), asdict(self.options)])):
             raise UserError(f"The checkpoint {path} was made with other options; resume with the options of the first run.")
         self.net.load_state_dict(content["net"])
         self.optimiser.load_state_dict(content["optimiser"])
