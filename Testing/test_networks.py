@@ -60,7 +60,7 @@ def test_output_lies_on_half_of_the_input_grid(preset, shape):
         features = net.features(image(1, 1, *shape))
         logits = net.logits(features[0].flatten(1)[:, :3].T)
     assert features.shape[2:] == tuple(-(-n // networks.STRIDE) for n in shape)
-    assert logits.shape == (3, 16, 128)
+    assert logits.shape == (16, 3, 128)
     assert logits.isfinite().all()
 
 
@@ -72,9 +72,9 @@ def test_chosen_voxels_have_the_logits_of_the_dense_output(options):
         dense = net(scan)
         features = net.features(scan).flatten(2)
         chosen = torch.tensor([0, 7, 501, 1023])
-        pointwise = torch.stack([net.logits(f[:, chosen].T) for f in features])  # (B, n, layers, classes)
+        pointwise = torch.stack([net.logits(f[:, chosen].T) for f in features])  # (B, layers, n, classes)
     assert dense.shape == (2, options.layers, options.classes, 8, 8, 16)
-    torch.testing.assert_close(pointwise, dense.flatten(3)[..., chosen].permute(0, 3, 1, 2), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(pointwise, dense.flatten(3)[..., chosen].permute(0, 1, 3, 2), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("options", [TWO_LAYERS, NETWORK], ids=["paper", "unet"])
@@ -229,7 +229,7 @@ def test_a_batch_of_one_trains(options):
     """The reference fails here: its image pooling asks a batch norm for the variance of one value."""
     net, scan = quiet_dropout(built(options)).train(), image(1, 1, 16, 16, 16)
     optimiser = torch.optim.Adam(net.parameters(), lr=0.003)
-    target = torch.arange(512).remainder(options.classes).repeat(options.layers, 1).T  # (voxels, layers)
+    target = torch.arange(512).remainder(options.classes).repeat(options.layers, 1)  # (layers, voxels)
     losses = []
     for _ in range(6):
         optimiser.zero_grad()

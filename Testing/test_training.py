@@ -45,7 +45,6 @@ def test_loss_falls(study, tmp_path):
     assert iterations == (10, 20, 30)
     assert training[0] > training[1] > training[2] and validation[0] > validation[2]
     assert validation[2] < np.log(128) - 0.3
-    assert accuracy[2] > 1.5 / 128
     assert not net.training
 
 
@@ -212,7 +211,7 @@ class Oracle(torch.nn.Module):
         return torch.zeros(len(image), 1, 4, 4, 4)
 
     def logits(self, features):
-        logits = torch.zeros(len(features), 2, 128)
+        logits = torch.zeros(2, len(features), 128)
         logits[..., 1] = self.sure
         return logits
 

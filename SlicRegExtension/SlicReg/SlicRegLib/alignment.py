@@ -30,7 +30,7 @@ class AlignmentOptions:
     neighbours: int = 8  # per key point in the regularisation's graph
     affine_start: bool = True  # start from the affine map between the supervoxels' centroids
     spline_lambda: float = 0.001  # stiffness of the thin-plate spline; 0 interpolates
-    field_spacing_mm: float = 12.0  # of the dense field that the spline is evaluated on
+    field_spacing_mm: float = 16.0  # of the dense field that the spline is evaluated on
     seed: int = 0
 
     def __post_init__(self):

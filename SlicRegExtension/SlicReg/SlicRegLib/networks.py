@@ -1,7 +1,7 @@
 """Networks that name the template's supervoxels in any scan.
 
 Every network is a *trunk*, image (B, 1, I, J, K) -> features (B, C, i, j, k) at stride 2, and a pointwise
-*classifier*, features of single voxels (N, C) -> logits (N, layers, classes). The classifier is pointwise in
+*classifier*, features of single voxels (N, C) -> logits (layers, N, classes). The classifier is pointwise in
 all of them, so that a loss or a prediction can be evaluated at chosen voxels only: 2048 logits per voxel are
 what costs time and memory, not the trunk.
 """
@@ -61,8 +61,14 @@ class SupervoxelNet(nn.Module):
         return self.trunk(image)
 
     def logits(self, features: torch.Tensor) -> torch.Tensor:
-        """Features of voxels (N, C) -> (N, layers, classes)."""
-        return self.classifier(features.T[None])[0].T.unflatten(1, (self.options.layers, self.options.classes))
+        """Features of voxels (N, C) -> (layers, N, classes): one matrix product per layer, its classes side by side in memory."""
+        *hidden, last = self.classifier if isinstance(self.classifier, nn.Sequential) else [self.classifier]
+        for module in hidden:
+            features = F.linear(features, module.weight[:, :, 0], module.bias) if isinstance(module, nn.Conv1d) else module(features)
+        layers, classes = self.options.layers, self.options.classes
+        weight = last.weight[:, :, 0].unflatten(0, (layers, classes)).transpose(1, 2)  # (layers, C / groups, classes)
+        inputs = features.unflatten(1, (last.groups, -1)).transpose(0, 1).expand(layers, -1, -1)
+        return torch.baddbmm(last.bias.reshape(layers, 1, classes), inputs, weight)
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Dense logits (B, layers, classes, i, j, k): large, for tests and small images."""

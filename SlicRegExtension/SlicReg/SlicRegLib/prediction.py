@@ -22,7 +22,7 @@ class PredictionOptions:
     hard: bool = False  # describe voxels by the most likely class of each layer (as published) instead of probabilities
     buckets: int = 16  # channels per layer: each holds 8 of the 128 classes, drawn by `seed`
     smoothing: int = 5  # box filter over this many voxels of the output grid
-    chunk: int = 8192  # voxels classified at a time: bounds memory
+    chunk: int = 2048  # voxels classified at a time: 2048 logits each should stay in the processor's cache
     precision: str = "auto"  # "fp32", "bf16", "fp16" or "auto": fp16 on CUDA, bf16 on CPUs that compute in it
     seed: int = 0
 
@@ -73,21 +73,20 @@ def describe(net: SupervoxelNet, scan: Prepared, options: PredictionOptions = Pr
     layers, classes = net.options.layers, net.options.classes
     features, inside, grid = _encode(net, scan, options, device)
     to_buckets = bucket_matrix(options, layers, classes).to(device)
-    table = to_buckets[:, 0].flatten().repeat(features.shape[1], 1)  # background everywhere
-    moments = torch.zeros(layers * classes, 4, dtype=torch.float64, device=device)
+    table = to_buckets[:, 0].flatten().repeat(len(features), 1)  # background everywhere
+    moments = torch.zeros(layers, classes, 4, dtype=torch.float64, device=device)
     world = grid.points(device).reshape(-1, 3)
     for chunk in inside.split(options.chunk):
         with autocast(device, options.precision):
-            logits = net.logits(features[:, chunk].T)  # (n, layers, classes)
-        share = logits.float().softmax(-1)
-        ones = torch.ones(len(chunk), 1, device=device)
-        moments += (share.flatten(1).T @ torch.cat([ones, world[chunk]], 1)).double()
+            logits = net.logits(features[chunk])  # (layers, n, classes)
+        share = logits.softmax(-1)  # in the precision of the logits
+        position = torch.cat([torch.ones(len(chunk), 1, device=device), world[chunk]], 1)
+        moments += (share.float().transpose(1, 2) @ position).double()
         if options.hard:
-            share = F.one_hot(share.argmax(-1), classes).float()
-        table[chunk] = torch.einsum("nlc,lcb->nlb", share, to_buckets).flatten(1)
-    moments[:, 1:] /= moments[:, :1].clamp_min(1e-9)
-    smooth = smoothed(table.reshape(*grid.shape, -1), options.smoothing)
-    return Description(smooth, grid, moments.reshape(layers, classes, 4))
+            share = F.one_hot(share.argmax(-1), classes).to(share.dtype)
+        table[chunk] = torch.bmm(share, to_buckets.to(share.dtype)).transpose(0, 1).flatten(1).float()
+    moments[..., 1:] /= moments[..., :1].clamp_min(1e-9)
+    return Description(smoothed(table.reshape(*grid.shape, -1), options.smoothing), grid, moments)
 
 
 def describe_layers(layers: np.ndarray, template: Prepared, options: PredictionOptions, device: torch.device) -> Description:
@@ -110,37 +109,37 @@ def predict_layers(net: SupervoxelNet, scan: Prepared, options: PredictionOption
     """The most likely class of each layer, uint8 (layers, i, j, k) on ``scan.grid.strided(2)``; background outside the body."""
     device = next(net.parameters()).device
     features, inside, grid = _encode(net, scan, options, device)
-    labels = torch.zeros(net.options.layers, features.shape[1], dtype=torch.uint8, device=device)
+    labels = torch.zeros(net.options.layers, len(features), dtype=torch.uint8, device=device)
     for chunk in inside.split(options.chunk):
         with autocast(device, options.precision):
-            labels[:, chunk] = net.logits(features[:, chunk].T).argmax(-1).T.to(torch.uint8)
+            labels[:, chunk] = net.logits(features[chunk]).argmax(-1).to(torch.uint8)
     return labels.reshape(-1, *grid.shape).cpu()
 
 
 def _encode(net: SupervoxelNet, scan: Prepared, options: PredictionOptions, device):
-    """Trunk features (C, voxels), the flat indices of the body's output voxels, the output grid."""
+    """Trunk features (voxels, C), the flat indices of the body's output voxels, the output grid."""
     net.eval()
     grid = scan.grid.strided(STRIDE)
     inside = body_region(scan.hu)[::STRIDE, ::STRIDE, ::STRIDE].flatten().nonzero()[:, 0].to(device)
     image = network_input(scan.hu)[None, None].to(device, memory_format=torch.channels_last_3d)
     with autocast(device, options.precision):
-        return net.features(image)[0].flatten(1), inside, grid
+        return net.features(image)[0].flatten(1).T.contiguous(), inside, grid
 
 
 def smoothed(features: torch.Tensor, width: int) -> torch.Tensor:
-    """Box filter of ``width`` voxels over (i, j, k, C), one axis at a time, edges counted as they are."""
-    for axis in range(3):
-        features = _box(features, width, axis)
-    return features
+    """Box filter of ``width`` voxels over (i, j, k, C), at the edges the mean of what is there.
+
+    One product with a band matrix per axis: on CPU several times faster than pooling, which sums channel by channel.
+    """
+    i, j, k, channels = features.shape
+    band_i, band_j, band_k = (_band(n, width, features) for n in (i, j, k))
+    features = (band_i @ features.reshape(i, -1)).reshape(i, j, -1)
+    features = torch.matmul(band_j, features).reshape(i * j, k, channels)
+    return torch.matmul(band_k, features).reshape(i, j, k, channels)
 
 
-def _box(x: torch.Tensor, width: int, axis: int) -> torch.Tensor:
-    half, n = width // 2, x.shape[axis]
-    total = torch.zeros_like(x)
-    reach = min(half, n - 1)
-    for shift in range(-reach, reach + 1):
-        length = n - abs(shift)
-        total.narrow(axis, max(0, -shift), length).add_(x.narrow(axis, max(0, shift), length))
-    index = torch.arange(n, device=x.device)
-    count = index.clamp_max(half) + (n - 1 - index).clamp_max(half) + 1
-    return total.div_(count.reshape([-1 if a == axis else 1 for a in range(4)]))
+def _band(n: int, width: int, like: torch.Tensor) -> torch.Tensor:
+    """(n, n) matrix that averages each place with those up to width // 2 away."""
+    index = torch.arange(n, device=like.device)
+    near = ((index[:, None] - index).abs() <= width // 2).to(like.dtype)
+    return near / near.sum(1, keepdim=True)

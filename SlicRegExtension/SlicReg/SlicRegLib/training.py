@@ -124,7 +124,8 @@ def supervoxel_loss(net: SupervoxelNet, batch: Batch, device: torch.device, prec
         features = net.features(image).flatten(2)  # (B, C, voxels)
         picked = torch.cat([f[:, v].T for f, v in zip(features, batch.voxels.to(device))])
         logits = net.logits(picked)
-    return F.cross_entropy(logits.float().flatten(0, 1), batch.targets.to(device).flatten())
+    targets = batch.targets.to(device).flatten(0, 1).T  # (layers, voxels), as the logits
+    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
 
 
 @torch.no_grad()
@@ -138,7 +139,7 @@ def validate(net: SupervoxelNet, scans: TrainingSet, device: torch.device, optio
         with autocast(device, options.precision):
             features = net.features(batch.image.to(device, memory_format=torch.channels_last_3d))[0].flatten(1)
             logits = net.logits(features[:, batch.voxels[0].to(device)].T).float().flatten(0, 1)
-        targets = batch.targets.to(device).flatten()
+        targets = batch.targets[0].to(device).T.flatten()
         foreground = targets > 0
         loss += F.cross_entropy(logits[foreground], targets[foreground], reduction="sum").item()
         right += (logits[foreground].argmax(1) == targets[foreground]).sum().item()

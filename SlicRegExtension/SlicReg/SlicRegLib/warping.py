@@ -121,7 +121,7 @@ def tapered(field: DisplacementField, scan: Grid, margin_mm: float) -> Displacem
     return DisplacementField(grown.vectors * ramp.float(), grown.grid)
 
 
-def invert(field: DisplacementField, grid: Grid, steps: int = 15, tolerance_mm: float = 0.02) -> DisplacementField:
+def invert(field: DisplacementField, grid: Grid, steps: int = 40, tolerance_mm: float = 0.02) -> DisplacementField:
     """The field v on ``grid`` with v(y) = -u(y + v(y)), so that ``field`` after v is the identity.
 
     Newton's method at every point of ``grid``, from a start found by pushing the field's own points forward, so that it
