@@ -9,13 +9,18 @@ BIN := .venv/bin
 
 install: .venv/installed
 
-.venv/installed: pyproject.toml Makefile
+.venv/installed: pyproject.toml Makefile .venv/torch
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "SlicReg needs Python 3.10 or newer; set PYTHON=..."; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q $(TORCH)
 	$(BIN)/python -m pip install -q -e '.[train,test]'
 	@touch $@
+
+# rewritten, and everything after it redone, when another TORCH is asked for
+.venv/torch: FORCE
+	@mkdir -p .venv && echo '$(TORCH)' | cmp -s - $@ || echo '$(TORCH)' > $@
+FORCE:
 
 demo: install
 	$(BIN)/slicreg demo

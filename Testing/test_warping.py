@@ -195,3 +195,9 @@ def test_inverse_stays_calm_where_the_field_folds(shape):
     assert ((field(inverse(y)) - y).norm(dim=-1) <= (field(short(y)) - y).norm(dim=-1) + 0.02).all()
     far = torch.tensor([[65.0, 60, -65], [-75, 70, 0]])  # beyond the fold the inverse is an inverse
     assert (field(inverse(far)) - far).norm(dim=-1).max() < 1
+
+
+def test_inverse_of_scans_that_lie_metres_apart():
+    field = field_of(Grid.centred((0, 0, 0), (24, 24, 24), 8.0), lambda p: 0 * p + torch.tensor([0.0, 0, 1500]))
+    inverse = invert(field, Grid.centred((0, 0, 1500), (20, 20, 80), 12.0))
+    assert (inverse.vectors - torch.tensor([0.0, 0, -1500]).reshape(3, 1, 1, 1)).abs().max() < 0.1

@@ -41,10 +41,10 @@ def main():
         field = teacher.register(fixed, moving)
         seconds = time.perf_counter() - started
         result = compare(Registration(template, target, field, {}, False), template_labels, load_labels(options.labels / path.name, target))
-        rows.append((result["before"]["mean_dice"], result["after"]["mean_dice"], result["after"]["mean_hd95_mm"],
+        rows.append((result["before"]["mean_dice"], result["after"]["mean_dice"], result["after"]["mean_hd95_mm"] or float("nan"),
                      result["after"]["folding_percent"], seconds))
         print(f"{stem(path):12s} Dice {rows[-1][0]:.3f} -> {rows[-1][1]:.3f}, HD95 {rows[-1][2]:.1f} mm, folding {rows[-1][3]:.2f} %, {seconds:.1f} s")
-    print("mean         Dice {:.3f} -> {:.3f}, HD95 {:.1f} mm, folding {:.2f} %, {:.1f} s".format(*np.mean(rows, 0)))
+    print("mean         Dice {:.3f} -> {:.3f}, HD95 {:.1f} mm, folding {:.2f} %, {:.1f} s".format(*np.nanmean(rows, 0)))
 
 
 if __name__ == "__main__":

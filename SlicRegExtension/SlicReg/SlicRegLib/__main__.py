@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     prepare.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core, here %(default)s)")
     prepare.add_argument("--spacing", type=float, default=4.0, metavar="MM", help="voxel edge of the canonical frame in mm (default: %(default)s)")
     prepare.add_argument("--shape", type=int, nargs=3, metavar=("R", "A", "S"),
-                         help="voxels of the canonical frame, multiples of 16 (default: fitted to the template's body; published: 96 80 128)")
+                         help="voxels of the canonical frame, best multiples of 16 (default: fitted to the template's body; published: 96 80 128)")
 
     train = _command(commands, "train", "train a network on a study")
     train.add_argument("--study", type=Path, required=True, help="folder that `slicreg prepare` made")
@@ -93,8 +93,8 @@ def _alignment(command) -> None:
                          help="probabilities: predicted on both scans; labels: the published hard assignment (default: %(default)s)")
     command.add_argument("--no-refine", action="store_true", help="leave out the refinement on image features: the published method")
     command.add_argument("--iterations", type=int, default=100, help="steps of Adam (default: %(default)s)")
-    command.add_argument("--alpha", type=float, default=None, help="weight of the regularisation")
-    command.add_argument("--neighbours", type=int, default=None, help="of each key point in the regularisation")
+    command.add_argument("--alpha", type=float, default=None, help="weight of the regularisation (default: 0.015)")
+    command.add_argument("--neighbours", type=int, default=None, help="of each key point in the regularisation (default: 8)")
     command.add_argument("--key-points", type=int, default=2048, help="points whose displacements are optimised (default: %(default)s)")
     command.add_argument("--seed", type=int, default=0, help="of the key points (default: %(default)s)")
 
@@ -112,9 +112,15 @@ def main(arguments: list[str] | None = None) -> int:
         progress.close()
         print(f"slicreg: {error}", file=sys.stderr)
         return 2
+    except OSError as error:
+        if options.debug:
+            raise
+        progress.close()
+        print(f"slicreg: {error.filename or 'A file'} cannot be read or written ({error.strerror or error}).", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         progress.close()
-        print("slicreg: interrupted; nothing partial was left.", file=sys.stderr)
+        print("slicreg: interrupted; repeat the command (train: with --resume) to go on.", file=sys.stderr)
         return 130
     progress.close()
     print(text, file=sys.stderr if options.json and options.command != "info" else sys.stdout)
@@ -167,8 +173,12 @@ def _evaluate(options, progress) -> str:
                        for name, case in results["cases"].items() if case["left_out"])
     warning = "" if results["own_template"] else _OTHER_TEMPLATE + "\n"
     return (f"{warning}{mean['cases']} cases: mean Dice {mean['before_dice']:.3f} before, {mean['after_dice']:.3f} after; "
-            f"HD95 {mean['before_hd95_mm']:.1f} mm before, {mean['after_hd95_mm']:.1f} mm after; folding "
+            f"HD95 {_mm(mean['before_hd95_mm'])} before, {_mm(mean['after_hd95_mm'])} after; folding "
             f"{mean['folding_percent']:.3f} %; {mean['seconds']:.1f} s each.{left_out}{problems}")
+
+
+def _mm(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.1f} mm"
 
 
 def _registration_options(options):

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import platform
 import shutil
 import tempfile
 from contextlib import contextmanager
 from dataclasses import asdict
-from importlib import metadata
 from pathlib import Path
 
 import torch
 
+from . import __version__
 from .alignment import describe_key_points
 from .bundle import SUFFIX, Bundle, load_bundle, save_bundle
 from .deeds import DeedsTeacher
@@ -43,6 +44,8 @@ def make_teacher(name: str, template: Path, deeds_dir: Path | None = None, affin
         if deeds_dir is None:
             raise UserError("The deeds teacher needs --deeds-dir, the folder of its programs or results.")
         return DeedsTeacher(deeds_dir, template)
+    if importlib.util.find_spec("convexAdam") is None:
+        raise UserError("The teacher convexAdam is not installed; run `pip install convexAdam` or use --teacher deeds.")
     return ConvexAdamTeacher(affine_first=affine_first)
 
 
@@ -72,7 +75,7 @@ def run_train(study: Path, out: Path, preset: str, options: TrainingOptions, dev
         "cohort": cohort or f"{len(content.scans)} scans", "template": content.template_name, "teacher": content.teacher,
         "preset": preset, "training": asdict(options), "seconds": history.rows[-1][1], "device": str(processor),
         "validation": dict(zip(History.COLUMNS, history.rows[-1])),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "SlicReg": metadata.version("SlicReg")},
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "SlicReg": __version__},
     }
     fixed = content.template()
     key_points = describe_key_points(describe(net.cpu(), fixed), body_mask(fixed.hu), fixed.grid)
@@ -126,6 +129,9 @@ def run_evaluate(model: Path, template: Path, template_label: Path, images: Path
     return results
 
 
+RESULT_FILES = ("transform.h5", "transform_inverse.h5", "warped_target.nii.gz", "warped_labels.nii.gz", "report.json", "overview.png")
+
+
 @contextmanager
 def all_or_nothing(out: Path):
     """Yields a hidden folder inside ``out`` whose files move into ``out`` only if the block succeeds."""
@@ -139,6 +145,8 @@ def all_or_nothing(out: Path):
         raise UserError(f"The folder {out} cannot be written ({error.strerror}).") from error
     try:
         yield part
+        for name in RESULT_FILES:  # none of an earlier run into the same folder may stay beside the new ones
+            (out / name).unlink(missing_ok=True)
         for file in part.iterdir():
             file.replace(out / file.name)
         made = False

@@ -53,14 +53,14 @@ def evaluate(bundle: Bundle, template: Volume, template_labels: Volume, images: 
             target = load_scan(scans[name])
             target_labels = load_labels(path, target)
             result = register(bundle, template, target, options, device)
+            cases[name] = compare(result, template_labels, target_labels) | {"seconds": round(sum(result.seconds.values()), 3)}
         except UserError as error:
             failed[name] = str(error)
-            continue
-        cases[name] = compare(result, template_labels, target_labels) | {"seconds": round(sum(result.seconds.values()), 3)}
     progress("evaluation", 1.0, f"{len(cases)} cases")
     if not cases:
         raise UserError(f"No case could be evaluated; the first reason: {next(iter(failed.values()))}")
-    return {"own_template": template.fingerprint() == bundle.template_sha256, "cases": cases, "mean": _means(cases), "failed": failed, "without_labels": sorted(set(scans) - set(found))}
+    return {"own_template": template.fingerprint() == bundle.template_sha256, "cases": cases, "mean": _means(cases),
+            "failed": failed, "without_labels": sorted(set(scans) - set(found))}
 
 
 def _labels_of(folder: Path, name: str) -> Path | None:

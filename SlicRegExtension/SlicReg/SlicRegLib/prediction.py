@@ -51,7 +51,8 @@ def autocast(device: torch.device, precision: str):
 
 def _computes_bf16() -> bool:
     """Whether this CPU multiplies in bfloat16; elsewhere it is emulated and slow."""
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # recent versions of torch have them
+    return any(getattr(torch.cpu, name, bool)() for name in checks)
 
 
 def bucket_matrix(options: PredictionOptions, layers: int, classes: int) -> torch.Tensor:

@@ -55,7 +55,7 @@ def soft_tissue_centre(scan: Volume, spacing_mm: float = 4.0) -> np.ndarray:
 
 
 def fit_shape(template: Volume, options: PreparationOptions) -> tuple[int, int, int]:
-    """The canonical shape: multiples of 16 that hold the template's body and a margin around its centre of mass."""
+    """The canonical shape: multiples of 16 nearest to the template's body and a margin around its centre of mass."""
     if options.shape:
         return options.shape
     centre = soft_tissue_centre(template)

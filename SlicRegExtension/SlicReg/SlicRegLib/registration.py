@@ -74,7 +74,7 @@ class Registration:
 
     def folding_percent(self) -> float:
         """Share of the template's volume where the field's Jacobian determinant is not positive, in per cent."""
-        inner = bounding_grid([self.template.grid], float(self.dense.grid.spacing.max()))
+        inner = bounding_grid([self.template.grid], float(self.dense.grid.spacing.min()) / 2)
         return float((jacobian_determinant(self.field.on(inner)) <= 0).float().mean() * 100)
 
 

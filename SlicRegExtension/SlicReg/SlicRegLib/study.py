@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -82,7 +83,12 @@ def create_study(template_path: Path, images: Path, folder: Path, teacher: Teach
     template = _prepared(template_path, template_scan, preparation)
     if not (study.folder / "supervoxels.npz").exists():
         _save_prepared(study.folder / "template.npz", template)
-        layers = cut(template.hu, template.grid, supervoxels, lambda share: progress("supervoxels", share, ""))
+        try:
+            layers = cut(template.hu, template.grid, supervoxels, lambda share: progress("supervoxels", share, ""))
+        except UserError:
+            if started_here:
+                shutil.rmtree(folder)
+            raise
         with atomic(study.folder / "supervoxels.npz") as part:
             _savez(part, layers=layers)
 
@@ -131,6 +137,8 @@ def _teach(study: Study, path: Path, template: Prepared, teacher: Teacher, threa
         field = teacher.register(scan, template)
     except UserError as error:
         return stem(path), str(error)
+    except (RuntimeError, ValueError) as error:  # a teacher's own failure on one scan must not end the cohort's run
+        return stem(path), f"{path}: the teacher failed ({type(error).__name__}: {str(error).strip().splitlines()[-1:]})."
     if not torch.isfinite(field.vectors).all():
         return stem(path), f"{path}: the teacher's field is not finite."
     _save_prepared(study.folder / "scans" / f"{stem(path)}.npz", scan, field)
@@ -145,7 +153,10 @@ def _prepared(path: Path, scan: Volume, options: PreparationOptions) -> Prepared
 def _save_prepared(path: Path, scan: Prepared, field: DisplacementField | None = None) -> None:
     content = {"hu": scan.hu.round().numpy().astype(np.int16), "affine": scan.grid.affine}
     if field is not None:
-        content |= {"field": field.vectors.numpy().astype(np.float16), "field_affine": field.grid.affine}
+        # half precision only for what is left of the mean shift: scans may lie metres apart
+        shift = field.vectors.mean((1, 2, 3), keepdim=True)
+        content |= {"field": (field.vectors - shift).numpy().astype(np.float16), "field_shift": shift.numpy(),
+                    "field_affine": field.grid.affine}
     with atomic(path) as part:
         _savez(part, **content)
 
@@ -156,13 +167,18 @@ def _savez(path: Path, **arrays) -> None:
 
 
 def _load_prepared(path: Path) -> tuple[Prepared, DisplacementField | None]:
-    with np.load(path) as content:
-        hu = torch.from_numpy(content["hu"].astype(np.float32))
-        scan = Prepared(path.stem, hu, Grid(hu.shape, content["affine"]))
-        if "field" not in content:
-            return scan, None
-        vectors = torch.from_numpy(content["field"].astype(np.float32))
-        return scan, DisplacementField(vectors, Grid(vectors.shape[1:], content["field_affine"]))
+    try:
+        content = dict(np.load(path))
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
+        raise UserError(f"{path} is missing or damaged; delete it and run `slicreg prepare` again.") from error
+    hu = torch.from_numpy(content["hu"].astype(np.float32))
+    scan = Prepared(path.stem, hu, Grid(hu.shape, content["affine"]))
+    if "field" not in content:
+        return scan, None
+    vectors = torch.from_numpy(content["field"].astype(np.float32))
+    if "field_shift" in content:
+        vectors = vectors + torch.from_numpy(content["field_shift"])
+    return scan, DisplacementField(vectors, Grid(vectors.shape[1:], content["field_affine"]))
 
 
 def _save_json(study: Study) -> None:
@@ -177,7 +193,10 @@ def _check_same(study: Study) -> None:
     path = study.folder / "study.json"
     if not path.exists():
         return
-    content = json.loads(path.read_text())
+    try:
+        content = json.loads(path.read_text())
+    except ValueError as error:
+        raise UserError(f"{path} is damaged ({error}); choose another --out or delete the study.") from error
     same = {"template_sha256": study.template_sha256, "teacher": study.teacher,
             "preparation": json.loads(json.dumps(asdict(study.preparation))), "supervoxels": asdict(study.supervoxels)}
     differing = [key for key, value in same.items() if content.get(key) != value]

@@ -215,7 +215,8 @@ class _Run:
             raise UserError(f"The checkpoint {path} was made with other options; resume with the options of the first run.")
         self.net.load_state_dict(content["net"])
         self.optimiser.load_state_dict(content["optimiser"])
-        self.scaler.load_state_dict(content["scaler"])
+        if content["scaler"]:  # empty where the run began on a CPU
+            self.scaler.load_state_dict(content["scaler"])
         self.generator.set_state(content["generator"].cpu())
         torch.set_rng_state(content["torch"].cpu())
         if "cuda" in content:

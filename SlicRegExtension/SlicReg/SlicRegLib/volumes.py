@@ -47,8 +47,10 @@ class Volume:
         """
         digest = hashlib.sha256()
         digest.update(np.asarray(self.data.shape, np.int64).tobytes())
-        digest.update(np.round(self.grid.affine * 1000).astype(np.int64).tobytes())
-        digest.update(np.round(np.asarray(self.data, np.float64) * 100).astype(np.int64).tobytes())
+        affine = self.grid.affine.astype(np.float32).astype(np.float64)  # NIfTI keeps single precision, others double
+        digest.update(np.round(affine * 1000).astype(np.int64).tobytes())
+        for part in self.data:  # bounds memory
+            digest.update(np.round(np.asarray(part, np.float64) * 100).astype(np.int64).tobytes())
         return digest.hexdigest()
 
 

@@ -163,11 +163,12 @@ def _pushed_start(field: DisplacementField, grid: Grid) -> torch.Tensor:
     index = index[inside]
     flat = (index[:, 0] * coarse.shape[1] + index[:, 1]) * coarse.shape[2] + index[:, 2]
     total = torch.zeros(int(np.prod(coarse.shape)), 4)
-    total.index_add_(0, flat, torch.cat([-vectors[inside], torch.ones(len(flat), 1)], 1))
+    shift = vectors.mean(0)  # what lies beyond all that was pushed starts here: the scans may be metres apart
+    total.index_add_(0, flat, torch.cat([shift - vectors[inside], torch.ones(len(flat), 1)], 1))
     total = total.T.reshape(1, 4, *coarse.shape)
     smooth = total
     for _ in range(4):  # fill the cells that nothing was pushed into from their neighbours
         smooth = F.avg_pool3d(smooth, 3, stride=1, padding=1)
     filled = torch.where(total[:, 3:] > 0, total[:, :3] / total[:, 3:].clamp_min(1e-6),
                          smooth[:, :3] / smooth[:, 3:].clamp_min(1e-6))
-    return sample(filled[0], coarse, grid.points()).movedim(0, -1)
+    return sample(filled[0], coarse, grid.points()).movedim(0, -1) - shift
