@@ -20,7 +20,7 @@ from .geometry import Grid
 MODELS = Path(__file__).resolve().parents[2] / "Resources" / "Models"
 PHANTOM_MODEL = MODELS / "trunk-phantom.slicreg"
 TEMPLATE_SEED = 0
-HELD_OUT_SEEDS = (1001, 1002, 1003)
+HELD_OUT_SEEDS = (1001, 1002)
 COHORT_SEEDS = range(1, 31)
 
 
