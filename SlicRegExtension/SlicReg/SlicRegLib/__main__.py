@@ -106,17 +106,11 @@ def main(arguments: list[str] | None = None) -> int:
     progress = JsonLines() if options.json else Bars()
     try:
         text = _COMMANDS[options.command](options, progress)
-    except UserError as error:
+    except (UserError, OSError) as error:
         if options.debug:
             raise
         progress.close()
-        print(f"slicreg: {error}", file=sys.stderr)
-        return 2
-    except OSError as error:
-        if options.debug:
-            raise
-        progress.close()
-        print(f"slicreg: {error.filename or 'A file'} cannot be read or written ({error.strerror or error}).", file=sys.stderr)
+        print(f"slicreg: {_sentence(error)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         progress.close()
@@ -175,6 +169,12 @@ def _evaluate(options, progress) -> str:
     return (f"{warning}{mean['cases']} cases: mean Dice {mean['before_dice']:.3f} before, {mean['after_dice']:.3f} after; "
             f"HD95 {_mm(mean['before_hd95_mm'])} before, {_mm(mean['after_hd95_mm'])} after; folding "
             f"{mean['folding_percent']:.3f} %; {mean['seconds']:.1f} s each.{left_out}{problems}")
+
+
+def _sentence(error: Exception) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename or 'A file'} cannot be read or written ({error.strerror or error})."
+    return str(error)
 
 
 def _mm(value: float | None) -> str:

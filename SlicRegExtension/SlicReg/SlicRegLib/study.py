@@ -138,7 +138,8 @@ def _teach(study: Study, path: Path, template: Prepared, teacher: Teacher, threa
     except UserError as error:
         return stem(path), str(error)
     except (RuntimeError, ValueError) as error:  # a teacher's own failure on one scan must not end the cohort's run
-        return stem(path), f"{path}: the teacher failed ({type(error).__name__}: {str(error).strip().splitlines()[-1:]})."
+        reason = " ".join(str(error).split()) or "no message"
+        return stem(path), f"{path}: the teacher failed ({type(error).__name__}: {reason})."
     if not torch.isfinite(field.vectors).all():
         return stem(path), f"{path}: the teacher's field is not finite."
     _save_prepared(study.folder / "scans" / f"{stem(path)}.npz", scan, field)
