@@ -93,13 +93,14 @@ def test_register_writes_everything(cohort, model, tmp_path, capsys, template):
     out = tmp_path / "deep" / "out"
     assert run("register", "--model", model, "--template", cohort / f"{template}.nii.gz", "--target", cohort / "img/pt_1.nii.gz",
                "--template-label", cohort / f"{label}.nii.gz", "--target-label", cohort / "label/pt_1.nii.gz", "--out", out,
-               "--json", *QUICK) == 0
+               "--json", *(["--overlays"] if template == "template" else []), *QUICK) == 0
     captured = capsys.readouterr()
     steps = json_lines(captured.out)
     assert all(set(s) == {"stage", "share", "seconds", "remaining_seconds", "details"} for s in steps)
     assert {"preparation", "prediction", "alignment", "spline", "writing"} <= {s["stage"] for s in steps}
     assert ("Warning" in captured.err) == (template != "template")
-    assert {p.name for p in out.iterdir()} == {"transform.h5", "transform_inverse.h5", "warped_target.nii.gz", "warped_labels.nii.gz",
+    overlays = {"confidence.nii.gz", "supervoxels_template.nii.gz", "supervoxels_target.nii.gz"} if template == "template" else set()
+    assert {p.name for p in out.iterdir()} == overlays | {"transform.h5", "transform_inverse.h5", "warped_target.nii.gz", "warped_labels.nii.gz",
                                                "report.json", "overview.png"}
     fixed, moving, image, labels = (nib.load(p) for p in (cohort / f"{template}.nii.gz", cohort / "img/pt_1.nii.gz",
                                                           out / "warped_target.nii.gz", out / "warped_labels.nii.gz"))

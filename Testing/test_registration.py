@@ -87,9 +87,9 @@ def known(bundle, template):
     moved = sample(torch.from_numpy(labels.data[None].astype(np.float32)), labels.grid, points, "nearest", fill=0.0)[0]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registration, "describe", perfect_description)
-        patch.setattr(registration, "INVERSE_SPACING_MM", 12.0)
+        patch.setattr(registration, "INVERSE_SPACING_MM", 6.0)
         result = register(bundle, template, Volume(hu, grid), QUICK)
-        assert result.inverse.grid.spacing.max() < 13
+        assert result.inverse.grid.spacing.max() < 7
     return result, labels, Volume(moved.numpy().astype(np.uint8), grid)
 
 
@@ -100,7 +100,7 @@ def test_a_known_warp_is_recovered(known, template):
     assert wave(points).norm(dim=-1).mean() > 10
     assert error.mean() < 2 and error.quantile(0.99) < 8  # mm; voxels are 8 mm
     assert result.own_template and result.folding_percent() == 0
-    assert set(result.seconds) == {"preparation", "prediction", "alignment", "spline"}
+    assert set(result.seconds) == {"preparation", "prediction", "alignment", "spline", "unfolding"}
 
 
 def test_labels_arrive_on_both_sides(known):
@@ -143,11 +143,15 @@ def test_inverse_file_undoes_the_transform_file(known, tmp_path):
     points = result.target.grid.points().reshape(-1, 3)
     image = inverse(points)
     low, high = result.template.grid.corners().min(0), result.template.grid.corners().max(0)
-    edge = 8.0  # mm: the last cell of the field, where the taper outside begins to be felt
-    in_template = ((image > torch.tensor(low) + edge) & (image < torch.tensor(high) - edge)).all(1)
+    in_template = ((image > torch.tensor(low)) & (image < torch.tensor(high))).all(1)
     assert in_template.float().mean() > 0.3
     error = (field(image) - points).norm(dim=1)[in_template]
-    assert (error > 1).float().mean() < 1e-4 and error.mean() < 0.1  # mm; both fields are linear between nodes 4 and 8 mm apart
+    assert error.max() < 1 and error.mean() < 0.1  # mm
+    start = result.template.grid.points().reshape(-1, 3)
+    there = field(start)
+    voxel = result.target.grid.to_voxel(there)
+    in_target = ((voxel > 0) & (voxel < torch.tensor(result.target.grid.shape) - 1)).all(1)
+    assert in_target.float().mean() > 0.3 and (inverse(there) - start).norm(dim=1)[in_target].max() < 1
     for point in points[in_template][::20_000].double().numpy():  # the same through ITK
         lps = point * [-1, -1, 1]
         assert np.linalg.norm(np.array(forward.TransformPoint(backward.TransformPoint(lps))) - lps) < 1
@@ -254,7 +258,7 @@ def test_any_two_scans_can_be_registered(bundle, target):
     fixed = phantom(2)[0]
     for hard in (False, True):
         result = register(bundle, fixed, target, replace(QUICK, prediction=PredictionOptions(hard=hard)))
-        assert not result.own_template and set(result.seconds) == {"preparation", "prediction", "alignment", "spline"}
+        assert not result.own_template and set(result.seconds) == {"preparation", "prediction", "alignment", "spline", "unfolding"}
         assert result.dense.vectors.isfinite().all()
         assert result.warped_target().data.shape == fixed.data.shape
 
@@ -291,5 +295,5 @@ def test_progress_names_every_stage(bundle, template, target):
     steps = []
     options = replace(QUICK, refinement=RefinementOptions(iterations=2))
     register(bundle, template, target, options, progress=lambda *step: steps.append(step))
-    assert [s for s, share, _ in steps if share == 0] == ["preparation", "prediction", "alignment", "spline", "refinement"]
+    assert [s for s, share, _ in steps if share == 0] == ["preparation", "prediction", "alignment", "spline", "refinement", "unfolding"]
     assert all(0 <= share <= 1 for _, share, _ in steps)

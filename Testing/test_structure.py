@@ -20,7 +20,7 @@ LAYERS = """
     training alignment
     bundle refinement
     registration
-    evaluation report
+    evaluation report overlays
     commands
     demo
     __main__

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
+import torch.nn.functional as F
 
 from SlicRegLib.geometry import Grid, bounding_grid
 from SlicRegLib.registration import INVERSE_SPACING_MM
 from SlicRegLib.volumes import Volume, itk_transform, to_itk
-from SlicRegLib.warping import (DisplacementField, identity_field, invert, jacobian_determinant, resample, resample_labels,
-                                sample, tapered)
+from SlicRegLib.warping import (DisplacementField, identity_field, invert, jacobian_determinant, least_stretch, resample,
+                                resample_labels, sample, tapered, unfolded)
 
 
 def noise(shape, seed=0):
@@ -165,7 +166,7 @@ def test_inverse_undoes_the_field_both_ways(name):
     grid = Grid.centred((0, 0, 0), (45, 45, 45), 5.0)
     field = field_of(grid, STRONG[name])
     assert jacobian_determinant(field).min() > 0.05
-    inverse = invert(field, Grid.centred((0, 0, 0), (53, 53, 53), INVERSE_SPACING_MM))
+    inverse = invert(field, bounding_grid([grid], INVERSE_SPACING_MM))
     points = Grid.centred((1.3, -0.7, 0.4), (21, 21, 21), 5.3).points()
     for first, then in ((field, inverse), (inverse, field)):
         middle = first(points)
@@ -201,3 +202,39 @@ def test_inverse_of_scans_that_lie_metres_apart():
     field = field_of(Grid.centred((0, 0, 0), (24, 24, 24), 8.0), lambda p: 0 * p + torch.tensor([0.0, 0, 1500]))
     inverse = invert(field, Grid.centred((0, 0, 1500), (20, 20, 80), 12.0))
     assert (inverse.vectors - torch.tensor([0.0, 0, -1500]).reshape(3, 1, 1, 1)).abs().max() < 0.1
+
+
+def test_least_stretch_of_a_linear_field(odd_grid):
+    """p -> A p: the same everywhere inside, and what singular values say."""
+    matrix = torch.diag(torch.tensor([0.5, 1.0, 2.0])) @ torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(3)))[0]
+    field = DisplacementField((odd_grid.points() @ matrix.T - odd_grid.points()).movedim(-1, 0), odd_grid)
+    inverse = torch.linalg.inv(matrix)
+    wanted = torch.linalg.det(matrix).sign() * 3**0.5 / inverse.norm()
+    found = least_stretch(field)[1:-1, 1:-1, 1:-1]
+    torch.testing.assert_close(found, torch.full_like(found, float(wanted)), rtol=1e-3, atol=1e-3)
+
+
+def test_unfolded_mends_folds_and_leaves_the_rest(oblique):
+    grid = oblique((40, 30, 30), (4.0, 4.0, 4.0))
+    points, centre = grid.points(), torch.tensor(grid.centre).float()
+    bump = torch.exp(-((points - centre).norm(dim=-1) / 14) ** 2)
+    field = DisplacementField(torch.stack([40 * bump, 3 * torch.sin(points[..., 1] / 40), 0 * bump]), grid)
+    assert least_stretch(field).min() < 0
+    mended = unfolded(field, 0.5)
+    assert least_stretch(mended).min() >= 0.5
+    far = (points - centre).norm(dim=-1) > 70
+    assert torch.equal(mended.vectors[:, far], field.vectors[:, far])
+    assert mended.vectors[0].max() > 8  # the bump is still there
+    assert unfolded(mended, 0.5).vectors.equal(mended.vectors)
+
+
+def test_an_unfolded_field_and_its_inverse_undo_each_other(oblique):
+    grid = oblique((18, 18, 18), (8.0, 8.0, 8.0))
+    noise = torch.randn(1, 3, 6, 6, 6, generator=torch.Generator().manual_seed(5)) * 20
+    field = DisplacementField(F.interpolate(noise, (18, 18, 18), mode="trilinear")[0], grid)
+    assert (least_stretch(field) < 0).float().mean() > 0.01
+    field = unfolded(field)
+    inverse = invert(field, bounding_grid([grid], 3.0, 60.0))
+    inner = grid.points()[4:-4, 4:-4, 4:-4] + 3.0
+    assert (inverse(field(inner)) - inner).norm(dim=-1).max() < 1  # mm
+    assert (field(inverse(inner)) - inner).norm(dim=-1).max() < 1

@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     register.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for transforms, images, report and picture")
     register.add_argument("--template-label", type=Path, metavar="L", help="template's labels, to be carried to the target")
     register.add_argument("--target-label", type=Path, metavar="L", help="target's labels, to measure Dice and HD95 (mm)")
+    register.add_argument("--overlays", action="store_true", help="also write the confidence and both scans' predicted supervoxels")
     _device(register)
     _alignment(register)
 
@@ -147,7 +148,7 @@ def _train(options, progress) -> str:
 def _register(options, progress) -> str:
     from .commands import run_register
     report = run_register(options.model, options.template, options.target, options.out, options.template_label,
-                          options.target_label, options.device, _registration_options(options), progress)
+                          options.target_label, options.device, _registration_options(options), progress, options.overlays)
     lines = [f"Registered in {report['seconds']['total']:.1f} s on {report['device_reason']}; folding {report['folding_percent']:.2f} %."]
     if not report["own_template"]:
         lines.append(_OTHER_TEMPLATE)

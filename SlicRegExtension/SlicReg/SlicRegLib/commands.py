@@ -21,6 +21,7 @@ from .devices import choose_device, peak_memory_mb
 from .errors import UserError
 from .evaluation import compare, evaluate
 from .networks import PRESETS
+from .overlays import overlays
 from .prediction import describe
 from .preparation import PreparationOptions, body_mask
 from .progress import Progress
@@ -85,8 +86,11 @@ def run_train(study: Path, out: Path, preset: str, options: TrainingOptions, dev
 
 
 def run_register(model: Path, template: Path, target: Path, out: Path, template_label: Path | None, target_label: Path | None,
-                 device: str, options: RegistrationOptions, progress: Progress) -> dict:
-    """`slicreg register`: writes transforms, images, report and picture into the folder ``out``, all or none."""
+                 device: str, options: RegistrationOptions, progress: Progress, with_overlays: bool = False) -> dict:
+    """`slicreg register`: writes transforms, images, report and picture into the folder ``out``, all or none.
+
+    with_overlays: also the confidence and the predicted supervoxels of both scans.
+    """
     processor, why = choose_device(device)
     bundle = load_bundle(model)
     fixed, moving = load_scan(template), load_scan(target)
@@ -109,7 +113,13 @@ def run_register(model: Path, template: Path, target: Path, out: Path, template_
             report |= compare(result, fixed_labels, moving_labels)
         report["peak_memory_mb"] = peak_memory_mb(processor)
         (folder / "report.json").write_text(json.dumps(report, indent=1))
-        progress("writing", 0.7, "picture")
+        if with_overlays:
+            progress("writing", 0.6, "confidence")
+            shown = overlays(bundle, result, processor)
+            save_volume(folder / "confidence.nii.gz", shown.confidence)
+            save_volume(folder / "supervoxels_template.nii.gz", shown.template_supervoxels)
+            save_volume(folder / "supervoxels_target.nii.gz", shown.target_supervoxels)
+        progress("writing", 0.8, "picture")
         overview(folder / "overview.png", result, fixed_labels, moving_labels)
     progress("writing", 1.0, "")
     return report
@@ -129,7 +139,8 @@ def run_evaluate(model: Path, template: Path, template_label: Path, images: Path
     return results
 
 
-RESULT_FILES = ("transform.h5", "transform_inverse.h5", "warped_target.nii.gz", "warped_labels.nii.gz", "report.json", "overview.png")
+RESULT_FILES = ("transform.h5", "transform_inverse.h5", "warped_target.nii.gz", "warped_labels.nii.gz", "report.json", "overview.png",
+                "confidence.nii.gz", "supervoxels_template.nii.gz", "supervoxels_target.nii.gz")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The method on one screen: prepare, describe, align, densify, refine; then warp."""
+"""The method on one screen: prepare, describe, align, densify, refine, unfold; then warp."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from .progress import Progress, silent
 from .refinement import RefinementOptions, refine
 from .supervision import Prepared
 from .volumes import Volume
-from .warping import DisplacementField, invert, jacobian_determinant, resample, resample_labels, tapered
+from .warping import DisplacementField, invert, jacobian_determinant, resample, resample_labels, tapered, unfolded
 
-INVERSE_SPACING_MM = 4.0  # of the inverse field's grid: what its own interpolation costs grows with the square
+INVERSE_SPACING_MM = 3.0  # of the inverse field's grid: keeps field and inverse within 1 mm of each other
 TAPER_MM = 30.0  # beyond the scans, over which fields fall to zero
 
 
@@ -32,6 +32,7 @@ class RegistrationOptions:
     prediction: PredictionOptions = field(default_factory=PredictionOptions)
     alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
     refinement: RefinementOptions = field(default_factory=RefinementOptions)  # 0 iterations: the published method
+    least_stretch: float = 0.5  # the field is smoothed where it folds or compresses more than that; 0: only where it folds
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +105,8 @@ def register(bundle: Bundle, template: Volume, target: Volume, options: Registra
     if options.refinement.iterations:
         with clock("refinement"):
             dense = refine(dense.to(device), fixed, moving, body_region(fixed.hu), options.refinement, progress).to("cpu")
+    with clock("unfolding"):
+        dense = unfolded(dense, options.least_stretch)
     return Registration(template, target, dense, clock.seconds, own)
 
 
