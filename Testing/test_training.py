@@ -39,12 +39,12 @@ def stop_after(iteration: int):
 
 
 def test_loss_falls(study, tmp_path):
-    options = replace(SHORT, iterations=30, validation_every=10, loss_voxels=1000, learning_rate=0.01, decay=False, precision="fp32")
+    options = replace(SHORT, iterations=60, validation_every=20, loss_voxels=1000, learning_rate=0.01, decay=False, precision="fp32")
     net, history = train(study, NETWORK, options, tmp_path / "run.checkpoint", CPU)
     iterations, _, training, validation, accuracy = zip(*history.rows)
-    assert iterations == (10, 20, 30)
+    assert iterations == (20, 40, 60)
     assert training[0] > training[1] > training[2] and validation[0] > validation[2]
-    assert validation[2] < np.log(128) - 0.3
+    assert validation[2] < np.log(128) - 1 and accuracy[2] > 5 / 128  # chance: 1 / 128
     assert not net.training
 
 
