@@ -8,6 +8,7 @@ from functools import partial
 import nibabel as nib
 import numpy as np
 import pytest
+import torch
 
 from SlicRegLib import commands
 from SlicRegLib.__main__ import main
@@ -117,6 +118,24 @@ def test_register_writes_everything(cohort, model, tmp_path, capsys, template):
         assert report[when]["mean_dice"] == pytest.approx(np.mean(list(report[when]["dice"].values())))
         assert report[when]["mean_hd95_mm"] > 0
     assert (out / "overview.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_out_of_gpu_memory_is_tried_smaller_then_on_the_cpu(cohort, model, tmp_path, monkeypatch, capsys):
+    tried, real = [], commands.register
+
+    def register(bundle, fixed, moving, options, device, progress):
+        tried.append((device.type, options.prediction.chunk))
+        if device.type == "cuda":
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return real(bundle, fixed, moving, options, device, progress)
+
+    monkeypatch.setattr(commands, "register", register)
+    monkeypatch.setattr(commands, "choose_device", lambda name: (torch.device("cuda"), "A GPU, found automatically"))
+    assert run("register", "--model", model, "--template", cohort / "template.nii.gz", "--target", cohort / "img/pt_1.nii.gz",
+               "--out", tmp_path / "out", *QUICK) == 0
+    assert tried == [("cuda", 2048), ("cuda", 256), ("cpu", 2048)]
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["device"] == "cpu" and "memory of the GPU ran out" in report["device_reason"]
 
 
 @pytest.fixture

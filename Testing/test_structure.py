@@ -43,7 +43,7 @@ def imports(path):
             continue
         for name in names:
             package, _, rest = name.partition(".")
-            own.update([rest.split(".")[0]] if package == "SlicRegLib" and rest and not rest.startswith("__") else [])
+            own.update([rest.split(".")[0]] if package == "SlicRegLib" and rest and not (rest.startswith("__") or rest.isupper()) else [])
             other.add(package)
     return own, other
 

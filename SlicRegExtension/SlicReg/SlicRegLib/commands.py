@@ -8,7 +8,7 @@ import platform
 import shutil
 import tempfile
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
@@ -96,7 +96,15 @@ def run_register(model: Path, template: Path, target: Path, out: Path, template_
     fixed, moving = load_scan(template), load_scan(target)
     fixed_labels = load_labels(template_label, fixed) if template_label else None
     moving_labels = load_labels(target_label, moving) if target_label else None
-    result = register(bundle, fixed, moving, options, processor, progress)
+    for processor, options, why in _attempts(processor, options, why):
+        try:
+            result = register(bundle, fixed, moving, options, processor, progress)
+            shown = overlays(bundle, result, processor) if with_overlays else None
+            break
+        except torch.cuda.OutOfMemoryError:
+            if processor.type == "cpu":
+                raise
+        torch.cuda.empty_cache()
     progress("writing", 0.0, "inverse field")
     with all_or_nothing(out) as folder:
         save_transform(folder / "transform.h5", result.field)
@@ -113,9 +121,7 @@ def run_register(model: Path, template: Path, target: Path, out: Path, template_
             report |= compare(result, fixed_labels, moving_labels)
         report["peak_memory_mb"] = peak_memory_mb(processor)
         (folder / "report.json").write_text(json.dumps(report, indent=1))
-        if with_overlays:
-            progress("writing", 0.6, "confidence")
-            shown = overlays(bundle, result, processor)
+        if shown:
             save_volume(folder / "confidence.nii.gz", shown.confidence)
             save_volume(folder / "supervoxels_template.nii.gz", shown.template_supervoxels)
             save_volume(folder / "supervoxels_target.nii.gz", shown.target_supervoxels)
@@ -123,6 +129,15 @@ def run_register(model: Path, template: Path, target: Path, out: Path, template_
         overview(folder / "overview.png", result, fixed_labels, moving_labels)
     progress("writing", 1.0, "")
     return report
+
+
+def _attempts(device: torch.device, options: RegistrationOptions, why: str) -> list[tuple[torch.device, RegistrationOptions, str]]:
+    """Where to register: as chosen; if the GPU's memory runs out there in smaller pieces; then on the CPU."""
+    if device.type == "cpu":
+        return [(device, options, why)]
+    smaller = replace(options, prediction=replace(options.prediction, chunk=options.prediction.chunk // 8))
+    return [(device, options, why), (device, smaller, f"{why}, in smaller pieces since its memory ran out"),
+            (torch.device("cpu"), options, f"CPU, since the memory of the GPU ran out ({why})")]
 
 
 def run_evaluate(model: Path, template: Path, template_label: Path, images: Path, labels: Path, out: Path, device: str,

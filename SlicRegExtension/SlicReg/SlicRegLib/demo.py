@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from . import MODELS
 from .commands import run_prepare, run_register, run_train
 from .errors import UserError
 from .phantoms import ORGANS, make_phantom
@@ -17,7 +18,6 @@ from .training import training_preset
 from .volumes import Volume, atomic, save_volume
 from .geometry import Grid
 
-MODELS = Path(__file__).resolve().parents[2] / "Resources" / "Models"
 PHANTOM_MODEL = MODELS / "trunk-phantom.slicreg"
 TEMPLATE_SEED = 0
 HELD_OUT_SEEDS = (1001, 1002)

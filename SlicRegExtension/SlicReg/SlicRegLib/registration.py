@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -113,7 +113,7 @@ def register(bundle: Bundle, template: Volume, target: Volume, options: Registra
 def fixed_key_points(bundle: Bundle, fixed: Prepared, own: bool, options: RegistrationOptions, device: torch.device) -> KeyPoints:
     """The fixed scan's key points: those stored in the bundle where scan and options are its own, else predicted."""
     default = AlignmentOptions()
-    as_stored = options.prediction == PredictionOptions() and all(
+    as_stored = replace(options.prediction, chunk=PredictionOptions().chunk) == PredictionOptions() and all(
         getattr(options.alignment, name) == getattr(default, name) for name in ("key_points", "seed"))
     if own and as_stored and bundle.key_points:
         return bundle.key_points.to(device)

@@ -1,0 +1,61 @@
+"""SlicReg: learned registration of CT scans by supervoxels. The panel and the logic are in SlicRegSlicer, the method in SlicRegLib."""
+
+import numpy as np
+import slicer
+from slicer.i18n import tr as _
+from slicer.i18n import translate
+from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
+
+from SlicRegLib.errors import UserError
+from SlicRegSlicer import sample
+from SlicRegSlicer.logic import SlicRegLogic
+from SlicRegSlicer.panel import SlicRegWidget  # noqa: F401 (Slicer looks for it here)
+
+
+class SlicReg(ScriptedLoadableModule):
+    """What Slicer shows of the module before it is opened."""
+
+    def __init__(self, parent):
+        ScriptedLoadableModule.__init__(self, parent)
+        parent.title = _("SlicReg")
+        parent.categories = [translate("qSlicerAbstractCoreModule", "Registration")]
+        parent.dependencies = []
+        parent.contributors = ["SlicReg contributors (SlicReg)"]
+        parent.helpText = _("Registers a CT scan to a template of another patient: a network finds the template's supervoxels in the scan, "
+                            "an optimiser turns them into a smooth transform. Choose template, target and model, then press Apply.")
+        parent.acknowledgementText = _("The method is Slic-Reg (M. P. Heinrich, Medical Imaging with Deep Learning, 2021).")
+        slicer.app.connect("startupCompleted()", sample.register)
+
+
+class SlicRegTest(ScriptedLoadableModuleTest):
+    """Self-test on a phantom pair; ctest runs each ``test_``, "Reload and Test" runs `runTest`."""
+
+    def setUp(self):
+        slicer.mrmlScene.Clear()
+        self.template, self.templateLabels, self.target, self.targetLabels = sample.load()
+
+    def runTest(self):
+        for name in sorted(n for n in dir(self) if n.startswith("test_")):
+            self.setUp()
+            getattr(self, name)()
+
+    def test_register(self):
+        """Dice of the organs at least doubles; transform node and warped volume agree."""
+        self.delayDisplay("Registering the phantom pair")
+        result = SlicRegLogic().register(self.template, self.target, model="trunk-phantom", templateSegmentation=self.templateLabels,
+                                         targetSegmentation=self.targetLabels)
+        before, after = (result.report[when]["mean_dice"] for when in ("before", "after"))
+        self.assertGreater(after, 2 * before)
+        self.assertEqual(result.warpedTarget.GetImageData().GetDimensions(), self.template.GetImageData().GetDimensions())
+        names = [self.templateLabels.GetSegmentation().GetNthSegment(i).GetName() for i in range(13)]
+        carried = result.warpedSegmentation.GetSegmentation()
+        self.assertEqual([carried.GetNthSegment(i).GetName() for i in range(13)], names)
+        warped, template = (slicer.util.arrayFromVolume(v).astype(float) for v in (result.warpedTarget, self.template))
+        self.assertGreater(np.corrcoef(warped.ravel(), template.ravel())[0, 1], 0.8)
+
+    def test_same_volume_is_refused(self):
+        """A mistake gives a sentence and leaves the scene unchanged."""
+        count = slicer.mrmlScene.GetNumberOfNodes()
+        with self.assertRaises(UserError):
+            SlicRegLogic().register(self.template, self.template, model="trunk-phantom")
+        self.assertEqual(slicer.mrmlScene.GetNumberOfNodes(), count)

@@ -1,0 +1,95 @@
+"""Registration for scripts: MRML nodes in, MRML nodes out; no GUI but the question whether to install."""
+
+import os
+import pathlib
+import time
+
+import slicer
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
+
+from SlicRegLib import MODELS
+from SlicRegLib.errors import UserError
+
+from . import installation, models
+from .batch import Batch
+from .parameters import SlicRegParameterNode
+from .run import Outputs, Request, Run, make_batch
+from .translation import _
+
+
+class SlicRegLogic(ScriptedLoadableModuleLogic):
+    """Registration for scripts. In Slicer's Python console::
+
+        from SlicReg import SlicRegLogic
+        template, target = slicer.util.getNode("template"), slicer.util.getNode("scan")
+        result = SlicRegLogic().register(template, target, model="headneck-openkbp")
+        target.SetAndObserveTransformNodeID(result.transform.GetID())
+        print(result.report["seconds"], result.report["folding_percent"])
+    """
+
+    def getParameterNode(self):
+        return SlicRegParameterNode(super().getParameterNode())
+
+    def register(self, template, target, model=None, progress=None, **options) -> Outputs:
+        """Register ``target`` to ``template`` (MRML volumes) and wait for it.
+
+        model: name or path; None takes the first bundled one. progress: called with (fraction, stage, seconds left or None);
+        where it raises, the registration is cancelled. options: those of `Request`, among them templateSegmentation,
+        targetSegmentation, the output nodes, device, iterations, alpha, neighbours, seed, refine. Raises UserError.
+        """
+        run = self.start(Request(template, target, self.model(model), **options))
+        try:
+            while run.poll() == "running":
+                if progress:
+                    progress(run.fraction, run.message, run.remaining)
+                slicer.app.processEvents()
+                time.sleep(0.05)
+        finally:
+            run.cancel()  # where an exception ended the wait; else there is nothing to end
+        if run.state == "failed":
+            raise UserError(run.error)
+        return run.outputs
+
+    def start(self, request: Request) -> Run:
+        """Start a registration and return at once; call the result's `poll` until its state is not "running"."""
+        return Run(request)
+
+    def batch(self, request: Request, out, volumes=None, folder=None) -> Batch:
+        """The registrations of ``volumes`` (nodes) or of a ``folder`` of files to the request's template, into ``out``."""
+        return make_batch(request, pathlib.Path(out), volumes, folder)
+
+    def models(self):
+        """Bundled models, then the user's own."""
+        return models.list_models(MODELS, self.userModels())
+
+    def model(self, name=None) -> str:
+        """The path of the model with this name or path."""
+        if name and os.path.isfile(str(name)):
+            return str(name)
+        found = [m for m in self.models() if not name or m.name == str(name) or pathlib.Path(m.path).stem == str(name)]
+        if not found:
+            raise UserError(_("There is no model {name}; the models are: {names}.").format(
+                name=name, names=", ".join(m.name for m in self.models())))
+        return str(found[0].path)
+
+    @staticmethod
+    def userModels() -> pathlib.Path:
+        """Beside the user's settings; Slicer's cache would be emptied."""
+        return pathlib.Path(slicer.app.slicerUserSettingsFilePath).parent / "SlicReg" / "Models"
+
+    def gpus(self):
+        """[("cuda:0", its name), ...] without importing torch."""
+        return installation.gpus()
+
+    def installed(self, ask=False) -> bool:
+        """Whether the Python packages are there; with ``ask``, the user is asked once and they are installed."""
+        if not installation.missing():
+            return True
+        if not ask or not slicer.util.confirmOkCancelDisplay(installation.summary(), _("Install Python packages")):
+            return False
+        installation.install()
+        return True
+
+    def checkInstallation(self) -> str:
+        """A real operation on each device, each in its own process; a text with what is wrong and what to do."""
+        return "\n".join(f"{'OK ' if f.ok else '!! '} {f.title}: {f.detail}" + ("" if f.ok else f"\n    {f.cure}") for f in installation.check())

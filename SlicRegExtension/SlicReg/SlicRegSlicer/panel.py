@@ -1,0 +1,436 @@
+"""The panel: shows the parameters, starts and watches registrations, shows their results."""
+
+import pathlib
+
+import qt
+import slicer
+import vtk
+from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
+from slicer.util import VTKObservationMixin
+
+from SlicRegLib.errors import UserError
+
+from . import models
+from .job import Job
+from .logic import SlicRegLogic
+from .parameters import INPUTS, OPTIONS, OUTPUTS
+from .review import Review
+from .run import Request
+from .translation import _
+
+POLL_MS = 100
+FLICKER_MS = 600
+
+
+class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
+    """The panel."""
+
+    def __init__(self, parent=None):
+        ScriptedLoadableModuleWidget.__init__(self, parent)
+        VTKObservationMixin.__init__(self)
+        self.logic = None
+        self.run = None  # the registration that goes on, or the last one
+        self.review = None
+        self.batch = None
+        self.batchJob = None
+        self._parameterNode = None
+        self._parameterTag = None
+        self._models = []
+
+    def setup(self):
+        ScriptedLoadableModuleWidget.setup(self)
+        panel = slicer.util.loadUI(self.resourcePath("UI/SlicReg.ui"))
+        self.layout.addWidget(panel)
+        self.ui = slicer.util.childWidgetVariables(panel)
+        panel.setMRMLScene(slicer.mrmlScene)
+        self.logic = SlicRegLogic()
+
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        for button, slot in (("apply", self.onApply), ("cancel", self.onCancel), ("addModel", self.onAddModel),
+                             ("removeModel", self.onRemoveModel), ("checkInstallation", self.onCheckInstallation),
+                             ("saveLog", self.onSaveLog), ("batchApply", self.onBatchApply), ("batchCancel", self.onBatchCancel)):
+            getattr(self.ui, f"{button}Button").connect("clicked(bool)", slot)
+        self._views = {"flicker": self.showFlicker, "checkerboard": self.showCheckerboard, "blend": self.showBlend,
+                       "confidence": self.showConfidence, "supervoxels": self.showSupervoxels}
+        for name in self._views:
+            getattr(self.ui, f"{name}Button").connect("clicked(bool)", lambda on, name=name: self.onView(name, on))
+        self.ui.gridButton.connect("clicked(bool)", self.onGrid)
+        self.ui.modelComboBox.connect("currentIndexChanged(int)", self.onModelChosen)
+        self.ui.deviceComboBox.connect("currentIndexChanged(int)", self.onDeviceChosen)
+        self._pollTimer = self._timer(POLL_MS, self.onPoll)
+        self._flickerTimer = self._timer(FLICKER_MS, self.onFlicker)
+        self.fillDevices()
+        self.fillModels()
+        self.initializeParameterNode()
+
+    @staticmethod
+    def _timer(milliseconds, slot):
+        timer = qt.QTimer()
+        timer.setInterval(milliseconds)
+        timer.connect("timeout()", slot)
+        return timer
+
+    def cleanup(self):
+        self.stopEverything()
+        self.setParameterNode(None)
+        self.removeObservers()
+
+    def enter(self):
+        self.initializeParameterNode()
+
+    def exit(self):
+        self.setParameterNode(None)
+
+    def onSceneStartClose(self, caller, event):
+        self.stopEverything()
+        self.setParameterNode(None)
+
+    def onSceneEndClose(self, caller, event):
+        self.initializeParameterNode()
+
+    def stopEverything(self):
+        """End what runs; called before the scene, the panel or the application goes away."""
+        self._flickerTimer.stop()
+        self._pollTimer.stop()
+        if self.run:
+            self.run.cancel()
+        if self.batchJob:
+            self.batchJob.cancel()
+            self.batchJob = None
+        self.run, self.review = None, None
+        self.showRunning(False)
+        self.enableReview(False)
+
+    # ---- parameters
+
+    def initializeParameterNode(self):
+        self.setParameterNode(self.logic.getParameterNode())
+        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+        if not self._parameterNode.template and volumes:
+            self._parameterNode.template = volumes[0]
+
+    def setParameterNode(self, node):
+        if self._parameterNode:
+            self._parameterNode.disconnectGui(self._parameterTag)
+            self.removeObserver(self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameters)
+        self._parameterNode = node
+        if node:
+            self._parameterTag = node.connectGui(self.ui)
+            self.addObserver(node.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameters)
+            self.onParameters()
+
+    def onParameters(self, caller=None, event=None):
+        """Show the parameters that no widget is bound to, and whether Apply can be pressed."""
+        parameters = self._parameterNode
+        if not parameters:
+            return
+        self._select(self.ui.modelComboBox, parameters.model)
+        self._select(self.ui.deviceComboBox, parameters.device)
+        missing = self.missing()
+        running = self.running()
+        self.ui.applyButton.enabled = not missing and not running
+        self.ui.applyButton.toolTip = missing or _("Register the target to the template.")
+        folders = [str(parameters.batchOutput) not in ("", "."), parameters.batchScene or str(parameters.batchInput) not in ("", ".")]
+        self.ui.batchInputPath.enabled = not parameters.batchScene
+        batch = "" if parameters.template and parameters.model else _("Choose a template volume and a model in the first tab.")
+        batch = batch or ("" if all(folders) else _("Choose the scans and a folder for the results."))
+        self.ui.batchApplyButton.enabled = not batch and not running
+        self.ui.batchApplyButton.toolTip = batch or _("Register all scans to the template, one after the other.")
+
+    @staticmethod
+    def _select(box, data):
+        index = box.findData(data)
+        if index >= 0 and index != box.currentIndex:
+            box.setCurrentIndex(index)
+
+    def missing(self):
+        """A sentence on what is still to be chosen, or an empty text."""
+        parameters = self._parameterNode
+        if not parameters.template:
+            return _("Choose a template volume.")
+        if not parameters.target:
+            return _("Choose a target volume.")
+        if parameters.template == parameters.target:
+            return _("Template and target are the same volume; choose two.")
+        if not parameters.model:
+            return _("Choose a model.")
+        return ""
+
+    def running(self):
+        return bool((self.run and self.run.state == "running") or self.batchJob)
+
+    def request(self):
+        values = {name: getattr(self._parameterNode, name) for name in (*INPUTS, *OUTPUTS, *OPTIONS)}
+        return Request(model=self._parameterNode.model, **values)
+
+    # ---- models and devices
+
+    def fillModels(self):
+        self._models = self.logic.models()
+        chosen = self._parameterNode.model if self._parameterNode else ""
+        self.ui.modelComboBox.clear()
+        for model in self._models:
+            self.ui.modelComboBox.addItem(model.name, str(model.path))
+        self._select(self.ui.modelComboBox, chosen)
+        self.onModelChosen()
+
+    def chosenModel(self):
+        index = self.ui.modelComboBox.currentIndex
+        return self._models[index] if 0 <= index < len(self._models) else None
+
+    def onModelChosen(self, index=None):
+        model = self.chosenModel()
+        self.ui.modelLabel.text = model.describe() if model else _("No model found; add a model file.")
+        self.ui.removeModelButton.enabled = bool(model and not model.bundled)
+        if self._parameterNode and self.ui.modelComboBox.count == len(self._models):  # not while the list is filled
+            self._parameterNode.model = str(model.path) if model else ""
+
+    def onAddModel(self, clicked=False):
+        path = qt.QFileDialog.getOpenFileName(self.parent, _("Add a model file"), "", _("SlicReg models (*.slicreg)"))
+        path = path[0] if isinstance(path, tuple) else path
+        if path:
+            with shown_errors():
+                model = models.add_model(path, self.logic.userModels())
+                self.fillModels()
+                self._select(self.ui.modelComboBox, str(model.path))
+
+    def onRemoveModel(self, clicked=False):
+        model = self.chosenModel()
+        if model and slicer.util.confirmYesNoDisplay(_("Delete the model file {path}?").format(path=model.path)):
+            with shown_errors():
+                models.remove_model(model)
+                self.fillModels()
+
+    def fillDevices(self):
+        self.ui.deviceComboBox.clear()
+        for name, text in [("auto", _("Automatic")), ("cpu", _("CPU")), *self.logic.gpus()]:
+            self.ui.deviceComboBox.addItem(text, name)
+
+    def onDeviceChosen(self, index=None):
+        if self._parameterNode and self.ui.deviceComboBox.currentIndex >= 0:
+            self._parameterNode.device = self.ui.deviceComboBox.itemData(self.ui.deviceComboBox.currentIndex)
+
+    # ---- a registration
+
+    def onApply(self, clicked=False):
+        with shown_errors():
+            if not self.logic.installed(ask=True):
+                return
+            self.stopReview()
+            self.ui.logText.plainText = ""
+            self.run = self.logic.start(self.request())
+            self.showRunning(True)
+            self._pollTimer.start()
+
+    def onCancel(self, clicked=False):
+        if self.run and self.run.state == "running":
+            self.run.cancel()
+            self.ended(_("Cancelled; the scene is as it was."))
+
+    def onPoll(self):
+        if self.batchJob:
+            self.pollBatch()
+        elif self.run:
+            state = self.run.poll()
+            self.showProgress(self.ui.progressBar, self.ui.statusLabel, self.run)
+            if state == "finished":
+                self.showOutputs()
+            elif state == "failed":
+                self.ended(_("Failed: {reason}").format(reason=self.run.error))
+                slicer.util.errorDisplay(self.run.error)
+
+    @staticmethod
+    def showProgress(bar, label, run):
+        bar.value = int(1000 * run.fraction)
+        remaining = "" if run.remaining is None else _(", about {seconds:.0f} s left").format(seconds=run.remaining)
+        label.text = "{stage}: {percent:.0f} %{remaining}".format(stage=run.message, percent=100 * run.fraction, remaining=remaining)
+
+    def showRunning(self, running):
+        self.ui.cancelButton.enabled = running and not self.batchJob
+        self.ui.batchCancelButton.enabled = bool(running and self.batchJob)
+        self.onParameters()
+
+    def ended(self, text):
+        self._pollTimer.stop()
+        self.ui.statusLabel.text = text
+        self.ui.progressBar.value = 1000 if self.run and self.run.state == "finished" else 0
+        self.ui.logText.plainText = self.run.log if self.run else ""
+        self.showRunning(False)
+
+    def showOutputs(self):
+        outputs = self.run.outputs
+        for name in OUTPUTS:  # so that the next run updates the same nodes
+            if getattr(outputs, name):
+                setattr(self._parameterNode, name, getattr(outputs, name))
+        report = outputs.report
+        self.ended(_("Done in {seconds:.1f} s on {device}.").format(seconds=report["seconds"]["total"], device=report["device_reason"]))
+        lines = [_("{seconds:.1f} s on {device}; {folding:.2f} % of the template's volume folds.").format(
+            seconds=report["seconds"]["total"], device=report["device_reason"], folding=report["folding_percent"])]
+        if "after" in report:
+            lines.append(_("Mean Dice {before:.3f} before, {after:.3f} after.").format(
+                before=report["before"]["mean_dice"], after=report["after"]["mean_dice"]))
+        if not report["own_template"]:
+            lines.append(_("The template is not the one this model was trained with: its supervoxels were predicted as well."))
+        self.ui.summaryLabel.text = "\n".join(lines)
+        fill_table(self.ui.resultsTable, [_("Segment"), _("Dice before"), _("Dice after"), _("HD95 before (mm)"), _("HD95 after (mm)")],
+                   [[name, *(_number(v) for v in values)] for name, *values in outputs.rows()])
+        self.review = Review(self._parameterNode.template, self._parameterNode.target, outputs)
+        self.enableReview(True)
+        self.ui.blendButton.checked = True
+        self.review.blend()
+        slicer.util.resetSliceViews()
+
+    # ---- judging the result
+
+    def enableReview(self, enabled):
+        for name in (*self._views, "grid"):
+            button = getattr(self.ui, f"{name}Button")
+            button.enabled = enabled
+            button.checked = False
+
+    def stopReview(self):
+        self._flickerTimer.stop()
+        if self.review:
+            self.review.close()
+        self.review = None
+        self.enableReview(False)
+
+    def onView(self, name, on):
+        """One view at a time: the others' buttons are released."""
+        self._flickerTimer.stop()
+        if not self.review or not self.review.alive():
+            self.stopReview()
+            self.ui.summaryLabel.text = _("A node of the result was removed; press Apply again to see it.")
+            return
+        for other in self._views:
+            if other != name:
+                getattr(self.ui, f"{other}Button").checked = False
+        self.review.supervoxels(False)
+        self._views[name](on)
+
+    def showFlicker(self, on):
+        self.review.blend(1.0 if on else 0.5)
+        if on:
+            self._flickerTimer.start()
+
+    def onFlicker(self):
+        if self.review and self.review.alive():
+            self.review.flick()
+        else:
+            self._flickerTimer.stop()
+
+    def showCheckerboard(self, on):
+        self.review.checkerboard() if on else self.review.blend()
+
+    def showBlend(self, on):
+        self.review.blend(0.5 if on else 0.0)
+
+    def showConfidence(self, on):
+        self.review.confidence(on)
+
+    def showSupervoxels(self, on):
+        self.review.supervoxels(on)
+
+    def onGrid(self, on):
+        if self.review and self.review.alive():
+            self.review.grid(on)
+
+    # ---- installation and log
+
+    def onCheckInstallation(self, clicked=False):
+        with shown_errors():
+            slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
+            try:
+                text = self.logic.checkInstallation()
+            finally:
+                slicer.app.restoreOverrideCursor()
+            self.ui.logText.plainText = text
+            self.ui.logButton.collapsed = False
+            slicer.util.infoDisplay(text)
+
+    def onSaveLog(self, clicked=False):
+        path = qt.QFileDialog.getSaveFileName(self.parent, _("Save log"), "SlicReg.log", _("Text (*.log *.txt)"))
+        path = path[0] if isinstance(path, tuple) else path
+        if path:
+            with shown_errors():
+                pathlib.Path(path).write_text(self.logText(), encoding="utf-8")
+
+    def logText(self):
+        options = {name: getattr(self._parameterNode, name) for name in OPTIONS}
+        return "\n".join([f"Slicer {slicer.app.applicationVersion}", f"model {self._parameterNode.model}", f"options {options}",
+                          self.ui.statusLabel.text, "", self.ui.logText.plainText])
+
+    # ---- batch
+
+    def onBatchApply(self, clicked=False):
+        with shown_errors():
+            if not self.logic.installed(ask=True):
+                return
+            parameters = self._parameterNode
+            volumes = [v for v in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
+                       if v is not parameters.template and not v.GetHideFromEditors()] if parameters.batchScene else None
+            self.batch = self.logic.batch(self.request(), parameters.batchOutput, volumes, parameters.batchInput)
+            self.nextOfBatch()
+
+    def nextOfBatch(self):
+        arguments = self.batch.next()
+        self.batchJob = Job(arguments) if arguments else None
+        self.showBatch()
+        self.showRunning(bool(self.batchJob))
+        self._pollTimer.start() if self.batchJob else self._pollTimer.stop()
+
+    def pollBatch(self):
+        if self.batchJob.poll():
+            self.showBatch()
+        if self.batchJob.state != "running":
+            self.batch.done(self.batchJob)
+            self.ui.logText.plainText += self.batchJob.log
+            self.nextOfBatch()
+
+    def onBatchCancel(self, clicked=False):
+        if self.batchJob:
+            self.batchJob.cancel()
+            self.batch.done(self.batchJob)
+            self.batchJob = None
+            self._pollTimer.stop()
+            self.showBatch(_("Stopped; run again to go on."))
+            self.showRunning(False)
+
+    def showBatch(self, text=""):
+        job = self.batchJob.progress.fraction if self.batchJob and self.batchJob.progress else 0.0
+        rows = self.batch.rows()
+        self.ui.batchProgressBar.value = int(1000 * (self.batch.fraction + job / len(rows)))
+        self.ui.batchStatusLabel.text = text or self.batch.summary()
+        fill_table(self.ui.batchTable, [_("Scan"), _("State"), _("Seconds"), _("Folding %"), _("Error")],
+                   [[_number(row[column]) for column in ("name", "status", "seconds", "folding_percent", "error")] for row in rows])
+
+
+class shown_errors:
+    """Shows a user's mistake as one sentence; what else goes wrong is shown as the failure it is."""
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        if isinstance(error, (UserError, OSError)):
+            slicer.util.errorDisplay(str(error))
+            return True
+        return False
+
+
+def fill_table(table, header, rows):
+    table.clear()
+    table.setColumnCount(len(header))
+    table.setHorizontalHeaderLabels(header)
+    table.setRowCount(len(rows))
+    for i, row in enumerate(rows):
+        for j, text in enumerate(row):
+            table.setItem(i, j, qt.QTableWidgetItem(text))
+    table.resizeColumnsToContents()
+
+
+def _number(value):
+    if value is None or value == "":
+        return ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value)

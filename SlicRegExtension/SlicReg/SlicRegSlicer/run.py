@@ -1,0 +1,246 @@
+"""One registration from nodes to nodes: check, write files, run the command line in its own process, read the results.
+
+Nothing in the scene changes before the process has ended well, so cancelling and failing need no undoing.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import slicer
+
+from SlicRegLib.errors import UserError
+
+from . import nodes
+from .batch import Batch, named, scans_of
+from .job import Job, Progress, available_memory, estimate_memory
+from .translation import _
+
+TRANSFORM, VOLUME, SEGMENTATION = "vtkMRMLTransformNode", "vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode"
+LABELS = "vtkMRMLLabelMapVolumeNode"
+SUPERVOXELS_OF = "SlicReg.supervoxelsOf"  # attribute: the ID of the volume that the label map belongs to
+
+
+@dataclass
+class Request:
+    """What is to be registered and how; nodes are MRML nodes, outputs that are None are created.
+
+    model: path of a .slicreg file. device: "auto", "cpu", "cuda" or "cuda:N". The other options are those of the command line.
+    """
+
+    template: Any
+    target: Any
+    model: str | Path
+    templateSegmentation: Any = None
+    targetSegmentation: Any = None
+    transform: Any = None
+    inverse: Any = None
+    warpedTarget: Any = None
+    warpedSegmentation: Any = None
+    confidence: Any = None
+    device: str = "auto"
+    iterations: int = 100
+    alpha: float = 0.015
+    neighbours: int = 8
+    seed: int = 0
+    refine: bool = True
+
+    def check(self) -> None:
+        """Raises UserError for what cannot be registered."""
+        nodes.check_volume(self.template, _("The template volume"))
+        nodes.check_volume(self.target, _("The target volume"))
+        if self.template is self.target:
+            raise UserError(_("Template and target are the same volume; choose two."))
+        for segmentation, what in ((self.templateSegmentation, _("The template segmentation")),
+                                   (self.targetSegmentation, _("The target segmentation"))):
+            if segmentation:
+                nodes.check_segmentation(segmentation, what)
+        if self.warpedTarget and self.warpedTarget in (self.template, self.target):
+            raise UserError(_("The warped target would overwrite an input; choose another output volume."))
+        if self.confidence and self.confidence in (self.template, self.target, self.warpedTarget):
+            raise UserError(_("The confidence map would overwrite another volume; choose another output volume."))
+        if self.warpedSegmentation and self.warpedSegmentation in (self.templateSegmentation, self.targetSegmentation):
+            raise UserError(_("The segmentation on the target would overwrite an input; choose another output."))
+        if self.transform and self.transform is self.inverse:
+            raise UserError(_("Transform and inverse transform must be two nodes."))
+        if self.transform or self.inverse:
+            for volume in (self.template, self.target, self.templateSegmentation, self.targetSegmentation):
+                parent = volume.GetParentTransformNode() if volume else None
+                if parent and parent in (self.transform, self.inverse):
+                    raise UserError(_("{name} lies under the output transform {transform}; take it out or choose another output.").format(
+                        name=volume.GetName(), transform=parent.GetName()))
+        if not self.model or not Path(self.model).is_file():
+            raise UserError(_("The model {model} does not exist; choose another model.").format(model=self.model))
+
+    def options(self) -> list[str]:
+        """The command line's words for the options."""
+        return ["--device", self.device, "--iterations", str(self.iterations), "--alpha", str(self.alpha),
+                "--neighbours", str(self.neighbours), "--seed", str(self.seed), *([] if self.refine else ["--no-refine"])]
+
+
+@dataclass
+class Outputs:
+    """The nodes that a registration filled, and its measures (``report``: the content of report.json)."""
+
+    transform: Any
+    inverse: Any
+    warpedTarget: Any
+    confidence: Any
+    supervoxels: Any
+    warpedSegmentation: Any = None
+    report: dict = field(default_factory=dict)
+
+    def rows(self) -> list[tuple[str, float, float, float | None, float | None]]:
+        """(segment, Dice before, Dice after, HD95 before, HD95 after) for segments in both segmentations; HD95 in mm."""
+        before, after = (self.report.get(when, {}) for when in ("before", "after"))
+        return [(self.report["segments"][value], before["dice"][value], after["dice"][value],
+                 before["hd95_mm"].get(value), after["hd95_mm"].get(value)) for value in after.get("dice", {})]
+
+
+class Run:
+    """A registration that goes on in its own process; call `poll` now and then until ``state`` is not "running".
+
+    Afterwards ``outputs`` holds the result (state "finished") or ``error`` a sentence (state "failed").
+    """
+
+    def __init__(self, request: Request):
+        request.check()
+        self.request, self.state, self.error, self.outputs = request, "running", "", None
+        self.fraction, self.message, self.remaining = 0.0, _("Writing the scans"), None
+        needed, there = estimate_memory(_voxels(request.template), _voxels(request.target)), available_memory()
+        self.log = _("About {needed:.1f} GB of memory will be used; {there:.1f} GB are free.").format(
+            needed=needed / 2**30, there=there / 2**30) + "\n"
+        if needed > there:
+            raise UserError(_("The registration needs about {needed:.1f} GB of memory but only {there:.1f} GB are free; close other "
+                              "programs or crop the scans.").format(needed=needed / 2**30, there=there / 2**30))
+        self._folder = Path(tempfile.mkdtemp(prefix="SlicReg-"))
+        try:
+            self._job = Job(self._arguments())
+        except BaseException:
+            self._clean()
+            raise
+
+    def _arguments(self) -> list[str]:
+        request, folder = self.request, self._folder
+        nodes.write_volume(request.template, folder / "template.nrrd")
+        nodes.write_volume(request.target, folder / "target.nrrd")
+        arguments = ["register", "--model", str(request.model), "--template", str(folder / "template.nrrd"),
+                     "--target", str(folder / "target.nrrd"), "--out", str(folder / "result"), "--overlays", *request.options()]
+        self._segments = []
+        if request.templateSegmentation:
+            self._segments = nodes.write_segmentation(request.templateSegmentation, request.template, folder / "template_label.nrrd")
+            arguments += ["--template-label", str(folder / "template_label.nrrd")]
+            if request.targetSegmentation:
+                names = [segment.name for segment in self._segments]
+                nodes.write_segmentation(request.targetSegmentation, request.target, folder / "target_label.nrrd", names)
+                arguments += ["--target-label", str(folder / "target_label.nrrd")]
+        return arguments
+
+    def poll(self) -> str:
+        """Take what the process has said; read the results once it has ended. Returns ``state``."""
+        if self.state != "running":
+            return self.state
+        for event in self._job.poll():
+            if isinstance(event, Progress):
+                self.fraction, self.message, self.remaining = event.fraction, _(event.stage.capitalize()), event.remaining
+        if self._job.state == "running":
+            return self.state
+        self.log += self._job.log
+        try:
+            if self._job.state != "finished":
+                raise UserError(self._job.error)
+            self.outputs = self._read()
+            self.state, self.fraction, self.remaining = "finished", 1.0, 0.0
+        except (UserError, OSError, RuntimeError) as error:
+            self.state, self.error = "failed", str(error)
+        finally:
+            self._clean()
+        return self.state
+
+    def cancel(self) -> None:
+        """End the process and all its children; the scene stays as it was."""
+        if self.state == "running":
+            self._job.cancel()
+            self.log += self._job.log
+            self.state = "cancelled"
+        self._clean()
+
+    def _clean(self) -> None:
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _read(self) -> Outputs:
+        request, result = self.request, self._folder / "result"
+        gone = [n for n in (request.template, request.target) if not slicer.mrmlScene.IsNodePresent(n)]
+        if gone:
+            raise UserError(_("An input was removed from the scene while the registration ran; its result is dropped."))
+        report = json.loads((result / "report.json").read_text())
+        report["segments"] = {str(segment.value): segment.name for segment in self._segments}
+        fields = [nodes.load_transform(result / f"{name}.h5") for name in ("transform", "transform_inverse")]
+        images = [nodes.load_image(result / f"{name}.nii.gz") for name in ("warped_target", "confidence", "supervoxels_target")]
+        labels = nodes.load_image(result / "warped_labels.nii.gz") if self._segments else None
+        made, name = nodes.Results(request.target), request.target.GetName()  # from here on the scene changes
+        try:
+            transform = made.node(request.transform, TRANSFORM, _("{name} to template").format(name=name))
+            inverse = made.node(request.inverse, TRANSFORM, _("Template to {name}").format(name=name))
+            warped = made.node(request.warpedTarget, VOLUME, _("{name} on template").format(name=name))
+            confidence = made.node(request.confidence, VOLUME, _("{name} confidence").format(name=name))
+            supervoxels = made.node(_supervoxels_of(request.target), LABELS, _("{name} supervoxels").format(name=name))
+            carried = labels and made.node(request.warpedSegmentation, SEGMENTATION, _("Template segments on {name}").format(name=name))
+            nodes.fill_transform(transform, fields[0], fixed=request.template, moving=request.target)
+            nodes.fill_transform(inverse, fields[1], fixed=request.target, moving=request.template)
+            nodes.fill_volume(warped, images[0], like=request.target)
+            nodes.fill_volume(confidence, images[1])
+            nodes.fill_volume(supervoxels, images[2])
+            supervoxels.SetHideFromEditors(True)  # shown by its button only
+            supervoxels.SetAttribute(SUPERVOXELS_OF, request.target.GetID())
+            if carried:
+                nodes.fill_labels(carried, labels, self._segments, request.target)
+        except BaseException:
+            made.discard()
+            raise
+        return Outputs(transform, inverse, warped, confidence, supervoxels, carried, report)
+
+
+def _supervoxels_of(target):
+    """The supervoxels of an earlier run on the same target, to be used again."""
+    return next((n for n in slicer.util.getNodesByClass(LABELS) if n.GetAttribute(SUPERVOXELS_OF) == target.GetID()), None)
+
+
+def _voxels(volume) -> int:
+    i, j, k = volume.GetImageData().GetDimensions()
+    return i * j * k
+
+
+def make_batch(request: Request, out: Path, volumes: list | None = None, folder: str | Path | None = None) -> Batch:
+    """Registrations of many targets to the request's template, with its model and options, into ``out``.
+
+    volumes: nodes; None takes the scans of ``folder``. What comes from the scene is written to ``out / inputs`` first.
+    """
+    nodes.check_volume(request.template, _("The template volume"))
+    if volumes is not None and not volumes:
+        raise UserError(_("The scene holds no other volume to register; load scans or choose a folder."))
+    for volume in volumes or ():
+        nodes.check_volume(volume, volume.GetName())
+    targets = scans_of(folder) if volumes is None else []
+    inputs = out / "inputs"
+    try:
+        inputs.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(_("The folder {folder} cannot be written ({reason}).").format(folder=out, reason=error.strerror)) from error
+    nodes.write_volume(request.template, inputs / "template.nrrd")
+    label = None
+    if request.templateSegmentation:
+        nodes.check_segmentation(request.templateSegmentation, _("The template segmentation"))
+        label = inputs / "template_label.nrrd"
+        nodes.write_segmentation(request.templateSegmentation, request.template, label)
+    for name, _path in named(Path(volume.GetName() + ".nrrd") for volume in volumes or ()):
+        targets.append((name, inputs / "scans" / f"{name}.nrrd"))
+    (inputs / "scans").mkdir(exist_ok=True)
+    for volume, (_name, path) in zip(volumes or (), targets):
+        nodes.write_volume(volume, path)
+    return Batch(targets, inputs / "template.nrrd", request.model, out, request.options(), label)

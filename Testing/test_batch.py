@@ -1,0 +1,204 @@
+"""Many scans: every one once, none twice after an interruption, and a table of what came out."""
+
+import csv
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from SlicRegLib import volumes
+from SlicRegLib.__main__ import parser
+from SlicRegLib.errors import UserError
+from SlicRegSlicer import batch as batch_module
+from SlicRegSlicer.batch import COLUMNS, RESULTS, Batch, labels_of, named, scans_of
+from SlicRegSlicer.job import Job
+
+REPORT = {"seconds": {"total": 7.5}, "folding_percent": 0.02}
+MEASURED = {"before": {"mean_dice": 0.2, "mean_hd95_mm": 20.0}, "after": {"mean_dice": 0.7, "mean_hd95_mm": None}}
+
+
+@pytest.fixture
+def cohort(tmp_path) -> Path:
+    """template.nii.gz, model.slicreg and scans/a.nii.gz, b.nrrd, c.mha; none is looked into."""
+    (tmp_path / "scans").mkdir()
+    for name in ("template.nii.gz", "model.slicreg", "label.nii.gz", "scans/a.nii.gz", "scans/b.nrrd", "scans/c.mha", "scans/x"):
+        (tmp_path / name).write_text(name)
+    return tmp_path
+
+
+def make(cohort: Path, **changes) -> Batch:
+    content = dict(targets=scans_of(cohort / "scans"), template=cohort / "template.nii.gz", model=cohort / "model.slicreg",
+                   out=cohort / "out", options=["--device", "cpu"])
+    return Batch(**{**content, **changes})
+
+
+def finish(folder: Path, report=REPORT) -> SimpleNamespace:
+    """What a registration leaves, and its ended job."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in RESULTS:
+        (folder / name).write_text(json.dumps(report))
+    return SimpleNamespace(state="finished", error="", elapsed=9.0)
+
+
+def failed(error="The scan is empty.", state="failed"):
+    return SimpleNamespace(state=state, error=error, elapsed=1.23)
+
+
+def out_of(arguments) -> Path:
+    return Path(arguments[arguments.index("--out") + 1])
+
+
+def table(folder: Path) -> list[dict]:
+    with (folder / "results.csv").open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def statuses(batch) -> list[str]:
+    return [row["status"] for row in batch.rows()]
+
+
+def test_agrees_with_the_library():
+    assert batch_module.IMAGE_SUFFIXES == volumes.IMAGE_SUFFIXES
+    assert all(batch_module._stem(f"pt.1{s}") == volumes.stem(f"pt.1{s}") == "pt.1" for s in volumes.IMAGE_SUFFIXES)
+
+
+def test_all_scans_one_after_another(cohort):
+    batch = make(cohort, template_label=cohort / "label.nii.gz", labels={"b": cohort / "label.nii.gz"})
+    assert batch.pending() == ["a", "b", "c"] and batch.fraction == 0 and statuses(batch) == ["waiting"] * 3
+    seen = []
+    while arguments := batch.next():
+        options = parser().parse_args(arguments)  # the command line takes them
+        assert options.out == cohort / "out" / options.target.name.split(".")[0]
+        assert options.target.is_file() and options.device == "cpu"
+        assert options.template_label == cohort / "label.nii.gz" and bool(options.target_label) == (options.out.name == "b")
+        assert statuses(batch)[len(seen)] == "running"
+        seen.append(options.out.name)
+        batch.done(finish(options.out, REPORT | MEASURED if options.target_label else REPORT))
+    assert seen == ["a", "b", "c"] and batch.fraction == 1 and statuses(batch) == ["done"] * 3
+    rows = table(cohort / "out")
+    assert tuple(rows[0]) == COLUMNS
+    assert list(rows[0].values()) == ["a", "done", "7.5", "0.02", "", "", "", "", ""]
+    assert list(rows[1].values()) == ["b", "done", "7.5", "0.02", "0.2", "0.7", "20.0", "", ""]
+    assert batch.summary().startswith("3 scans: 3 done.")
+
+
+def test_one_failing_scan_does_not_end_the_run(cohort):
+    batch = make(cohort)
+    batch.done(finish(out_of(batch.next())))
+    batch.next()
+    batch.done(failed())
+    assert out_of(batch.next()).name == "c"
+    batch.done(SimpleNamespace(state="finished", error="", elapsed=1.0))  # it says so but has left nothing
+    assert batch.next() is None and statuses(batch) == ["done", "failed", "failed"]
+    rows = table(cohort / "out")
+    assert rows[1]["error"] == "The scan is empty." and rows[1]["seconds"] == "1.2" and "not whole" in rows[2]["error"]
+    assert "1 done, 2 failed" in batch.summary() and "b: The scan is empty." in batch.summary()
+    again = make(cohort)
+    assert again.pending() == ["b", "c"]  # what failed is tried again, what is done is not
+
+
+def test_goes_on_after_an_interruption(cohort):
+    batch = make(cohort)
+    batch.done(finish(out_of(batch.next())))
+    batch.next()
+    batch.done(failed("", "cancelled"))
+    assert statuses(batch) == ["done", "cancelled", "waiting"]
+    batch.next()  # and the application ends here
+    again = make(cohort)
+    assert again.pending() == ["b", "c"] and again.rows()[0]["seconds"] == 7.5 and again.fraction == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("change, pending", [
+    ("target", ["a"]), ("template", ["a", "b", "c"]), ("model", ["a", "b", "c"]), ("options", ["a", "b", "c"]),
+    ("label", ["a", "b", "c"]), ("result", ["a"]), ("report", ["a"]), ("state", ["a", "b", "c"]), ("touched", []),
+    ("nothing", [])])
+def test_only_what_changed_is_done_again(cohort, change, pending):
+    batch = make(cohort)
+    while arguments := batch.next():
+        batch.done(finish(out_of(arguments)))
+    more = {}
+    if change in ("target", "template", "model"):
+        file = {"target": "scans/a.nii.gz", "template": "template.nii.gz", "model": "model.slicreg"}[change]
+        text = (cohort / file).read_text()
+        (cohort / file).write_text(text.upper())  # the same size
+        os.utime(cohort / file, ns=(1, 1))
+    elif change == "options":
+        more = {"options": ["--device", "cpu", "--no-refine"]}
+    elif change == "label":
+        more = {"template_label": cohort / "label.nii.gz"}
+    elif change == "result":
+        (cohort / "out/a/transform.h5").unlink()
+    elif change == "report":
+        (cohort / "out/a/report.json").write_text('{"seconds": {"tot')
+    elif change == "state":
+        (cohort / "out/batch.json").write_text('{"version": 1, "cas')
+    elif change == "touched":  # the scene's template is written anew for each batch
+        os.utime(cohort / "template.nii.gz", ns=(1, 1))
+    assert make(cohort, **more).pending() == pending
+
+
+def test_a_failure_forgets_an_earlier_result(cohort):
+    batch = make(cohort)
+    batch.done(finish(out_of(batch.next())))
+    (cohort / "scans/a.nii.gz").write_text("another scan")
+    batch = make(cohort)
+    batch.next()
+    batch.done(failed())
+    (cohort / "scans/a.nii.gz").write_text("scans/a.nii.gz")
+    assert "a" in make(cohort).pending()
+
+
+def test_a_locked_table_does_not_end_the_run(cohort, monkeypatch):
+    batch = make(cohort)
+    arguments = batch.next()
+
+    def locked(*_):
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("SlicRegSlicer.models.os.replace", locked)
+        batch.done(finish(out_of(arguments)))
+    assert "Permission denied" in batch.warning and statuses(batch)[0] == "done"
+    batch.next()
+    batch.done(failed())
+    assert batch.warning == "" and [r["status"] for r in table(cohort / "out")] == ["done", "failed", "waiting"]
+    assert {p.name for p in (cohort / "out").iterdir()} == {"a", "batch.json", "results.csv"}
+
+
+def test_names(tmp_path):
+    paths = ["x/pt.nii.gz", "y/PT.nrrd", "y/pt.mha", "a:b?.nii", ".nii", "../..nii", "inputs.mha"]
+    names = [name for name, _ in named(paths)]
+    assert names == ["pt", "PT_2", "pt_3", "a_b_", "scan", "scan_2", "inputs_2"]
+    (tmp_path / "PT.nii").write_text("")
+    assert labels_of(tmp_path, named(["x/pt.nii.gz", "x/other.nrrd"])) == {"pt": tmp_path / "PT.nii"}
+    assert labels_of(tmp_path / "none", named(paths)) == {}
+
+
+def test_what_cannot_start(cohort):
+    (cohort / "empty").mkdir()
+    a, template = cohort / "scans/a.nii.gz", cohort / "template.nii.gz"
+    for words, call in {
+        "holds no scan": lambda: scans_of(cohort / "empty"), "does not exist": lambda: scans_of(cohort / "none"),
+        "The template .* does not exist": lambda: make(cohort, template=cohort / "none.nii"),
+        "The model .* does not exist": lambda: make(cohort, model=cohort / "none.slicreg"),
+        "label map .* does not exist": lambda: make(cohort, template_label=cohort / "none.nii"),
+        "no scan to register besides": lambda: make(cohort, targets=[("t", template)]),
+        "Several scans have the name": lambda: make(cohort, targets=[("a", a), ("A", cohort / "scans/b.nrrd")]),
+        "or one that no folder can have": lambda: make(cohort, targets=[("../a", a)]),
+        "cannot be written": lambda: make(cohort, out=template / "out"),
+    }.items():
+        with pytest.raises(UserError, match=words):
+            call()
+    assert make(cohort, targets=[("t", template), ("a", a)]).pending() == ["a"]  # the template itself is left out
+
+
+def test_real_jobs(cohort):
+    """Each job fails with its sentence, and the batch comes to its end."""
+    batch = make(cohort, options=["--nonsense"])
+    while arguments := batch.next():
+        job = Job(arguments)
+        job.wait(60)
+        batch.done(job)
+    assert [row["error"] for row in table(cohort / "out")] == ["unrecognized arguments: --nonsense"] * 3

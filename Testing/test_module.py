@@ -1,0 +1,61 @@
+"""The module as Slicer loads it: what it imports, what CMake packages."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from host import available
+
+ROOT = Path(__file__).resolve().parents[1]
+MODULE = ROOT / "SlicRegExtension" / "SlicReg"
+
+BLOCKED = """
+import sys
+class Block:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {"torch", "nibabel", "skimage", "safetensors", "joblib", "tqdm"}:
+            raise ImportError(name + " is hidden")
+sys.meta_path.insert(0, Block())
+sys.path.insert(0, "Testing")
+from host import start
+host = start()
+with host.watch():
+    widget = host.load_module()
+    host.enter(widget)
+    assert widget.ui.modelComboBox.count == 2
+    host.unload_module()
+print("loaded")
+"""
+
+
+@pytest.mark.skipif(not available(), reason="needs slicer-core and PySide6")
+def test_the_module_loads_without_what_is_installed_later():
+    done = subprocess.run([sys.executable, "-c", BLOCKED], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert "loaded" in done.stdout, done.stderr[-3000:]
+
+
+def listed(name: str) -> set[str]:
+    text = (MODULE / "CMakeLists.txt").read_text()
+    return set(re.search(rf"set\({name}\n(.*?)\)", text, re.S)[1].split())
+
+
+def test_cmake_lists_every_script_resource_and_model():
+    scripts = {str(path.relative_to(MODULE)) for path in MODULE.rglob("*.py")}
+    assert listed("MODULE_PYTHON_SCRIPTS") == scripts
+    resources = {str(path.relative_to(MODULE)) for path in (MODULE / "Resources").rglob("*") if path.is_file()}
+    assert listed("MODULE_PYTHON_RESOURCES") == resources
+    assert listed("MODELS") == {path.name for path in (ROOT / "SlicRegExtension" / "Resources" / "Models").glob("*.slicreg")}
+
+
+def test_only_the_module_lies_at_the_top():
+    """Slicer takes every script there for a module."""
+    assert [path.name for path in MODULE.glob("*.py")] == ["SlicReg.py"]
+
+
+def test_the_extension_describes_itself():
+    text = (ROOT / "CMakeLists.txt").read_text()
+    for name in ("HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS"):
+        assert re.search(rf'^set\(EXTENSION_{name} "[^"\n]+"\)$', text, re.M), name
