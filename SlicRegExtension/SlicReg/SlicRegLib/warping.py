@@ -12,6 +12,7 @@ from itertools import product
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 
 from .geometry import Grid, bounding_grid
 
@@ -77,17 +78,41 @@ def resample_labels(labels: np.ndarray, grid: Grid, target: Grid, field: Displac
     """Label map (I, J, K) of integers pulled onto ``target``: one-hot, linear, arg max; 0 outside.
 
     One interpolation of each label's indicator and an arg max; nearest-neighbour sampling would move
-    surfaces by up to half a voxel and change volumes.
+    surfaces by up to half a voxel and change volumes. Each label is sampled only near where it is.
     """
+    values = np.unique(labels[labels != 0])
+    number = np.zeros(int(values.max()) + 1 if len(values) else 1, np.int32)
+    number[values] = np.arange(1, len(values) + 1)
+    parts = [_indicator(labels, grid, value, box) for value, box in zip(values, ndimage.find_objects(number[labels]))]
     result = np.zeros(target.shape, labels.dtype)
-    background = resample(torch.from_numpy((labels == 0).astype(np.float32))[None], grid, target, field, fill=1.0)[0]
-    best = background
-    for value in np.unique(labels[labels != 0]):
-        share = resample(torch.from_numpy((labels == value).astype(np.float32))[None], grid, target, field, fill=0.0)[0]
-        wins = share > best
-        result[wins.numpy()] = value
-        best = torch.maximum(share, best)
+    step = max(1, _SLAB_VOXELS // (target.shape[1] * target.shape[2]))
+    for start in range(0, target.shape[0], step):
+        points = target.slab(start, start + step).points().reshape(-1, 3)
+        points = field(points) if field else points
+        voxel = grid.to_voxel(points)
+        inside = ((voxel > -0.5) & (voxel < torch.tensor(grid.shape) - 0.5)).all(1)
+        found = torch.zeros(len(points), dtype=torch.int32)  # index into values, 1 up
+        best, background = torch.zeros(len(points)), torch.ones(len(points))
+        for index, (indicator, part, low, high) in enumerate(parts, 1):
+            near = (inside & (voxel > low).all(1) & (voxel < high).all(1)).nonzero()[:, 0]
+            share = sample(indicator, part, points[near])[0]
+            wins = share > best[near]
+            found[near[wins]], best[near[wins]] = index, share[wins]
+            background[near] -= share
+        found[best <= background + 1e-6] = 0
+        slab = result[start:start + step]
+        slab[...] = np.concatenate([[0], values]).astype(labels.dtype)[found.numpy()].reshape(slab.shape)
     return result
+
+
+def _indicator(labels: np.ndarray, grid: Grid, value: int, box: tuple[slice, ...]):
+    """Where ``labels`` are ``value``, (1, i, j, k), on the part of the grid around ``box``; lowest and highest voxel of its reach."""
+    box = tuple(slice(max(0, part.start - 1), min(n, part.stop + 1)) for part, n in zip(box, labels.shape))
+    affine = grid.affine.copy()
+    affine[:3, 3] = grid.to_world(np.array([float(part.start) for part in box]))
+    indicator = torch.from_numpy((labels[box] == value).astype(np.float32))[None]
+    low, high = (torch.tensor([float(getattr(part, end)) for part in box]) for end in ("start", "stop"))
+    return indicator, Grid(indicator.shape[1:], affine), low - 1, high
 
 
 def jacobian_determinant(field: DisplacementField) -> torch.Tensor:
