@@ -265,16 +265,16 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 setattr(self._parameterNode, name, getattr(outputs, name))
         report = outputs.report
         self.ended(_("Done in {seconds:.1f} s on {device}.").format(seconds=report["seconds"]["total"], device=report["device_reason"]))
-        lines = [_("{seconds:.1f} s on {device}; {folding:.2f} % of the template's volume folds.").format(
-            seconds=report["seconds"]["total"], device=report["device_reason"], folding=report["folding_percent"])]
+        lines = [_("{folding:.2f} % of the template's volume folds.").format(folding=report["folding_percent"])]
         if "after" in report:
             lines.append(_("Mean Dice {before:.3f} before, {after:.3f} after.").format(
                 before=report["before"]["mean_dice"], after=report["after"]["mean_dice"]))
         if not report["own_template"]:
             lines.append(_("The template is not the one this model was trained with: its supervoxels were predicted as well."))
         self.ui.summaryLabel.text = "\n".join(lines)
-        fill_table(self.ui.resultsTable, [_("Segment"), _("Dice before"), _("Dice after"), _("HD95 before (mm)"), _("HD95 after (mm)")],
-                   [[name, *(_number(v) for v in values)] for name, *values in outputs.rows()])
+        fill_table(self.ui.resultsTable, [_("Segment"), _("Dice before"), _("after"), _("HD95 mm before"), _("after")],
+                   [[name, _number(dice_before), _number(dice_after), _number(hd95_before, 1), _number(hd95_after, 1)]
+                    for name, dice_before, dice_after, hd95_before, hd95_after in outputs.rows()])
         self.review = Review(self._parameterNode.template, self._parameterNode.target, outputs)
         self.enableReview(True)
         self.ui.blendButton.checked = True
@@ -427,10 +427,11 @@ def fill_table(table, header, rows):
     for i, row in enumerate(rows):
         for j, text in enumerate(row):
             table.setItem(i, j, qt.QTableWidgetItem(text))
+    table.verticalHeader().setVisible(False)
     table.resizeColumnsToContents()
 
 
-def _number(value):
-    if value is None or value == "":
+def _number(value, digits=3):
+    if value is None:
         return ""
-    return f"{value:.3f}" if isinstance(value, float) else str(value)
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)

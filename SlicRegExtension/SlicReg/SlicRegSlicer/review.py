@@ -9,7 +9,7 @@ from .nodes import Results
 
 CHECKERBOARD = "SlicReg.checkerboard"  # attribute of the volume that belongs to the view and not to the user
 GRID_SPACING_MM = 12.0
-CONFIDENCE_COLOURS = "vtkMRMLColorTableNodeFileColdToHotRainbow.txt"
+CONFIDENCE_COLOURS = "vtkMRMLColorTableNodeRainbow"  # red: low, blue: high
 
 
 class Review:
@@ -56,7 +56,7 @@ class Review:
             display = volume.GetDisplayNode()
             display.SetAndObserveColorNodeID(CONFIDENCE_COLOURS)
             display.AutoWindowLevelOff()
-            display.SetWindowLevelMinMax(0.0, 1.0)
+            display.SetWindowLevelMinMax(0.0, 1.3)  # the end of the rainbow, violet, looks like its beginning
             display.SetThreshold(0.01, 1.0)
             display.SetApplyThreshold(True)
             self._show(self.template, volume, 0.4)

@@ -60,20 +60,15 @@ class Request:
                                    (self.targetSegmentation, _("The target segmentation"))):
             if segmentation:
                 nodes.check_segmentation(segmentation, what)
-        if self.warpedTarget and self.warpedTarget in (self.template, self.target):
-            raise UserError(_("The warped target would overwrite an input; choose another output volume."))
-        if self.confidence and self.confidence in (self.template, self.target, self.warpedTarget):
-            raise UserError(_("The confidence map would overwrite another volume; choose another output volume."))
-        if self.warpedSegmentation and self.warpedSegmentation in (self.templateSegmentation, self.targetSegmentation):
-            raise UserError(_("The segmentation on the target would overwrite an input; choose another output."))
-        if self.transform and self.transform is self.inverse:
-            raise UserError(_("Transform and inverse transform must be two nodes."))
-        if self.transform or self.inverse:
-            for volume in (self.template, self.target, self.templateSegmentation, self.targetSegmentation):
-                parent = volume.GetParentTransformNode() if volume else None
-                if parent and parent in (self.transform, self.inverse):
-                    raise UserError(_("{name} lies under the output transform {transform}; take it out or choose another output.").format(
-                        name=volume.GetName(), transform=parent.GetName()))
+        inputs = [node for node in (self.template, self.target, self.templateSegmentation, self.targetSegmentation) if node]
+        outputs = {_("The output transform"): self.transform, _("The inverse transform"): self.inverse,
+                   _("The warped target"): self.warpedTarget, _("The segmentation on the target"): self.warpedSegmentation,
+                   _("The confidence map"): self.confidence}
+        given = {what: node for what, node in outputs.items() if node}
+        for what, node in given.items():
+            nodes.check_output(node, inputs, what)
+        if len({node.GetID() for node in given.values()}) < len(given):
+            raise UserError(_("Two outputs are the same node; choose another for one of them."))
         if not self.model or not Path(self.model).is_file():
             raise UserError(_("The model {model} does not exist; choose another model.").format(model=self.model))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from colorsys import hsv_to_rgb
+
 import numpy as np
 import slicer
 
@@ -55,4 +57,5 @@ def _add(name: str, seed: int) -> list:
     content = segmentation.GetSegmentation()
     for index, organ in enumerate(ORGANS.values()):
         content.GetNthSegment(index).SetName(organ)
+        content.GetNthSegment(index).SetColor(*hsv_to_rgb(index * 0.381966 % 1, 0.55, 0.9))  # the golden ratio spreads the hues
     return [volume, segmentation]
