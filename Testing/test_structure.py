@@ -52,6 +52,31 @@ def test_every_module_has_its_row():
     assert set(MODULES) == set(ROWS)
 
 
+SLICER_LAYERS = """
+    translation
+    nodes job models sample
+    batch review installation
+    run
+    parameters
+    logic
+    panel
+"""
+
+
+def test_the_slicer_side_points_one_way_and_imports_only_errors_of_the_library():
+    rows = {module: row for row, line in enumerate(SLICER_LAYERS.split("\n")) for module in line.split()}
+    folder = Path(SlicRegLib.__file__).parents[1] / "SlicRegSlicer"
+    files = {p.stem: p for p in folder.glob("*.py") if p.stem != "__init__"}
+    assert set(files) == set(rows)
+    for name, path in files.items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.level:
+                above = [node.module] if node.module else [alias.name for alias in node.names]
+                assert all(rows[module] < rows[name] for module in above), (name, above)
+            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("SlicRegLib"):
+                assert node.module in {"SlicRegLib", "SlicRegLib.errors", "SlicRegLib.phantoms"}, (name, node.module)
+
+
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_point_upwards_and_stay_out_of_slicer(module):
     own, other = imports(MODULES[module])
