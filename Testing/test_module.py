@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from host import available
+from host import available, start
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = ROOT / "SlicRegExtension" / "SlicReg"
@@ -59,3 +59,22 @@ def test_the_extension_describes_itself():
     text = (ROOT / "CMakeLists.txt").read_text()
     for name in ("HOMEPAGE", "CONTRIBUTORS", "DESCRIPTION", "ICONURL", "SCREENSHOTURLS", "DEPENDS"):
         assert re.search(rf'^set\(EXTENSION_{name} "[^"\n]+"\)$', text, re.M), name
+
+
+@pytest.mark.skipif(not available(), reason="needs slicer-core and PySide6")
+def test_the_phantom_pair_is_offered_as_sample_data(monkeypatch):
+    """Registered when Slicer has started, and made without a network."""
+    start().clear_scene()
+    offered = []
+
+    class SampleDataLogic:
+        registerCustomSampleDataSource = staticmethod(lambda **source: offered.append(source))
+
+    monkeypatch.setitem(sys.modules, "SampleData", type(sys)("SampleData"))
+    sys.modules["SampleData"].SampleDataLogic = SampleDataLogic
+    start().load_module()
+    start().unload_module()
+    assert offered[-1]["category"] == "SlicReg"
+    names = [node.GetName() for node in offered[-1]["customDownloader"](None)]
+    assert names == ["Phantom template", "Phantom template organs", "Phantom target", "Phantom target organs"]
+    start().clear_scene()

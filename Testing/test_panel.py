@@ -1,6 +1,10 @@
 """The panel, driven by mouse clicks alone; the logic beside it gives the same."""
 
+import io
+import os
 import sys
+import time
+import unittest
 from pathlib import Path
 
 import numpy as np
@@ -61,6 +65,54 @@ def test_apply_says_what_is_missing(panel, pair):
     assert "same volume" in ui.applyButton.toolTip and not ui.applyButton.enabled
     choose_inputs(panel, pair)
     assert ui.applyButton.enabled
+    HOST.choose(ui.templateSegmentationSelector, None)
+    assert "template's segmentation" in ui.applyButton.toolTip and not ui.applyButton.enabled
+
+
+def test_the_model_that_is_shown_is_the_chosen_one(panel, pair):
+    ui = panel.ui
+    assert panel._parameterNode.model == ui.modelComboBox.currentText != ""
+    HOST.clear_scene()
+    assert panel._parameterNode.model == ui.modelComboBox.currentText != ""
+    panel._parameterNode.model = "of another computer"  # as a saved scene may say
+    panel._parameterNode.template, panel._parameterNode.target = (
+        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode") for _ in range(2))
+    assert ui.modelComboBox.currentIndex == -1 and "not on this computer" in ui.applyButton.toolTip
+
+
+def test_what_a_user_does_in_mid_run(panel, pair, registered):
+    """Leaves the module, deletes a result of the last run, chooses another target: the result is that of the scans at Apply."""
+    ui, first = panel.ui, panel.run.outputs
+    HOST.click(ui.applyButton)
+    HOST.leave(panel)
+    slicer.mrmlScene.RemoveNode(first.confidence)
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "other")
+    panel._parameterNode.target = other
+    HOST.wait(lambda: not panel.running(), 120)
+    assert panel.run.state == "finished" and panel.review.target is pair[2]
+    again = panel.run.outputs
+    assert again.transform is first.transform and slicer.mrmlScene.IsNodePresent(again.confidence)
+    HOST.enter(panel)
+    assert ui.tabs.isVisible() and "Done" in ui.statusLabel.text
+    request = panel.request()  # for another target: the results of this one are kept
+    assert request.target is other and request.transform is None and request.confidence is None
+
+
+def test_segmentations_without_a_common_name_are_refused(panel, pair):
+    choose_inputs(panel, pair)
+    for n in range(13):
+        pair[3].GetSegmentation().GetNthSegment(n).SetName(f"part {n}")
+    HOST.click(panel.ui.applyButton)
+    assert "name in common" in HOST.dialogs.texts("error")[0] and not panel.running()
+
+
+def test_background_calls_back(panel, pair):
+    seen, ended = [], []
+    run = panel.logic.registerInBackground(pair[0], pair[2], model=MODEL, iterations=5, refine=False,
+                                           onProgress=lambda *step: seen.append(step), onFinished=ended.append)
+    assert run.state == "running"
+    HOST.wait(lambda: ended, 120)
+    assert ended == [run] and run.state == "finished" and seen and "CPU" in run.device
 
 
 def displacements(transform) -> np.ndarray:
@@ -201,12 +253,17 @@ def test_ending_in_mid_run_leaves_nothing(panel, pair, end):
     run, process, folder = panel.run, panel.run._job._process, panel.run._folder
     HOST.wait(lambda: panel.ui.progressBar.value > 100, 60)
     assert folder.is_dir()
+    began = time.monotonic()
     if end == "cancel":
         HOST.click(panel.ui.cancelButton)
         assert ids() == before and panel.ui.applyButton.enabled and "Cancelled" in panel.ui.statusLabel.text
     else:
         HOST.clear_scene()
+        assert not panel.running() and not panel.ui.cancelButton.enabled and panel.ui.progressBar.value == 0
+    assert time.monotonic() - began < 2
     assert run.state == "cancelled" and process.poll() is not None and not folder.exists()
+    with pytest.raises(ProcessLookupError):  # nobody is left in its process group
+        os.killpg(process.pid, 0)
 
 
 def test_bad_input_says_why_and_leaves_the_scene(panel, pair):
@@ -224,7 +281,7 @@ def test_failure_of_the_process_is_shown(panel, pair, tmp_path):
     broken = tmp_path / "broken.slicreg"
     broken.write_bytes(Path(panel.logic.model(MODEL)).read_bytes()[:-4000])
     choose_inputs(panel, pair)
-    panel._parameterNode.model = str(broken)
+    panel.logic.model = lambda name: str(broken)
     before = ids()
     HOST.click(panel.ui.applyButton)
     HOST.wait(lambda: not panel.running(), 60)
@@ -266,6 +323,7 @@ def test_log_is_saved(panel, pair, registered, tmp_path):
 def test_batch_of_the_scene(panel, pair, tmp_path):
     choose_inputs(panel, pair)
     make_quick(panel)
+    slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "labels")  # no scan
     bad = slicer.modules.volumes.logic().CloneVolume(slicer.mrmlScene, pair[2], "noise")
     array = slicer.util.arrayFromVolume(bad)
     array[:] = np.where(np.indices(array.shape).sum(0) % 2, -1000, -999)  # no body in it
@@ -285,3 +343,10 @@ def test_batch_of_the_scene(panel, pair, tmp_path):
 def test_self_test_passes(panel):
     """As Slicer's "Reload and Test" runs it: `runTest`, which calls each `test_`."""
     sys.modules["SlicReg"].SlicRegTest().runTest()
+
+
+@pytest.mark.parametrize("name", ["test_same_volume_is_refused"])
+def test_self_tests_run_one_by_one(panel, name):
+    """As ctest runs them. The registration itself has just been run."""
+    result = unittest.TextTestRunner(stream=io.StringIO()).run(sys.modules["SlicReg"].SlicRegTest(name))
+    assert result.wasSuccessful() and result.testsRun == 1

@@ -97,6 +97,7 @@ def run_register(model: Path, template: Path, target: Path, out: Path, template_
     fixed_labels = load_labels(template_label, fixed) if template_label else None
     moving_labels = load_labels(target_label, moving) if target_label else None
     for processor, options, why in _attempts(processor, options, why):
+        progress("device", 1.0, why)
         try:
             result = register(bundle, fixed, moving, options, processor, progress)
             shown = overlays(bundle, result, processor) if with_overlays else None

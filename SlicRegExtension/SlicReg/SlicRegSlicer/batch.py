@@ -50,6 +50,7 @@ class Batch:
             self.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"The folder {self.out} cannot be written ({error.strerror or error}).") from error
+        self.left_out: list[str] = []  # sentences on scans that could not be given to it
         self.warning = ""  # why the table could not be written, while that is so
         self._known = self._read_state()
         self._rows = {name: self._row(name) for name in self.targets}

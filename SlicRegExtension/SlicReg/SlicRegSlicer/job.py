@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import json
 import os
 import platform
@@ -282,9 +283,13 @@ def end_tree(process: subprocess.Popen, at_once: bool = False) -> None:
     First as Ctrl+C does, which lets the command remove its half-written files; then SIGTERM; then SIGKILL.
     """
     if WINDOWS:
-        subprocess.run(["taskkill", "/PID", str(process.pid), "/T", "/F"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                       stderr=subprocess.DEVNULL, creationflags=subprocess.CREATE_NO_WINDOW, timeout=GIVE_UP, check=False)
-        process.poll() is None and process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(["taskkill", "/PID", str(process.pid), "/T", "/F"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                           stderr=subprocess.DEVNULL, creationflags=subprocess.CREATE_NO_WINDOW, timeout=GIVE_UP, check=False)
+        if process.poll() is None:
+            process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.5)  # so that its files can be removed
         return
     began, sent, known = time.monotonic(), None, set()
     while time.monotonic() - began < GIVE_UP:

@@ -23,12 +23,34 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         from SlicReg import SlicRegLogic
         template, target = slicer.util.getNode("template"), slicer.util.getNode("scan")
         result = SlicRegLogic().register(template, target, model="headneck-openkbp")
-        target.SetAndObserveTransformNodeID(result.transform.GetID())
+        slicer.util.setSliceViewerLayers(background=template, foreground=result.warpedTarget, foregroundOpacity=0.5)
         print(result.report["seconds"], result.report["folding_percent"])
     """
 
+    _timers: list = []  # of registrations in the background: a timer lives as long as somebody holds it
+
     def getParameterNode(self):
         return SlicRegParameterNode(super().getParameterNode())
+
+    def registerInBackground(self, template, target, model=None, onProgress=None, onFinished=None, **options) -> Run:
+        """As `register`, but returns at once. onProgress: as progress there. onFinished: called with the `Run`, whose state is
+        "finished" (see ``outputs``), "failed" (see ``error``) or "cancelled" (by its `cancel`)."""
+        import qt
+
+        run, timer = self.start(Request(template, target, self.model(model), **options)), qt.QTimer()
+
+        def poll():
+            if run.poll() == "running":
+                return onProgress and onProgress(run.fraction, run.message, run.remaining)
+            timer.stop()
+            self._timers.remove(timer)
+            return onFinished and onFinished(run)
+
+        timer.setInterval(100)
+        timer.connect("timeout()", poll)
+        timer.start()
+        self._timers.append(timer)
+        return run
 
     def register(self, template, target, model=None, progress=None, **options) -> Outputs:
         """Register ``target`` to ``template`` (MRML volumes) and wait for it.
@@ -90,6 +112,12 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         installation.install()
         return True
 
-    def checkInstallation(self) -> str:
-        """A real operation on each device, each in its own process; a text with what is wrong and what to do."""
-        return "\n".join(f"{'OK ' if f.ok else '!! '} {f.title}: {f.detail}" + ("" if f.ok else f"\n    {f.cure}") for f in installation.check())
+    def checkInstallation(self) -> tuple[str, bool]:
+        """A real operation on each device, each in its own process: what is wrong and what to do, and whether nothing works."""
+        found = installation.check()
+        lines = [f"{'OK ' if f.ok else '!! '} {f.title}: {f.detail}" + ("" if f.ok else f"\n    {f.cure}") for f in found]
+        return "\n".join(lines), any(f.blocking and not f.ok for f in found)
+
+    def repair(self) -> None:
+        """Install what is missing, and PyTorch again."""
+        installation.install(reinstall_torch=not installation.missing())

@@ -15,7 +15,7 @@ from .job import Job
 from .logic import SlicRegLogic
 from .parameters import INPUTS, OPTIONS, OUTPUTS
 from .review import Review
-from .run import Request
+from .run import Request, of_other_scans, scalar_volumes
 from .translation import _
 
 POLL_MS = 100
@@ -60,7 +60,8 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.deviceComboBox.connect("currentIndexChanged(int)", self.onDeviceChosen)
         self._pollTimer = self._timer(POLL_MS, self.onPoll)
         self._flickerTimer = self._timer(FLICKER_MS, self.onFlicker)
-        self.fillDevices()
+        self.ui.deviceComboBox.addItem(_("Automatic"), "auto")
+        self.ui.advancedButton.connect("contentsCollapsed(bool)", self.fillDevices)
         self.fillModels()
         self.initializeParameterNode()
 
@@ -80,35 +81,40 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.initializeParameterNode()
 
     def exit(self):
-        self.setParameterNode(None)
+        self._flickerTimer.stop()  # the views belong to the other modules now; a registration goes on
+        self.ui.flickerButton.checked = False
 
     def onSceneStartClose(self, caller, event):
         self.stopEverything()
         self.setParameterNode(None)
+        self.clearResult()
+        self.ui.statusLabel.text = self.ui.batchStatusLabel.text = ""
+        for bar in (self.ui.progressBar, self.ui.batchProgressBar):
+            bar.value = 0
 
     def onSceneEndClose(self, caller, event):
-        self.initializeParameterNode()
+        if self.parent.isEntered:
+            self.initializeParameterNode()
 
     def stopEverything(self):
         """End what runs; called before the scene, the panel or the application goes away."""
-        self._flickerTimer.stop()
         self._pollTimer.stop()
         if self.run:
             self.run.cancel()
-        if self.batchJob:
-            self.batchJob.cancel()
-            self.batchJob = None
-        self.run, self.review = None, None
+        self.stopBatch()
+        self.stopReview()
+        self.run = None
         self.showRunning(False)
-        self.enableReview(False)
 
     # ---- parameters
 
     def initializeParameterNode(self):
-        self.setParameterNode(self.logic.getParameterNode())
-        volumes = slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-        if not self._parameterNode.template and volumes:
-            self._parameterNode.template = volumes[0]
+        if self._parameterNode is None:
+            self.setParameterNode(self.logic.getParameterNode())
+        if not self._parameterNode.template:
+            self._parameterNode.template = next(iter(scalar_volumes()), None)
+        if not self._parameterNode.model and self.chosenModel():
+            self._parameterNode.model = self.chosenModel().name  # the one that is shown
 
     def setParameterNode(self, node):
         if self._parameterNode:
@@ -116,7 +122,8 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.removeObserver(self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameters)
         self._parameterNode = node
         if node:
-            self._parameterTag = node.connectGui(self.ui)
+            bound = {w.property("SlicerParameterName"): w for w in vars(self.ui).values() if w.property("SlicerParameterName")}
+            self._parameterTag = node.connectParametersToGui(bound)  # unlike connectGui it tells the tag to disconnect by
             self.addObserver(node.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameters)
             self.onParameters()
 
@@ -125,7 +132,10 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         parameters = self._parameterNode
         if not parameters:
             return
-        self._select(self.ui.modelComboBox, parameters.model)
+        if parameters.model:
+            self._select(self.ui.modelComboBox, parameters.model)
+        if self.ui.deviceComboBox.findData(parameters.device) < 0:
+            self.ui.deviceComboBox.addItem(parameters.device, parameters.device)
         self._select(self.ui.deviceComboBox, parameters.device)
         missing = self.missing()
         running = self.running()
@@ -141,7 +151,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     @staticmethod
     def _select(box, data):
         index = box.findData(data)
-        if index >= 0 and index != box.currentIndex:
+        if index != box.currentIndex:
             box.setCurrentIndex(index)
 
     def missing(self):
@@ -153,16 +163,25 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             return _("Choose a target volume.")
         if parameters.template == parameters.target:
             return _("Template and target are the same volume; choose two.")
+        if parameters.targetSegmentation and not parameters.templateSegmentation:
+            return _("Choose the template's segmentation too, or none of the target: both are needed to compare them.")
         if not parameters.model:
             return _("Choose a model.")
+        if self.ui.modelComboBox.currentIndex < 0:
+            return _("The model {model} is not on this computer; choose another.").format(model=parameters.model)
         return ""
 
     def running(self):
         return bool((self.run and self.run.state == "running") or self.batchJob)
 
     def request(self):
-        values = {name: getattr(self._parameterNode, name) for name in (*INPUTS, *OUTPUTS, *OPTIONS)}
-        return Request(model=self._parameterNode.model, **values)
+        """What is chosen. Results of another pair of scans are not overwritten: new ones are made."""
+        parameters = self._parameterNode
+        for name in OUTPUTS:
+            if of_other_scans(getattr(parameters, name), parameters.template, parameters.target):
+                setattr(parameters, name, None)
+        values = {name: getattr(parameters, name) for name in (*INPUTS, *OUTPUTS, *OPTIONS)}
+        return Request(model=self.logic.model(parameters.model), **values)
 
     # ---- models and devices
 
@@ -171,8 +190,9 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         chosen = self._parameterNode.model if self._parameterNode else ""
         self.ui.modelComboBox.clear()
         for model in self._models:
-            self.ui.modelComboBox.addItem(model.name, str(model.path))
-        self._select(self.ui.modelComboBox, chosen)
+            self.ui.modelComboBox.addItem(model.name, model.name)
+        if chosen:
+            self._select(self.ui.modelComboBox, chosen)
         self.onModelChosen()
 
     def chosenModel(self):
@@ -184,7 +204,8 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.modelLabel.text = model.describe() if model else _("No model found; add a model file.")
         self.ui.removeModelButton.enabled = bool(model and not model.bundled)
         if self._parameterNode and self.ui.modelComboBox.count == len(self._models):  # not while the list is filled
-            self._parameterNode.model = str(model.path) if model else ""
+            if model:
+                self._parameterNode.model = model.name
 
     def onAddModel(self, clicked=False):
         path = qt.QFileDialog.getOpenFileName(self.parent, _("Add a model file"), "", _("SlicReg models (*.slicreg)"))
@@ -193,19 +214,22 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             with shown_errors():
                 model = models.add_model(path, self.logic.userModels())
                 self.fillModels()
-                self._select(self.ui.modelComboBox, str(model.path))
+                self._select(self.ui.modelComboBox, model.name)
 
     def onRemoveModel(self, clicked=False):
         model = self.chosenModel()
-        if model and slicer.util.confirmYesNoDisplay(_("Delete the model file {path}?").format(path=model.path)):
+        if model and not model.bundled and slicer.util.confirmYesNoDisplay(_("Delete the model file {path}?").format(path=model.path)):
             with shown_errors():
                 models.remove_model(model)
+                self._parameterNode.model = ""
                 self.fillModels()
+                self.initializeParameterNode()
 
-    def fillDevices(self):
-        self.ui.deviceComboBox.clear()
-        for name, text in [("auto", _("Automatic")), ("cpu", _("CPU")), *self.logic.gpus()]:
-            self.ui.deviceComboBox.addItem(text, name)
+    def fillDevices(self, collapsed=False):
+        """Ask for the devices when they are first looked at: the driver may take seconds to answer."""
+        for name, text in [("cpu", _("CPU")), *self.logic.gpus()] if not collapsed else []:
+            if self.ui.deviceComboBox.findData(name) < 0:
+                self.ui.deviceComboBox.addItem(text, name)
 
     def onDeviceChosen(self, index=None):
         if self._parameterNode and self.ui.deviceComboBox.currentIndex >= 0:
@@ -218,7 +242,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if not self.logic.installed(ask=True):
                 return
             self.stopReview()
-            self.ui.logText.plainText = ""
+            self.clearResult()
             self.run = self.logic.start(self.request())
             self.showRunning(True)
             self._pollTimer.start()
@@ -233,6 +257,10 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.pollBatch()
         elif self.run:
             state = self.run.poll()
+            if state != "running":
+                self._pollTimer.stop()
+            if self.run.log != self.ui.logText.plainText:
+                self.ui.logText.plainText = self.run.log
             self.showProgress(self.ui.progressBar, self.ui.statusLabel, self.run)
             if state == "finished":
                 self.showOutputs()
@@ -243,8 +271,9 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     @staticmethod
     def showProgress(bar, label, run):
         bar.value = int(1000 * run.fraction)
-        remaining = "" if run.remaining is None else _(", about {seconds:.0f} s left").format(seconds=run.remaining)
-        label.text = "{stage}: {percent:.0f} %{remaining}".format(stage=run.message, percent=100 * run.fraction, remaining=remaining)
+        text = _("{stage}: {percent:.0f} %") if run.remaining is None else _("{stage}: {percent:.0f} %, about {seconds:.0f} s left")
+        device = "\n" + run.device if run.device else ""
+        label.text = text.format(stage=run.message, percent=100 * run.fraction, seconds=run.remaining or 0) + device
 
     def showRunning(self, running):
         self.ui.cancelButton.enabled = running and not self.batchJob
@@ -275,11 +304,16 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         fill_table(self.ui.resultsTable, [_("Segment"), _("Dice before"), _("after"), _("HD95 mm before"), _("after")],
                    [[name, _number(dice_before), _number(dice_after), _number(hd95_before, 1), _number(hd95_after, 1)]
                     for name, dice_before, dice_after, hd95_before, hd95_after in outputs.rows()])
-        self.review = Review(self._parameterNode.template, self._parameterNode.target, outputs)
+        self.review = Review(self.run.request.template, self.run.request.target, outputs)
         self.enableReview(True)
         self.ui.blendButton.checked = True
         self.review.blend()
         slicer.util.resetSliceViews()
+
+    def clearResult(self):
+        self.ui.summaryLabel.text = ""
+        self.ui.logText.plainText = ""
+        fill_table(self.ui.resultsTable, [], [])
 
     # ---- judging the result
 
@@ -291,7 +325,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def stopReview(self):
         self._flickerTimer.stop()
-        if self.review:
+        if self.review and self.review.alive():
             self.review.close()
         self.review = None
         self.enableReview(False)
@@ -342,12 +376,15 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         with shown_errors():
             slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
             try:
-                text = self.logic.checkInstallation()
+                text, broken = self.logic.checkInstallation()
             finally:
                 slicer.app.restoreOverrideCursor()
             self.ui.logText.plainText = text
             self.ui.logButton.collapsed = False
-            slicer.util.infoDisplay(text)
+            if not broken:
+                slicer.util.infoDisplay(text)
+            elif slicer.util.confirmYesNoDisplay(text + "\n\n" + _("Install what is broken or missing now?")):
+                self.logic.repair()
 
     def onSaveLog(self, clicked=False):
         path = qt.QFileDialog.getSaveFileName(self.parent, _("Save log"), "SlicReg.log", _("Text (*.log *.txt)"))
@@ -368,8 +405,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if not self.logic.installed(ask=True):
                 return
             parameters = self._parameterNode
-            volumes = [v for v in slicer.util.getNodesByClass("vtkMRMLScalarVolumeNode")
-                       if v is not parameters.template and not v.GetHideFromEditors()] if parameters.batchScene else None
+            volumes = [v for v in scalar_volumes() if v is not parameters.template] if parameters.batchScene else None
             self.batch = self.logic.batch(self.request(), parameters.batchOutput, volumes, parameters.batchInput)
             self.nextOfBatch()
 
@@ -389,19 +425,22 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.nextOfBatch()
 
     def onBatchCancel(self, clicked=False):
+        self._pollTimer.stop()
+        self.stopBatch()
+        self.showBatch(_("Stopped; run again to go on."))
+        self.showRunning(False)
+
+    def stopBatch(self):
         if self.batchJob:
             self.batchJob.cancel()
             self.batch.done(self.batchJob)
             self.batchJob = None
-            self._pollTimer.stop()
-            self.showBatch(_("Stopped; run again to go on."))
-            self.showRunning(False)
 
     def showBatch(self, text=""):
         job = self.batchJob.progress.fraction if self.batchJob and self.batchJob.progress else 0.0
         rows = self.batch.rows()
         self.ui.batchProgressBar.value = int(1000 * (self.batch.fraction + job / len(rows)))
-        self.ui.batchStatusLabel.text = text or self.batch.summary()
+        self.ui.batchStatusLabel.text = "\n".join([text or self.batch.summary(), *self.batch.left_out])
         fill_table(self.ui.batchTable, [_("Scan"), _("State"), _("Seconds"), _("Folding %"), _("Error")],
                    [[_number(row[column]) for column in ("name", "status", "seconds", "folding_percent", "error")] for row in rows])
 

@@ -25,7 +25,7 @@ class SlicRegParameterNode:
     iterations: Annotated[int, WithinRange(0, 1000)] = 100
     alpha: Annotated[float, WithinRange(0.0, 10.0)] = 0.015
     neighbours: Annotated[int, WithinRange(1, 64)] = 8
-    seed: int = 0
+    seed: Annotated[int, WithinRange(0, 2147483647)] = 0
     refine: bool = True
     batchScene: bool = False
     batchInput: pathlib.Path

@@ -77,6 +77,8 @@ class Review:
     def grid(self, on: bool) -> None:
         """The transform as a deformed grid in the slice views."""
         transform = self.outputs.transform
+        if not on and not transform.GetDisplayNode():
+            return
         transform.CreateDefaultDisplayNodes()
         display = transform.GetDisplayNode()
         display.SetVisualizationMode(display.VIS_MODE_GRID)
@@ -87,7 +89,9 @@ class Review:
         display.SetVisibility3D(False)
 
     def close(self) -> None:
-        """Take away what belongs to the views alone."""
+        """Take away what belongs to the views alone; template and warped target stay."""
+        self.grid(False)
+        self.supervoxels(False)
         if self._board and slicer.mrmlScene.IsNodePresent(self._board):
             slicer.mrmlScene.RemoveNode(self._board)
         self._board = None

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import weakref
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,9 @@ from .translation import _
 
 TRANSFORM, VOLUME, SEGMENTATION = "vtkMRMLTransformNode", "vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode"
 LABELS = "vtkMRMLLabelMapVolumeNode"
-SUPERVOXELS_OF = "SlicReg.supervoxelsOf"  # attribute: the ID of the volume that the label map belongs to
+TEMPLATE_OF, TARGET_OF = "SlicReg.template", "SlicReg.target"  # roles of a result's references to the scans it comes from
+STAGES = {"preparation": _("Preparation"), "prediction": _("Prediction"), "alignment": _("Alignment"), "spline": _("Spline"),
+          "refinement": _("Refinement"), "unfolding": _("Unfolding"), "writing": _("Writing the results")}
 
 
 @dataclass
@@ -69,6 +72,12 @@ class Request:
             nodes.check_output(node, inputs, what)
         if len({node.GetID() for node in given.values()}) < len(given):
             raise UserError(_("Two outputs are the same node; choose another for one of them."))
+        if self.templateSegmentation and self.targetSegmentation:
+            names = [{node.GetSegmentation().GetNthSegment(n).GetName() for n in range(node.GetSegmentation().GetNumberOfSegments())}
+                     for node in (self.templateSegmentation, self.targetSegmentation)]
+            if not names[0] & names[1]:
+                raise UserError(_("The segmentations of template and target have no segment name in common; give equal organs equal "
+                                  "names, or choose no target segmentation."))
         if not self.model or not Path(self.model).is_file():
             raise UserError(_("The model {model} does not exist; choose another model.").format(model=self.model))
 
@@ -106,19 +115,25 @@ class Run:
     def __init__(self, request: Request):
         request.check()
         self.request, self.state, self.error, self.outputs = request, "running", "", None
-        self.fraction, self.message, self.remaining = 0.0, _("Writing the scans"), None
+        self.fraction, self.message, self.remaining, self.device = 0.0, _("Starting"), None, ""
         needed, there = estimate_memory(_voxels(request.template), _voxels(request.target)), available_memory()
-        self.log = _("About {needed:.1f} GB of memory will be used; {there:.1f} GB are free.").format(
+        self._head = _("About {needed:.1f} GB of memory will be used; {there:.1f} GB are free.").format(
             needed=needed / 2**30, there=there / 2**30) + "\n"
         if needed > there:
             raise UserError(_("The registration needs about {needed:.1f} GB of memory but only {there:.1f} GB are free; close other "
                               "programs or crop the scans.").format(needed=needed / 2**30, there=there / 2**30))
         self._folder = Path(tempfile.mkdtemp(prefix="SlicReg-"))
+        self._clean = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)  # at the latest when Slicer ends
         try:
             self._job = Job(self._arguments())
         except BaseException:
             self._clean()
             raise
+
+    @property
+    def log(self) -> str:
+        """What the process has said so far."""
+        return self._head + self._job.log
 
     def _arguments(self) -> list[str]:
         request, folder = self.request, self._folder
@@ -141,18 +156,23 @@ class Run:
         if self.state != "running":
             return self.state
         for event in self._job.poll():
-            if isinstance(event, Progress):
-                self.fraction, self.message, self.remaining = event.fraction, _(event.stage.capitalize()), event.remaining
+            if isinstance(event, Progress) and event.stage == "device":
+                self.device = event.message
+            elif isinstance(event, Progress):
+                self.fraction, self.message, self.remaining = event.fraction, STAGES.get(event.stage, self.message), event.remaining
         if self._job.state == "running":
             return self.state
-        self.log += self._job.log
         try:
             if self._job.state != "finished":
                 raise UserError(self._job.error)
             self.outputs = self._read()
             self.state, self.fraction, self.remaining = "finished", 1.0, 0.0
-        except (UserError, OSError, RuntimeError) as error:
+        except UserError as error:
             self.state, self.error = "failed", str(error)
+        except Exception as error:  # a file that is not whole, no memory: whatever it is, the run has ended
+            self.state = "failed"
+            self.error = _("The results cannot be read ({reason}); save the log for a bug report.").format(
+                reason=f"{type(error).__name__}: {error}")
         finally:
             self._clean()
         return self.state
@@ -161,12 +181,8 @@ class Run:
         """End the process and all its children; the scene stays as it was."""
         if self.state == "running":
             self._job.cancel()
-            self.log += self._job.log
             self.state = "cancelled"
         self._clean()
-
-    def _clean(self) -> None:
-        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _read(self) -> Outputs:
         request, result = self.request, self._folder / "result"
@@ -179,22 +195,28 @@ class Run:
         images = [nodes.load_image(result / f"{name}.nii.gz") for name in ("warped_target", "confidence", "supervoxels_target")]
         labels = nodes.load_image(result / "warped_labels.nii.gz") if self._segments else None
         made, name = nodes.Results(request.target), request.target.GetName()  # from here on the scene changes
+
+        def there(node):  # an output that was deleted meanwhile is made anew
+            return node if node and slicer.mrmlScene.IsNodePresent(node) else None
+
         try:
-            transform = made.node(request.transform, TRANSFORM, _("{name} to template").format(name=name))
-            inverse = made.node(request.inverse, TRANSFORM, _("Template to {name}").format(name=name))
-            warped = made.node(request.warpedTarget, VOLUME, _("{name} on template").format(name=name))
-            confidence = made.node(request.confidence, VOLUME, _("{name} confidence").format(name=name))
+            transform = made.node(there(request.transform), TRANSFORM, _("{name} to template").format(name=name))
+            inverse = made.node(there(request.inverse), TRANSFORM, _("Template to {name}").format(name=name))
+            warped = made.node(there(request.warpedTarget), VOLUME, _("{name} on template").format(name=name))
+            confidence = made.node(there(request.confidence), VOLUME, _("{name} confidence").format(name=name))
             supervoxels = made.node(_supervoxels_of(request.target), LABELS, _("{name} supervoxels").format(name=name))
-            carried = labels and made.node(request.warpedSegmentation, SEGMENTATION, _("Template segments on {name}").format(name=name))
+            carried = labels and made.node(there(request.warpedSegmentation), SEGMENTATION, _("Template segments on {name}").format(name=name))
             nodes.fill_transform(transform, fields[0], fixed=request.template, moving=request.target)
             nodes.fill_transform(inverse, fields[1], fixed=request.target, moving=request.template)
             nodes.fill_volume(warped, images[0], like=request.target)
             nodes.fill_volume(confidence, images[1])
             nodes.fill_volume(supervoxels, images[2])
             supervoxels.SetHideFromEditors(True)  # shown by its button only
-            supervoxels.SetAttribute(SUPERVOXELS_OF, request.target.GetID())
             if carried:
                 nodes.fill_labels(carried, labels, self._segments, request.target)
+            for node in filter(None, (transform, inverse, warped, confidence, supervoxels, carried)):
+                node.SetNodeReferenceID(TEMPLATE_OF, request.template.GetID())
+                node.SetNodeReferenceID(TARGET_OF, request.target.GetID())
         except BaseException:
             made.discard()
             raise
@@ -203,7 +225,19 @@ class Run:
 
 def _supervoxels_of(target):
     """The supervoxels of an earlier run on the same target, to be used again."""
-    return next((n for n in slicer.util.getNodesByClass(LABELS) if n.GetAttribute(SUPERVOXELS_OF) == target.GetID()), None)
+    return next((n for n in slicer.util.getNodesByClass(LABELS) if n.GetNodeReference(TARGET_OF) is target), None)
+
+
+def of_other_scans(node, template, target) -> bool:
+    """Whether a node holds the result of another pair of scans."""
+    return bool(node) and node.GetNodeReferenceID(TARGET_OF) is not None \
+        and (node.GetNodeReference(TARGET_OF) is not target or node.GetNodeReference(TEMPLATE_OF) is not template)
+
+
+def scalar_volumes() -> list:
+    """The scene's scans: no label maps or colour images, which are scalar volumes too, and no results of ours."""
+    return [node for node in slicer.util.getNodesByClass(VOLUME) if node.GetClassName() == VOLUME and not node.GetHideFromEditors()
+            and node.GetNodeReferenceID(TARGET_OF) is None]
 
 
 def _voxels(volume) -> int:
@@ -219,8 +253,16 @@ def make_batch(request: Request, out: Path, volumes: list | None = None, folder:
     nodes.check_volume(request.template, _("The template volume"))
     if volumes is not None and not volumes:
         raise UserError(_("The scene holds no other volume to register; load scans or choose a folder."))
+    good, left_out = [], []
     for volume in volumes or ():
-        nodes.check_volume(volume, volume.GetName())
+        try:
+            nodes.check_volume(volume, _("The volume"))
+            good.append(volume)
+        except UserError as error:
+            left_out.append(str(error))
+    if volumes is not None and not good:
+        raise UserError(left_out[0])
+    volumes = good if volumes is not None else None
     targets = scans_of(folder) if volumes is None else []
     inputs = out / "inputs"
     try:
@@ -238,4 +280,6 @@ def make_batch(request: Request, out: Path, volumes: list | None = None, folder:
     (inputs / "scans").mkdir(exist_ok=True)
     for volume, (_name, path) in zip(volumes or (), targets):
         nodes.write_volume(volume, path)
-    return Batch(targets, inputs / "template.nrrd", request.model, out, request.options(), label)
+    batch = Batch(targets, inputs / "template.nrrd", request.model, out, request.options(), label)
+    batch.left_out = left_out
+    return batch
