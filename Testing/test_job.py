@@ -80,12 +80,12 @@ def test_a_registration_from_start_to_end(model, tmp_path):
     events += job.poll()
     assert (job.state, job.error, job.returncode) == ("finished", "", 0), job.log
     steps = [e for e in events if isinstance(e, Progress)]
-    assert list(dict.fromkeys(s.stage for s in steps)) == ["starting", "preparation", "prediction", "alignment", "spline",
+    assert list(dict.fromkeys(s.stage for s in steps)) == ["starting", "device", "preparation", "prediction", "alignment", "spline",
                                                            "unfolding", "writing"]
     fractions = [s.fraction for s in steps]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0 and steps[-1].remaining == 0.0
-    assert all(s.remaining is None for s in steps if s.stage == "starting")
-    assert all(s.remaining is not None and 0 <= s.remaining < 120 for s in steps if s.stage != "starting")
+    assert all(s.remaining is None for s in steps if s.stage in ("starting", "device"))
+    assert all(s.remaining is not None and 0 <= s.remaining < 120 for s in steps if s.stage not in ("starting", "device"))
     assert any("feature difference" in s.message for s in steps)
     assert any("Registered in" in e.text for e in events if isinstance(e, LogLine)) and "Registered in" in job.log
     assert (tmp_path / "out" / "report.json").is_file()

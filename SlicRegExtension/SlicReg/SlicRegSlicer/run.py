@@ -157,7 +157,7 @@ class Run:
             return self.state
         for event in self._job.poll():
             if isinstance(event, Progress) and event.stage == "device":
-                self.device = event.message
+                self.device, self.fraction = event.message, event.fraction
             elif isinstance(event, Progress):
                 self.fraction, self.message, self.remaining = event.fraction, STAGES.get(event.stage, self.message), event.remaining
         if self._job.state == "running":
