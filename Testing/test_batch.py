@@ -8,15 +8,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from SlicRegLib import volumes
 from SlicRegLib.__main__ import parser
 from SlicRegLib.errors import UserError
-from SlicRegSlicer import batch as batch_module
-from SlicRegSlicer.batch import COLUMNS, RESULTS, Batch, labels_of, named, scans_of
+from SlicRegLib.files import list_images
+from SlicRegSlicer.batch import COLUMNS, RESULTS, Batch, named
 from SlicRegSlicer.job import Job
 
 REPORT = {"seconds": {"total": 7.5}, "folding_percent": 0.02}
 MEASURED = {"before": {"mean_dice": 0.2, "mean_hd95_mm": 20.0}, "after": {"mean_dice": 0.7, "mean_hd95_mm": None}}
+
+
+def scans_in(folder):
+    return named(list_images(folder))
 
 
 @pytest.fixture
@@ -29,7 +32,7 @@ def cohort(tmp_path) -> Path:
 
 
 def make(cohort: Path, **changes) -> Batch:
-    content = dict(targets=scans_of(cohort / "scans"), template=cohort / "template.nii.gz", model=cohort / "model.slicreg",
+    content = dict(targets=scans_in(cohort / "scans"), template=cohort / "template.nii.gz", model=cohort / "model.slicreg",
                    out=cohort / "out", options=["--device", "cpu"])
     return Batch(**{**content, **changes})
 
@@ -57,11 +60,6 @@ def table(folder: Path) -> list[dict]:
 
 def statuses(batch) -> list[str]:
     return [row["status"] for row in batch.rows()]
-
-
-def test_agrees_with_the_library():
-    assert batch_module.IMAGE_SUFFIXES == volumes.IMAGE_SUFFIXES
-    assert all(batch_module._stem(f"pt.1{s}") == volumes.stem(f"pt.1{s}") == "pt.1" for s in volumes.IMAGE_SUFFIXES)
 
 
 def test_all_scans_one_after_another(cohort):
@@ -158,7 +156,7 @@ def test_a_locked_table_does_not_end_the_run(cohort, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr("SlicRegSlicer.models.os.replace", locked)
+        patch.setattr("SlicRegLib.files.os.replace", locked)
         batch.done(finish(out_of(arguments)))
     assert "Permission denied" in batch.warning and statuses(batch)[0] == "done"
     batch.next()
@@ -167,20 +165,17 @@ def test_a_locked_table_does_not_end_the_run(cohort, monkeypatch):
     assert {p.name for p in (cohort / "out").iterdir()} == {"a", "batch.json", "results.csv"}
 
 
-def test_names(tmp_path):
+def test_names():
     paths = ["x/pt.nii.gz", "y/PT.nrrd", "y/pt.mha", "a:b?.nii", ".nii", "../..nii", "inputs.mha"]
     names = [name for name, _ in named(paths)]
     assert names == ["pt", "PT_2", "pt_3", "a_b_", "scan", "scan_2", "inputs_2"]
-    (tmp_path / "PT.nii").write_text("")
-    assert labels_of(tmp_path, named(["x/pt.nii.gz", "x/other.nrrd"])) == {"pt": tmp_path / "PT.nii"}
-    assert labels_of(tmp_path / "none", named(paths)) == {}
 
 
 def test_what_cannot_start(cohort):
     (cohort / "empty").mkdir()
     a, template = cohort / "scans/a.nii.gz", cohort / "template.nii.gz"
     for words, call in {
-        "holds no scan": lambda: scans_of(cohort / "empty"), "does not exist": lambda: scans_of(cohort / "none"),
+        "holds no scan": lambda: scans_in(cohort / "empty"), "does not exist": lambda: scans_in(cohort / "none"),
         "The template .* does not exist": lambda: make(cohort, template=cohort / "none.nii"),
         "The model .* does not exist": lambda: make(cohort, model=cohort / "none.slicreg"),
         "label map .* does not exist": lambda: make(cohort, template_label=cohort / "none.nii"),

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from SlicRegLib.alignment import KeyPoints
-from SlicRegLib.bundle import BUNDLE_VERSION, Bundle, load_bundle, save_bundle
+from SlicRegLib.bundle import Bundle, load_bundle, save_bundle
 from SlicRegLib.errors import UserError
+from SlicRegLib.files import MODEL_VERSION
 from SlicRegLib.geometry import Grid
 from SlicRegLib.preparation import PreparationOptions
 from SlicRegLib.volumes import Volume
@@ -112,7 +113,7 @@ def test_members_are_json_safetensors_and_plain_arrays(path):
     with zipfile.ZipFile(path) as archive:
         assert archive.namelist() == ["bundle.json", "weights.safetensors", "supervoxels.npz", "template.npz"]
         about = json.loads(archive.read("bundle.json"))
-        assert about["version"] == BUNDLE_VERSION and about["network"] == json.loads(json.dumps(asdict(tiny_net().options)))
+        assert about["version"] == MODEL_VERSION and about["network"] == json.loads(json.dumps(asdict(tiny_net().options)))
         for name in ("supervoxels.npz", "template.npz"):
             with np.load(io.BytesIO(archive.read(name)), allow_pickle=False) as arrays:
                 assert all(arrays[k].dtype != object for k in arrays)
@@ -176,7 +177,7 @@ def test_weights_of_another_network_are_refused(path):
 
 def test_a_newer_version_asks_for_an_update(path):
     save_bundle(path, make())
-    rewritten(path, "bundle.json", json.dumps({"version": BUNDLE_VERSION + 1}).encode())
+    rewritten(path, "bundle.json", json.dumps({"version": MODEL_VERSION + 1}).encode())
     with pytest.raises(UserError, match="newer .*update SlicReg"):
         load_bundle(path)
 

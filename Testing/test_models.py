@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from SlicRegLib import bundle
 from SlicRegLib.errors import UserError
 from SlicRegSlicer import models
 from SlicRegSlicer.models import add_model, list_models, read_model, remove_model
@@ -23,10 +22,6 @@ def write(path: Path, about=ABOUT, parts=models.PARTS) -> Path:
         for part in parts:
             archive.writestr(part, about if isinstance(about, str) else json.dumps(about))
     return path
-
-
-def test_agrees_with_the_library():
-    assert models.NEWEST_VERSION == bundle.BUNDLE_VERSION and models.SUFFIX == bundle.SUFFIX
 
 
 def test_the_bundled_models(tmp_path):

@@ -10,7 +10,7 @@ import SlicRegLib
 # each row imports only from rows above it
 LAYERS = """
     errors geometry progress phantoms networks
-    warping metrics devices
+    warping metrics devices files
     volumes
     preparation
     supervision supervoxels
@@ -54,8 +54,8 @@ def test_every_module_has_its_row():
 
 SLICER_LAYERS = """
     translation
-    nodes job models sample
-    batch review installation
+    nodes job models sample batch
+    review installation
     run
     parameters
     logic
@@ -74,7 +74,7 @@ def test_the_slicer_side_points_one_way_and_imports_only_errors_of_the_library()
                 above = [node.module] if node.module else [alias.name for alias in node.names]
                 assert all(rows[module] < rows[name] for module in above), (name, above)
             elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("SlicRegLib"):
-                assert node.module in {"SlicRegLib", "SlicRegLib.errors", "SlicRegLib.phantoms"}, (name, node.module)
+                assert node.module in {"SlicRegLib", "SlicRegLib.errors", "SlicRegLib.files", "SlicRegLib.phantoms"}, (name, node.module)
 
 
 @pytest.mark.parametrize("module", MODULES)

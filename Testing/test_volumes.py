@@ -7,9 +7,9 @@ import SimpleITK as sitk
 import torch
 
 from SlicRegLib.errors import UserError
+from SlicRegLib.files import atomic, list_images, stem
 from SlicRegLib.geometry import Grid
-from SlicRegLib.volumes import (Volume, atomic, list_images, load_labels, load_scan, load_transform, save_transform, save_volume,
-                                stem, to_itk)
+from SlicRegLib.volumes import Volume, load_labels, load_scan, load_transform, save_transform, save_volume, to_itk
 from SlicRegLib.warping import resample
 
 FORMATS = [".nii", ".nii.gz", ".nrrd", ".mha"]

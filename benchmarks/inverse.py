@@ -18,10 +18,11 @@ import SimpleITK as sitk
 import torch
 
 from SlicRegLib.bundle import load_bundle
+from SlicRegLib.files import list_images, stem
 from SlicRegLib.geometry import Grid
 from SlicRegLib.preparation import AIR_HU, body_mask
 from SlicRegLib.registration import prepare_scan, register
-from SlicRegLib.volumes import list_images, load_scan, load_transform, save_transform, stem, to_itk
+from SlicRegLib.volumes import load_scan, load_transform, save_transform, to_itk
 
 
 def inside(grid: Grid, points: torch.Tensor) -> torch.Tensor:

@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 
 from SlicRegLib.evaluation import compare
+from SlicRegLib.files import list_images, stem
 from SlicRegLib.preparation import PreparationOptions, fit_shape
 from SlicRegLib.registration import Registration, prepare_scan
 from SlicRegLib.supervision import ConvexAdamTeacher
-from SlicRegLib.volumes import list_images, load_labels, load_scan, stem
+from SlicRegLib.volumes import load_labels, load_scan
 
 
 def main():

@@ -22,13 +22,11 @@ from safetensors.torch import save as save_tensors
 
 from .alignment import KeyPoints
 from .errors import UserError
+from .files import MODEL_VERSION, atomic
 from .geometry import Grid
 from .networks import NetworkOptions, SupervoxelNet, build
 from .preparation import PreparationOptions
-from .volumes import Volume, atomic
-
-BUNDLE_VERSION = 1
-SUFFIX = ".slicreg"
+from .volumes import Volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +45,7 @@ class Bundle:
 
     def summary(self) -> dict:
         """What `slicreg info` shows."""
-        return {"version": BUNDLE_VERSION, "network": asdict(self.net.options), "parameters": sum(p.numel() for p in self.net.parameters()),
+        return {"version": MODEL_VERSION, "network": asdict(self.net.options), "parameters": sum(p.numel() for p in self.net.parameters()),
                 "preparation": asdict(self.preparation), "template_sha256": self.template_sha256,
                 "template_included": self.template is not None, "template_labels_included": self.template_labels is not None,
                 "provenance": self.provenance}
@@ -55,7 +53,7 @@ class Bundle:
 
 def save_bundle(path: str | Path, bundle: Bundle) -> None:
     """Write ``bundle``, whole or not at all. The bytes depend on its content alone."""
-    about = {**bundle.summary(), "version": BUNDLE_VERSION}
+    about = {**bundle.summary(), "version": MODEL_VERSION}
     weights = {name: w.detach().cpu().to(torch.float16 if w.is_floating_point() else w.dtype).contiguous()
                for name, w in bundle.net.state_dict().items()}
     parts = {"bundle.json": json.dumps(about, indent=1).encode(), "weights.safetensors": save_tensors(weights),
@@ -82,9 +80,9 @@ def load_bundle(path: str | Path) -> Bundle:
         with zipfile.ZipFile(path) as archive:
             about = json.loads(archive.read("bundle.json"))
             version = about["version"]
-            if version > BUNDLE_VERSION:
+            if version > MODEL_VERSION:
                 raise UserError(f"The model {path} was written by a newer SlicReg (format {version}, this one reads "
-                                f"{BUNDLE_VERSION}); update SlicReg.")
+                                f"{MODEL_VERSION}); update SlicReg.")
             net = build(NetworkOptions(**{**about["network"], "widths": tuple(about["network"]["widths"])}))
             net.load_state_dict({k: v.float() if v.is_floating_point() else v
                                  for k, v in load_tensors(archive.read("weights.safetensors")).items()})

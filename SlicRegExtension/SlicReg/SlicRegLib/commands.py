@@ -15,11 +15,12 @@ import torch
 
 from . import __version__
 from .alignment import describe_key_points
-from .bundle import SUFFIX, Bundle, load_bundle, save_bundle
+from .bundle import Bundle, load_bundle, save_bundle
 from .deeds import DeedsTeacher
 from .devices import choose_device, peak_memory_mb
 from .errors import UserError
 from .evaluation import compare, evaluate
+from .files import MODEL_SUFFIX, atomic
 from .networks import PRESETS
 from .overlays import overlays
 from .prediction import describe
@@ -30,7 +31,7 @@ from .report import overview
 from .study import Study, create_study, open_study
 from .supervision import ConvexAdamTeacher, Teacher
 from .training import History, TrainingOptions, train
-from .volumes import atomic, load_labels, load_scan, save_transform, save_volume
+from .volumes import load_labels, load_scan, save_transform, save_volume
 
 
 def run_prepare(template: Path, images: Path, out: Path, teacher: str, deeds_dir: Path | None, affine_first: bool, jobs: int,
@@ -56,8 +57,8 @@ def run_train(study: Path, out: Path, preset: str, options: TrainingOptions, dev
 
     template, template_labels: put into the bundle; only for data that may be shared.
     """
-    if out.suffix != SUFFIX:
-        raise UserError(f"A model's name ends in {SUFFIX}, unlike {out.name}.")
+    if out.suffix != MODEL_SUFFIX:
+        raise UserError(f"A model's name ends in {MODEL_SUFFIX}, unlike {out.name}.")
     processor, _ = choose_device(device)
     content = open_study(study)
     scan = load_scan(template) if template else None

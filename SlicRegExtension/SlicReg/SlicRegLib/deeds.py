@@ -18,9 +18,10 @@ from pathlib import Path
 import numpy as np
 
 from .errors import UserError
+from .files import stem
 from .geometry import Grid
 from .supervision import Prepared, field_from_voxels
-from .volumes import Volume, load_scan, save_volume, stem
+from .volumes import Volume, load_scan, save_volume
 from .warping import DisplacementField
 
 PROGRAMS = ("linearBCV", "deedsBCV")

@@ -10,12 +10,13 @@ import numpy as np
 from . import MODELS
 from .commands import run_prepare, run_register, run_train
 from .errors import UserError
+from .files import atomic
 from .phantoms import ORGANS, make_phantom
 from .preparation import PreparationOptions
 from .progress import Progress
 from .registration import RegistrationOptions
 from .training import training_preset
-from .volumes import Volume, atomic, save_volume
+from .volumes import Volume, save_volume
 from .geometry import Grid
 
 PHANTOM_MODEL = MODELS / "trunk-phantom.slicreg"

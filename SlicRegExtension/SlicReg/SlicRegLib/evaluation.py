@@ -9,10 +9,11 @@ import torch
 
 from .bundle import Bundle
 from .errors import UserError
+from .files import IMAGE_SUFFIXES, list_images, stem
 from .metrics import compare_labels
 from .progress import Progress, silent
 from .registration import Registration, RegistrationOptions, register
-from .volumes import IMAGE_SUFFIXES, Volume, list_images, load_labels, load_scan, stem
+from .volumes import Volume, load_labels, load_scan
 from .warping import resample_labels
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .files import atomic
 from .geometry import Grid, bounding_grid
 from .registration import Registration
-from .volumes import Volume, atomic
+from .volumes import Volume
 from .warping import DisplacementField, resample, resample_labels
 
 PLANES = (("axial", 2), ("coronal", 1), ("sagittal", 0))

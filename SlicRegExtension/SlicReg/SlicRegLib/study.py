@@ -21,12 +21,13 @@ import numpy as np
 import torch
 
 from .errors import UserError
+from .files import atomic, list_images, stem
 from .geometry import Grid
 from .preparation import PreparationOptions, canonical_grid, fit_shape, prepare
 from .progress import Progress, silent
 from .supervision import Prepared, Teacher
 from .supervoxels import SupervoxelOptions, cut
-from .volumes import Volume, atomic, list_images, load_scan, stem
+from .volumes import Volume, load_scan
 from .warping import DisplacementField
 
 STUDY_VERSION = 1

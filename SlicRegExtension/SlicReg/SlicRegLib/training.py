@@ -14,11 +14,11 @@ import torch.nn.functional as F
 
 from .dataset import AugmentationOptions, Batch, TrainingSet
 from .errors import UserError, refuse
+from .files import atomic
 from .networks import NetworkOptions, SupervoxelNet, build
 from .prediction import autocast
 from .progress import Progress, silent
 from .study import Study
-from .volumes import atomic
 
 
 @dataclass(frozen=True)

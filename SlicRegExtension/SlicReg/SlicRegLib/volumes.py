@@ -6,9 +6,6 @@ NIfTI is read with nibabel, everything else (NRRD, MHA, ...) with SimpleITK. In 
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,14 +15,11 @@ import SimpleITK as sitk
 import torch
 
 from .errors import UserError
+from .files import MAX_SHEAR, MIN_SLICES, NIFTI, atomic
 from .geometry import Grid
 from .warping import DisplacementField
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS <-> LPS, its own inverse
-NIFTI = (".nii", ".nii.gz")
-IMAGE_SUFFIXES = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
-MIN_SLICES = 8
-MAX_SHEAR = 1e-3  # cosine between two axes
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,26 +46,6 @@ class Volume:
         for part in self.data:  # bounds memory
             digest.update(np.round(np.asarray(part, np.float64) * 100).astype(np.int64).tobytes())
         return digest.hexdigest()
-
-
-def stem(path: str | Path) -> str:
-    """File name without the image suffix: ``pt_1.nii.gz`` -> ``pt_1``."""
-    name = Path(path).name
-    for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
-        if name.lower().endswith(suffix):
-            return name[: -len(suffix)]
-    return name
-
-
-def list_images(folder: str | Path) -> list[Path]:
-    """The image files of a folder, sorted by name. Raises UserError if there are none."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"The folder {folder} does not exist; give a folder that holds the scans.")
-    found = sorted(p for p in folder.iterdir() if p.name.lower().endswith(IMAGE_SUFFIXES) and not p.name.startswith("."))
-    if not found:
-        raise UserError(f"The folder {folder} holds no scan; expected files ending in {', '.join(IMAGE_SUFFIXES)}.")
-    return found
 
 
 def load_scan(path: str | Path) -> Volume:
@@ -145,27 +119,6 @@ def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
         affine[:3, :3] = np.asarray(image.GetDirection()).reshape(3, 3) * np.asarray(image.GetSpacing())
         affine[:3, 3] = image.GetOrigin()
     return sitk.GetArrayFromImage(image).transpose(range(n - 1, -1, -1)), LPS @ affine
-
-
-@contextmanager
-def atomic(path: str | Path):
-    """Yields a temporary path beside ``path`` that takes its place only if the block succeeds."""
-    path = Path(path)
-    suffix = next((s for s in (*IMAGE_SUFFIXES, ".slicreg", ".h5") if path.name.lower().endswith(s)), path.suffix)
-    handle, name = tempfile.mkstemp(suffix=suffix, prefix=f".{stem(path)}.", dir=path.parent)
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.chmod(name, 0o666 & ~_umask())
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
-def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
-    return value
 
 
 def save_volume(path: str | Path, volume: Volume) -> None:

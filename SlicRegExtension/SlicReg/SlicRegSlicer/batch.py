@@ -13,10 +13,8 @@ from functools import lru_cache
 from pathlib import Path
 
 from SlicRegLib.errors import UserError
+from SlicRegLib.files import atomic, stem
 
-from .models import whole
-
-IMAGE_SUFFIXES = (".nii", ".nii.gz", ".nrrd", ".nhdr", ".mha", ".mhd")  # as SlicRegLib.volumes, which imports torch
 RESULTS = ("transform.h5", "transform_inverse.h5", "warped_target.nii.gz", "report.json")  # every registration writes them
 COLUMNS = ("name", "status", "seconds", "folding_percent", "dice_before", "dice_after", "hd95_before_mm", "hd95_after_mm",
            "error")
@@ -141,9 +139,9 @@ class Batch:
 
     def _save(self) -> None:
         try:
-            with whole(self.out / "batch.json") as part:
+            with atomic(self.out / "batch.json") as part:
                 part.write_text(json.dumps({"version": 1, "cases": self._known}, indent=1), encoding="utf-8")
-            with whole(self.out / "results.csv") as part, part.open("w", newline="", encoding="utf-8-sig") as file:  # for Excel
+            with atomic(self.out / "results.csv") as part, part.open("w", newline="", encoding="utf-8-sig") as file:  # for Excel
                 table = csv.DictWriter(file, COLUMNS)
                 table.writeheader()
                 table.writerows(self._rows.values())
@@ -153,41 +151,17 @@ class Batch:
                             "it will be tried again after the next scan.")
 
 
-def scans_of(folder: str | Path) -> list[tuple[str, Path]]:
-    """[(name, path)] of the scans in a folder, sorted, for `Batch`. Raises UserError if there are none."""
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise UserError(f"The folder {folder} does not exist; give a folder that holds the scans.")
-    found = sorted(p for p in folder.iterdir() if p.name.lower().endswith(IMAGE_SUFFIXES) and not p.name.startswith("."))
-    if not found:
-        raise UserError(f"The folder {folder} holds no scan; expected files ending in {', '.join(IMAGE_SUFFIXES)}.")
-    return named(found)
-
-
-def labels_of(folder: str | Path, targets) -> dict[str, Path]:
-    """{name: label map} for those ``targets`` [(name, path)] that have one of the same file name in ``folder``."""
-    there = {_stem(p).lower(): p for p in sorted(Path(folder).iterdir()) if p.name.lower().endswith(IMAGE_SUFFIXES)} \
-        if Path(folder).is_dir() else {}
-    return {name: there[_stem(path).lower()] for name, path in targets if _stem(path).lower() in there}
-
-
 def named(paths) -> list[tuple[str, Path]]:
     """[(name, path)] with names that are different folders on every system, made from the file names."""
     result, taken = [], {"inputs"}  # the folder that holds what was written from the scene
     for path in map(Path, paths):
-        plain = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", _stem(path)).strip(" .") or "scan"
+        plain = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", stem(path)).strip(" .") or "scan"
         name, number = plain, 2
         while name.lower() in taken:
             name, number = f"{plain}_{number}", number + 1
         taken.add(name.lower())
         result.append((name, path))
     return result
-
-
-def _stem(path: str | Path) -> str:
-    name = Path(path).name
-    suffix = max((s for s in IMAGE_SUFFIXES if name.lower().endswith(s)), key=len, default="")
-    return name[: len(name) - len(suffix)]
 
 
 def _clashes(targets: dict[str, Path], names: list[str]) -> list[str]:

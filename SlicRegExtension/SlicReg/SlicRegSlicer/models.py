@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import filecmp
 import json
-import os
 import shutil
-import tempfile
 import zipfile
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from SlicRegLib.errors import UserError
+from SlicRegLib.files import MODEL_SUFFIX, MODEL_VERSION, atomic
 
-SUFFIX = ".slicreg"
-NEWEST_VERSION = 1  # that SlicRegLib.bundle reads; it cannot be asked without importing torch
 PARTS = ("bundle.json", "weights.safetensors", "supervoxels.npz")
 MAX_ABOUT = 1 << 20  # bytes of bundle.json
 
@@ -126,7 +122,7 @@ def read_model(path: str | Path, bundled: bool = False) -> Model:
         problem = f"It cannot be read ({error.strerror or error})."
     except Exception as error:  # zip, compression and JSON each fail in their own way: the file is not whole
         problem = f"It is damaged or not a SlicReg model ({type(error).__name__}); copy or download it again."
-    return Model(path, path.name[: -len(SUFFIX)] if path.name.lower().endswith(SUFFIX) else path.name, bundled,
+    return Model(path, path.name[: -len(MODEL_SUFFIX)] if path.name.lower().endswith(MODEL_SUFFIX) else path.name, bundled,
                  about if isinstance(about, dict) else {}, problem)
 
 
@@ -135,7 +131,7 @@ def list_models(bundled_folder: str | Path, user_folder: str | Path) -> list[Mod
     models = []
     for folder, bundled in ((Path(bundled_folder), True), (Path(user_folder), False)):
         try:
-            paths = sorted((p for p in folder.iterdir() if p.name.lower().endswith(SUFFIX) and not p.name.startswith(".")),
+            paths = sorted((p for p in folder.iterdir() if p.name.lower().endswith(MODEL_SUFFIX) and not p.name.startswith(".")),
                            key=lambda p: p.name.lower())
         except OSError:
             continue  # no such folder yet
@@ -149,8 +145,8 @@ def add_model(path: str | Path, user_folder: str | Path) -> Model:
     path, folder = Path(path), Path(user_folder)
     if not path.is_file():
         raise UserError(f"The model {path} does not exist; check the file name.")
-    if not path.name.lower().endswith(SUFFIX):
-        raise UserError(f"A model's name ends in {SUFFIX}, unlike {path.name}.")
+    if not path.name.lower().endswith(MODEL_SUFFIX):
+        raise UserError(f"A model's name ends in {MODEL_SUFFIX}, unlike {path.name}.")
     given = read_model(path)
     if not given.usable:
         raise UserError(f"The model {path} cannot be used: {given.problem}")
@@ -161,7 +157,7 @@ def add_model(path: str | Path, user_folder: str | Path) -> Model:
             if copy.samefile(path) or filecmp.cmp(path, copy, shallow=False):
                 return read_model(copy)
             raise UserError(f"There is another model named {given.name} already; rename {path.name} or remove the old one first.")
-        with whole(copy) as part:
+        with atomic(copy) as part:
             shutil.copyfile(path, part)
     except OSError as error:
         raise UserError(f"The model cannot be copied to {folder} ({error.strerror or error}).") from error
@@ -178,19 +174,6 @@ def remove_model(model: Model) -> None:
         raise UserError(f"The model {model.path} cannot be removed ({error.strerror or error}).") from error
 
 
-@contextmanager
-def whole(path: Path):
-    """Yields a hidden path beside ``path`` that takes its place only if the block succeeds."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    try:
-        yield Path(name)
-        os.chmod(name, 0o644)  # mkstemp's files are for their owner alone
-        os.replace(name, path)
-    finally:
-        Path(name).unlink(missing_ok=True)
-
-
 def _check(about) -> str:
     """What is wrong with the content of a bundle.json; "" if nothing is."""
     if not isinstance(about, dict):
@@ -198,8 +181,8 @@ def _check(about) -> str:
     version = about.get("version")
     if not isinstance(version, int):
         return "It is not a SlicReg model: its description has no version."
-    if version > NEWEST_VERSION:
-        return f"It was written by a newer SlicReg (format {version}, this one reads {NEWEST_VERSION}); update the extension."
+    if version > MODEL_VERSION:
+        return f"It was written by a newer SlicReg (format {version}, this one reads {MODEL_VERSION}); update the extension."
     absent = [key for key in ("network", "preparation", "provenance") if not isinstance(about.get(key), dict)]
     return f"It is not a SlicReg model: its description lacks {', '.join(absent)}." if absent else ""
 

@@ -19,12 +19,11 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from SlicRegLib.errors import UserError
+from SlicRegLib.files import MAX_SHEAR, MIN_SLICES
 
 from .translation import _
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS <-> LPS, its own inverse
-MIN_SLICES = 8  # as the command line
-MAX_SHEAR = 1e-3  # cosine between two axes, as the command line
 SAME_MM = 0.01  # a NIfTI file keeps geometry in single precision: files this close to a volume's grid lie on it
 
 

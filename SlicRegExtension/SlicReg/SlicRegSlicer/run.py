@@ -16,9 +16,10 @@ from typing import Any
 import slicer
 
 from SlicRegLib.errors import UserError
+from SlicRegLib.files import list_images
 
 from . import nodes
-from .batch import Batch, named, scans_of
+from .batch import Batch, named
 from .job import Job, Progress, available_memory, estimate_memory
 from .translation import _
 
@@ -263,7 +264,7 @@ def make_batch(request: Request, out: Path, volumes: list | None = None, folder:
     if volumes is not None and not good:
         raise UserError(left_out[0])
     volumes = good if volumes is not None else None
-    targets = scans_of(folder) if volumes is None else []
+    targets = named(list_images(folder)) if volumes is None else []
     inputs = out / "inputs"
     try:
         inputs.mkdir(parents=True, exist_ok=True)

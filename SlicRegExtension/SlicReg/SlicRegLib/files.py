@@ -1,0 +1,58 @@
+"""Names, limits and safe writing of files; imports nothing heavy, so that Slicer can ask before anything is installed."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from contextlib import contextmanager
+from pathlib import Path
+
+from .errors import UserError
+
+NIFTI = (".nii", ".nii.gz")
+IMAGE_SUFFIXES = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
+MODEL_SUFFIX = ".slicreg"
+MODEL_VERSION = 1  # of the model files that are written, and the newest that can be read
+MIN_SLICES = 8  # of a scan, along each axis
+MAX_SHEAR = 1e-3  # of a scan: cosine between two axes
+
+
+def stem(path: str | Path) -> str:
+    """File name without the image suffix: ``pt_1.nii.gz`` -> ``pt_1``."""
+    name = Path(path).name
+    for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
+        if name.lower().endswith(suffix):
+            return name[: -len(suffix)]
+    return name
+
+
+def list_images(folder: str | Path) -> list[Path]:
+    """The image files of a folder, sorted by name. Raises UserError if there are none."""
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise UserError(f"The folder {folder} does not exist; give a folder that holds the scans.")
+    found = sorted(p for p in folder.iterdir() if p.name.lower().endswith(IMAGE_SUFFIXES) and not p.name.startswith("."))
+    if not found:
+        raise UserError(f"The folder {folder} holds no scan; expected files ending in {', '.join(IMAGE_SUFFIXES)}.")
+    return found
+
+
+@contextmanager
+def atomic(path: str | Path):
+    """Yields a temporary path beside ``path`` that takes its place only if the block succeeds."""
+    path = Path(path)
+    suffix = next((s for s in (*IMAGE_SUFFIXES, MODEL_SUFFIX, ".h5") if path.name.lower().endswith(s)), path.suffix)
+    handle, name = tempfile.mkstemp(suffix=suffix, prefix=f".{stem(path)}.", dir=path.parent)
+    os.close(handle)
+    try:
+        yield Path(name)
+        os.chmod(name, 0o666 & ~_umask())
+        os.replace(name, path)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    value = os.umask(0)
+    os.umask(value)
+    return value
