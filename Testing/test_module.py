@@ -16,7 +16,7 @@ BLOCKED = """
 import sys
 class Block:
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in {"torch", "nibabel", "skimage", "safetensors", "joblib", "tqdm"}:
+        if name.split(".")[0] in {"torch", "nibabel", "skimage", "safetensors", "joblib", "tqdm", "psutil"}:
             raise ImportError(name + " is hidden")
 sys.meta_path.insert(0, Block())
 sys.path.insert(0, "Testing")

@@ -157,7 +157,7 @@ def test_a_volume_read_into_a_node_in_use(scene, tmp_path, odd_grid):
     put_under(scene, node, rigid())
     known_id = node.GetID()
 
-    nodes.read_volume(tmp_path / "warped.nii.gz", node, like)
+    nodes.fill_volume(node, nodes.load_image(tmp_path / "warped.nii.gz"), like)
     assert node.GetID() == known_id and node.GetName() == "warped" and node.GetParentTransformNode() is None
     np.testing.assert_allclose(own_matrix(node), odd_grid.affine, atol=1e-4)
     np.testing.assert_array_equal(slicer.util.arrayFromVolume(node).transpose(2, 1, 0), scan.data)
@@ -266,7 +266,7 @@ def field_file(tmp_path, odd_grid, smooth_field):
 @pytest.mark.parametrize("class_name", ["vtkMRMLTransformNode", "vtkMRMLGridTransformNode", "vtkMRMLLinearTransformNode"])
 def test_transform_node_is_the_field_of_the_file(scene, field_file, class_name):
     node = scene.AddNewNodeByClass(class_name, "result")
-    nodes.read_transform(field_file.path, node, None, None)
+    nodes.fill_transform(node, nodes.load_transform(field_file.path), None, None)
     np.testing.assert_allclose(mapped(from_world(node), field_file.points), field_file.moved, atol=1e-3)
     np.testing.assert_allclose(mapped(to_world(node), field_file.moved), field_file.points, atol=0.02)  # VTK's own inverse
     itk = sitk.ReadTransform(str(field_file.path))
@@ -277,7 +277,7 @@ def test_transform_node_is_the_field_of_the_file(scene, field_file, class_name):
 @pytest.mark.parametrize("suffix", [".h5", ".nii.gz"])
 def test_transform_saved_by_slicer_is_read_by_others(scene, tmp_path, field_file, suffix):
     node, path = scene.AddNewNodeByClass("vtkMRMLTransformNode"), str(tmp_path / f"saved{suffix}")
-    nodes.read_transform(field_file.path, node, None, None)
+    nodes.fill_transform(node, nodes.load_transform(field_file.path), None, None)
     node.AddDefaultStorageNode(path)
     node.GetStorageNode().SetFileName(path)
     assert node.GetStorageNode().WriteData(node)
@@ -308,7 +308,7 @@ def test_a_transform_node_in_use_is_replaced(scene, tmp_path, field_file):
     put_under(scene, node, rigid())
     fixed, moving = (add_volume(scene, scan_data((9, 9, 9)), np.eye(4), name) for name in ("fixed", "moving"))
     for _ in range(2):
-        nodes.read_transform(field_file.path, node, fixed, moving)
+        nodes.fill_transform(node, nodes.load_transform(field_file.path), fixed, moving)
     np.testing.assert_allclose(mapped(from_world(node), field_file.points), field_file.moved, atol=1e-3)
     for role, known in ((node.GetFixedNodeReferenceRole(), fixed), (node.GetMovingNodeReferenceRole(), moving)):
         assert node.GetNumberOfNodeReferences(role) == 1 and node.GetNodeReference(role) is known
@@ -351,7 +351,7 @@ def test_applied_to_the_node_and_resampled_show_the_same(scene, tmp_path, obliqu
     resampled = sitk.GetArrayFromImage(resampled).transpose(2, 1, 0)
 
     result = scene.AddNewNodeByClass("vtkMRMLTransformNode", "result")
-    nodes.read_transform(tmp_path / "transform.h5", result, None, target)
+    nodes.fill_transform(result, nodes.load_transform(tmp_path / "transform.h5"), None, target)
     mover.SetAndObserveTransformNodeID(result.GetID())
     shown_at = mapped(to_world(mover), [(np.linalg.inv(parent) @ [*world.centre, 1])[:3]])[0]
     assert np.linalg.norm(shown_at - world.centre) > 1.0  # the field does move the blob
@@ -517,7 +517,7 @@ def test_labels_are_read_with_names_colours_and_terminology(scene, tmp_path, odd
     node.GetDisplayNode().SetSegmentOverrideColor("Segment_1", 0, 0, 0)
     put_under(scene, node, rigid())
     for _ in range(2):
-        nodes.read_labels(tmp_path / "warped_labels.nii.gz", segments, node, reference)
+        nodes.fill_labels(node, nodes.load_image(tmp_path / "warped_labels.nii.gz"), segments, reference)
 
     segmentation = node.GetSegmentation()
     assert node.GetParentTransformNode() is None
@@ -543,7 +543,7 @@ def test_labels_stay_in_place_when_the_reference_was_cropped_meanwhile(scene, tm
     moved[:3, 3] = grid.to_world(np.array([2.0, 3.0, 0.0]))
     cropped = add_volume(scene, scan_data((10, 9, 10)), moved)
     node, segments = add_segmentation(scene, labels, np.eye(4))
-    nodes.read_labels(tmp_path / "labels.nii.gz", segments, node, cropped)
+    nodes.fill_labels(node, nodes.load_image(tmp_path / "labels.nii.gz"), segments, cropped)
     for segment in segments:
         np.testing.assert_array_equal(voxels_of(node, cropped)[segment.name], (labels == segment.value)[2:12, 3:12])
 
@@ -554,7 +554,7 @@ def test_surfaces_that_were_shown_are_made_again(scene, tmp_path, oblique):
     node.CreateClosedSurfaceRepresentation()
     moved = np.roll(label_data(oblique().shape), 1, axis=0)
     save_volume(tmp_path / "labels.nii.gz", Volume(moved, oblique()))
-    nodes.read_labels(tmp_path / "labels.nii.gz", segments, node, reference)
+    nodes.fill_labels(node, nodes.load_image(tmp_path / "labels.nii.gz"), segments, reference)
     surface = vtk.vtkPolyData()
     node.GetClosedSurfaceRepresentation("Segment_1", surface)
     middle = np.mean([np.array(surface.GetBounds()[0::2]), np.array(surface.GetBounds()[1::2])], axis=0)

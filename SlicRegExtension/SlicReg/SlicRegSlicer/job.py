@@ -30,9 +30,6 @@ STARTING = "starting"
 STAGES = {
     "register": {STARTING: 2.5, "preparation": 2.0, "prediction": 1.3, "alignment": 0.8, "spline": 0.4, "refinement": 4.6,
                  "unfolding": 0.2, "writing": 10.0},
-    "prepare": {STARTING: 5.0, "supervoxels": 60.0, "teacher": 600.0},
-    "train": {STARTING: 5.0, "training": 3600.0},
-    "evaluate": {STARTING: 5.0, "evaluation": 100.0},
 }
 # stages that report only their start and end, or steps that say little about time: how far they are is judged by the clock
 BY_CLOCK = {STARTING, "preparation", "prediction", "spline", "unfolding", "writing"}
@@ -282,61 +279,53 @@ def end_tree(process: subprocess.Popen, at_once: bool = False) -> None:
 
     First as Ctrl+C does, which lets the command remove its half-written files; then SIGTERM; then SIGKILL.
     """
-    if WINDOWS:
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            subprocess.run(["taskkill", "/PID", str(process.pid), "/T", "/F"], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                           stderr=subprocess.DEVNULL, creationflags=subprocess.CREATE_NO_WINDOW, timeout=GIVE_UP, check=False)
-        if process.poll() is None:
-            process.kill()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(0.5)  # so that its files can be removed
-        return
-    began, sent, known = time.monotonic(), None, set()
+    import psutil  # is installed with the other packages
+
+    began, sent, alive = time.monotonic(), None, set()
     while time.monotonic() - began < GIVE_UP:
-        process.poll()  # so that it does not stay as a zombie
-        known = alive = _tree(process.pid, known)
+        alive = _tree(process, alive)
         if not alive:
             return
         seconds = time.monotonic() - began
-        wanted = signal.SIGKILL if at_once or seconds > KILL else signal.SIGTERM if seconds > TERMINATE else signal.SIGINT
-        if wanted != sent or wanted == signal.SIGKILL:  # what is born while others are killed is killed in the next round
-            for pid in alive:
-                try:
-                    os.kill(pid, wanted)
-                except (ProcessLookupError, PermissionError):
-                    pass
+        wanted = "kill" if at_once or WINDOWS or seconds > KILL else "terminate" if seconds > TERMINATE else "interrupt"
+        if wanted != sent or wanted == "kill":  # what is born while others are killed is killed in the next round
+            for one in alive:
+                with contextlib.suppress(psutil.Error):
+                    one.send_signal(signal.SIGINT) if wanted == "interrupt" else getattr(one, wanted)()
             sent = wanted
         time.sleep(0.02)
 
 
-def _tree(root: int, known: set[int]) -> set[int]:
-    """The living among: the session that ``root`` leads, all descendants of it, those ``known`` from before."""
-    table = _process_table()
-    found = {pid for pid, (_, group) in table.items() if group == root} | ({root} | known) & set(table)
-    while more := {pid for pid, (parent, _) in table.items() if parent in found} - found:
-        found |= more
-    return found
+def _tree(process: subprocess.Popen, known: set) -> set:
+    """The living `psutil.Process`es: ``process``, the session that it leads, those ``known`` from before, all descendants."""
+    import psutil
+
+    found = set(known)
+    if process.poll() is None:  # else its number may be another's by now
+        with contextlib.suppress(psutil.Error):
+            found.add(psutil.Process(process.pid))
+    if not WINDOWS:  # a child whose own parent has ended is no descendant any more, but still of the session
+        found |= {one for one in psutil.process_iter() if _session(one.pid) == process.pid}
+    for one in list(found):
+        with contextlib.suppress(psutil.Error):
+            found.update(one.children(recursive=True))
+    return {one for one in found if _lives(one)}
 
 
-def _process_table() -> dict[int, tuple[int, int]]:
-    """{process: (parent, session or process group)} without zombies."""
-    table = {}
-    if Path("/proc/self/stat").exists():
-        for entry in os.listdir("/proc"):
-            if entry.isdigit():
-                try:
-                    fields = Path("/proc", entry, "stat").read_bytes().rpartition(b")")[2].split()
-                except OSError:
-                    continue  # it has just ended
-                if fields[0] not in (b"Z", b"X"):
-                    table[int(entry)] = int(fields[1]), int(fields[3])
-        return table
-    listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,pgid=,stat="], capture_output=True, text=True, timeout=1, check=False)
-    for line in listing.stdout.splitlines():
-        pid, parent, group, state = line.split()[:4]
-        if not state.startswith("Z"):
-            table[int(pid)] = int(parent), int(group)
-    return table
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
+
+
+def _lives(process) -> bool:
+    import psutil
+
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
 
 
 def python_executable() -> str:
@@ -368,36 +357,10 @@ def environment(python: str) -> dict[str, str]:
 
 
 def available_memory() -> int:
-    """Bytes that a new process can use without swapping; where the system does not say, the computer's memory."""
-    try:
-        import psutil
-        return int(psutil.virtual_memory().available)
-    except ImportError:
-        pass
-    if WINDOWS:
-        return _windows_memory()
-    try:
-        for line in Path("/proc/meminfo").read_text().splitlines():
-            if line.startswith("MemAvailable:"):  # unlike SC_AVPHYS_PAGES counts the file cache, which the system gives back
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    for pages in ("SC_AVPHYS_PAGES", "SC_PHYS_PAGES"):  # macOS has only the second
-        if pages in os.sysconf_names:
-            return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE")
-    return sys.maxsize
+    """Bytes that a new process can use without swapping."""
+    import psutil
 
-
-def _windows_memory() -> int:
-    import ctypes
-
-    class Status(ctypes.Structure):
-        _fields_ = [("length", ctypes.c_ulong), ("load", ctypes.c_ulong), *((name, ctypes.c_ulonglong) for name in (
-            "total", "available", "total_page", "available_page", "total_virtual", "available_virtual", "available_extended"))]
-
-    status = Status(length=ctypes.sizeof(Status))
-    ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status))
-    return int(status.available)
+    return psutil.virtual_memory().available
 
 
 def estimate_memory(voxels_template: int, voxels_target: int) -> int:

@@ -227,21 +227,6 @@ class Image:
     matrix: np.ndarray
 
 
-def read_transform(path: str | Path, node, fixed, moving) -> None:
-    """`load_transform` and `fill_transform`."""
-    fill_transform(node, load_transform(path), fixed, moving)
-
-
-def read_volume(path: str | Path, node, like=None) -> None:
-    """`load_image` and `fill_volume`."""
-    fill_volume(node, load_image(path), like)
-
-
-def read_labels(path: str | Path, segments: list[Segment], node, reference_volume) -> None:
-    """`load_image` and `fill_labels`."""
-    fill_labels(node, load_image(path), segments, reference_volume)
-
-
 def load_transform(path: str | Path) -> Image:
     """The displacement field of an ITK transform file (LPS, resampling direction): vectors in RAS mm."""
     try:
