@@ -313,7 +313,7 @@ def test_labels_of_another_shape(cohort, model, tmp_path, capfd):
 def test_bad_model(cohort, model, tmp_path, capfd, monkeypatch, content, words):
     path, out = tmp_path / "bad.slicreg", tmp_path / "out"
     if content == "newer":
-        monkeypatch.setattr("SlicRegLib.bundle.BUNDLE_VERSION", 0)
+        monkeypatch.setattr("SlicRegLib.bundle.MODEL_VERSION", 0)
     if content is not None:
         path.write_bytes(content if isinstance(content, bytes) else model.read_bytes()[: None if content == "newer" else 9000])
     scans = ["--template", cohort / "template.nii.gz", "--target", cohort / "img/pt_1.nii.gz"]

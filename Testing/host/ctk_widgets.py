@@ -132,16 +132,37 @@ class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
     collapsed = Property(bool, lambda self: not self.isChecked(), lambda self, value: self.setChecked(not value))
 
 
-@stand_in
-class ctkSliderWidget(QtWidgets.QWidget):
-    """A slider and a spin box that show one number."""
+class _Spin(QtWidgets.QWidget):
+    """What the widgets share that show a number in a spin box."""
 
     valueChanged = Signal(float)
+
+    def __init__(self, parent=None):
+        super().__init__(parent)
+        self._spin = QtWidgets.QDoubleSpinBox()
+
+    value = passed_on(float, "_spin", "value")
+    minimum = passed_on(float, "_spin", "minimum")
+    maximum = passed_on(float, "_spin", "maximum")
+    singleStep = passed_on(float, "_spin", "singleStep")
+    decimals = passed_on(int, "_spin", "decimals")
+    prefix = passed_on(str, "_spin", "prefix")
+    suffix = passed_on(str, "_spin", "suffix")
+
+    @Slot(float)
+    def setValue(self, value):
+        self._spin.setValue(value)
+
+
+@stand_in
+class ctkSliderWidget(_Spin):
+    """A slider and a spin box that show one number."""
+
     valueIsChanging = Signal(float)
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._spin, self._slider = QtWidgets.QDoubleSpinBox(), QtWidgets.QSlider(Qt.Horizontal)
+        self._slider = QtWidgets.QSlider(Qt.Horizontal)
         self._slider.setRange(0, 1000)
         self._spin.setRange(0, 99)
         _row(self, self._slider, self._spin)
@@ -152,21 +173,10 @@ class ctkSliderWidget(QtWidgets.QWidget):
         self._slider.setValue(round(1000 * (value - self.minimum) / ((self.maximum - self.minimum) or 1)))
         self.valueChanged.emit(value)
 
-    value = passed_on(float, "_spin", "value")
-    minimum = passed_on(float, "_spin", "minimum")
-    maximum = passed_on(float, "_spin", "maximum")
-    singleStep = passed_on(float, "_spin", "singleStep")
-    decimals = passed_on(int, "_spin", "decimals")
-    prefix = passed_on(str, "_spin", "prefix")
-    suffix = passed_on(str, "_spin", "suffix")
     pageStep = stored(float, "pageStep", 10.0)
     tickInterval = stored(float, "tickInterval", 0.0)
     tracking = stored(bool, "tracking", True)
     spinBoxVisible = Property(bool, lambda self: not self._spin.isHidden(), lambda self, value: self._spin.setVisible(value))
-
-    @Slot(float)
-    def setValue(self, value):
-        self._spin.setValue(value)
 
     @Slot(int)
     def setDecimals(self, value):
@@ -178,30 +188,16 @@ class ctkSliderWidget(QtWidgets.QWidget):
 
 
 @stand_in
-class ctkDoubleSpinBox(QtWidgets.QWidget):
+class ctkDoubleSpinBox(_Spin):
     """A spin box for numbers with decimals."""
 
-    valueChanged = Signal(float)
     editingFinished = Signal()
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._spin = QtWidgets.QDoubleSpinBox()
         _row(self, self._spin)
         self._spin.valueChanged.connect(self.valueChanged.emit)
         self._spin.editingFinished.connect(self.editingFinished.emit)
-
-    value = passed_on(float, "_spin", "value")
-    minimum = passed_on(float, "_spin", "minimum")
-    maximum = passed_on(float, "_spin", "maximum")
-    singleStep = passed_on(float, "_spin", "singleStep")
-    decimals = passed_on(int, "_spin", "decimals")
-    prefix = passed_on(str, "_spin", "prefix")
-    suffix = passed_on(str, "_spin", "suffix")
-
-    @Slot(float)
-    def setValue(self, value):
-        self._spin.setValue(value)
 
 
 class _Chooser(QtWidgets.QWidget):

@@ -29,9 +29,10 @@ class Batch:
     """
 
     def __init__(self, targets, template: str | Path, model: str | Path, out: str | Path, options=(),
-                 template_label: str | Path | None = None, labels: dict[str, str | Path] | None = None):
+                 template_label: str | Path | None = None, labels: dict[str, str | Path] | None = None, left_out=()):
         """targets: [(name, path)]. options: further words of `slicreg register`, for example ["--device", "cpu"].
-        template_label: the template's labels, to be carried to every target. labels: {name: the target's own labels}."""
+        template_label: the template's labels, to be carried to every target. labels: {name: the target's own labels}.
+        left_out: sentences on scans that could not be given to it, for people."""
         self.template, self.model, self.out = Path(template).absolute(), Path(model).absolute(), Path(out).absolute()
         self.template_label = Path(template_label).absolute() if template_label else None
         self.options = [str(word) for word in options]
@@ -48,7 +49,7 @@ class Batch:
             self.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise UserError(f"The folder {self.out} cannot be written ({error.strerror or error}).") from error
-        self.left_out: list[str] = []  # sentences on scans that could not be given to it
+        self.left_out = list(left_out)
         self.warning = ""  # why the table could not be written, while that is so
         self._known = self._read_state()
         self._rows = {name: self._row(name) for name in self.targets}

@@ -103,13 +103,13 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         """[("cuda:0", its name), ...] without importing torch."""
         return installation.gpus()
 
-    def installed(self, ask=False) -> bool:
+    def installed(self, ask=False, progress=lambda stage, share, details: None) -> bool:
         """Whether the Python packages are there; with ``ask``, the user is asked once and they are installed."""
         if not installation.missing():
             return True
         if not ask or not slicer.util.confirmOkCancelDisplay(installation.summary(), _("Install Python packages")):
             return False
-        installation.install()
+        installation.install(progress)
         return True
 
     def checkInstallation(self) -> tuple[str, bool]:

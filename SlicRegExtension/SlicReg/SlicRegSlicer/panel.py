@@ -51,8 +51,9 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                              ("removeModel", self.onRemoveModel), ("checkInstallation", self.onCheckInstallation),
                              ("saveLog", self.onSaveLog), ("batchApply", self.onBatchApply), ("batchCancel", self.onBatchCancel)):
             getattr(self.ui, f"{button}Button").connect("clicked(bool)", slot)
-        self._views = {"flicker": self.showFlicker, "checkerboard": self.showCheckerboard, "blend": self.showBlend,
-                       "confidence": self.showConfidence, "supervoxels": self.showSupervoxels}
+        self._views = {"flicker": self.showFlicker, "checkerboard": lambda on: self.review.checkerboard() if on else self.review.blend(),
+                       "blend": lambda on: self.review.blend(0.5 if on else 0.0), "confidence": lambda on: self.review.confidence(on),
+                       "supervoxels": lambda on: self.review.supervoxels(on)}
         for name in self._views:
             getattr(self.ui, f"{name}Button").connect("clicked(bool)", lambda on, name=name: self.onView(name, on))
         self.ui.gridButton.connect("clicked(bool)", self.onGrid)
@@ -239,7 +240,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onApply(self, clicked=False):
         with shown_errors():
-            if not self.logic.installed(ask=True):
+            if not self.logic.installed(ask=True, progress=self.showInstalling):
                 return
             self.stopReview()
             self.clearResult()
@@ -267,6 +268,10 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             elif state == "failed":
                 self.ended(_("Failed: {reason}").format(reason=self.run.error))
                 slicer.util.errorDisplay(self.run.error)
+
+    def showInstalling(self, stage, share, details):
+        self.ui.statusLabel.text = _("Installing {packages}: this may take minutes").format(packages=details) if details else ""
+        slicer.app.processEvents()
 
     @staticmethod
     def showProgress(bar, label, run):
@@ -354,18 +359,6 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         else:
             self._flickerTimer.stop()
 
-    def showCheckerboard(self, on):
-        self.review.checkerboard() if on else self.review.blend()
-
-    def showBlend(self, on):
-        self.review.blend(0.5 if on else 0.0)
-
-    def showConfidence(self, on):
-        self.review.confidence(on)
-
-    def showSupervoxels(self, on):
-        self.review.supervoxels(on)
-
     def onGrid(self, on):
         if self.review and self.review.alive():
             self.review.grid(on)
@@ -402,7 +395,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onBatchApply(self, clicked=False):
         with shown_errors():
-            if not self.logic.installed(ask=True):
+            if not self.logic.installed(ask=True, progress=self.showInstalling):
                 return
             parameters = self._parameterNode
             volumes = [v for v in scalar_volumes() if v is not parameters.template] if parameters.batchScene else None

@@ -6,6 +6,8 @@ from typing import Annotated
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTransformNode
 from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
 
+from .run import Request
+
 
 @parameterNodeWrapper
 class SlicRegParameterNode:
@@ -21,16 +23,15 @@ class SlicRegParameterNode:
     warpedTarget: vtkMRMLScalarVolumeNode
     warpedSegmentation: vtkMRMLSegmentationNode
     confidence: vtkMRMLScalarVolumeNode
-    device: str = "auto"
-    iterations: Annotated[int, WithinRange(0, 1000)] = 100
-    alpha: Annotated[float, WithinRange(0.0, 10.0)] = 0.015
-    neighbours: Annotated[int, WithinRange(1, 64)] = 8
-    seed: Annotated[int, WithinRange(0, 2147483647)] = 0
-    refine: bool = True
+    device: str = Request.device
+    iterations: Annotated[int, WithinRange(0, 1000)] = Request.iterations
+    alpha: Annotated[float, WithinRange(0.0, 10.0)] = Request.alpha
+    neighbours: Annotated[int, WithinRange(1, 64)] = Request.neighbours
+    seed: Annotated[int, WithinRange(0, 2147483647)] = Request.seed
+    refine: bool = Request.refine
     batchScene: bool = False
     batchInput: pathlib.Path
     batchOutput: pathlib.Path
-
 
 
 INPUTS = ("template", "target", "templateSegmentation", "targetSegmentation")

@@ -249,11 +249,12 @@ def _voxels(volume) -> int:
 def make_batch(request: Request, out: Path, volumes: list | None = None, folder: str | Path | None = None) -> Batch:
     """Registrations of many targets to the request's template, with its model and options, into ``out``.
 
-    volumes: nodes; None takes the scans of ``folder``. What comes from the scene is written to ``out / inputs`` first.
+    volumes: nodes; None takes the scans of ``folder``. What comes from the scene is written to ``out / inputs`` first; a volume
+    that cannot be registered is left out, with the reason in the batch's ``left_out``.
     """
     nodes.check_volume(request.template, _("The template volume"))
-    if volumes is not None and not volumes:
-        raise UserError(_("The scene holds no other volume to register; load scans or choose a folder."))
+    if request.templateSegmentation:
+        nodes.check_segmentation(request.templateSegmentation, _("The template segmentation"))
     good, left_out = [], []
     for volume in volumes or ():
         try:
@@ -262,25 +263,21 @@ def make_batch(request: Request, out: Path, volumes: list | None = None, folder:
         except UserError as error:
             left_out.append(str(error))
     if volumes is not None and not good:
-        raise UserError(left_out[0])
-    volumes = good if volumes is not None else None
-    targets = named(list_images(folder)) if volumes is None else []
+        raise UserError((left_out or [_("The scene holds no other volume to register; load scans or choose a folder.")])[0])
     inputs = out / "inputs"
+    if volumes is None:
+        targets = named(list_images(folder))
+    else:
+        targets = [(name, inputs / "scans" / f"{name}.nrrd") for name, _path in named(f"{volume.GetName()}.nrrd" for volume in good)]
     try:
-        inputs.mkdir(parents=True, exist_ok=True)
+        (inputs / "scans").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(_("The folder {folder} cannot be written ({reason}).").format(folder=out, reason=error.strerror)) from error
-    nodes.write_volume(request.template, inputs / "template.nrrd")
-    label = None
+    template, label = inputs / "template.nrrd", None
+    nodes.write_volume(request.template, template)
+    for volume, (_name, path) in zip(good, targets):
+        nodes.write_volume(volume, path)
     if request.templateSegmentation:
-        nodes.check_segmentation(request.templateSegmentation, _("The template segmentation"))
         label = inputs / "template_label.nrrd"
         nodes.write_segmentation(request.templateSegmentation, request.template, label)
-    for name, _path in named(Path(volume.GetName() + ".nrrd") for volume in volumes or ()):
-        targets.append((name, inputs / "scans" / f"{name}.nrrd"))
-    (inputs / "scans").mkdir(exist_ok=True)
-    for volume, (_name, path) in zip(volumes or (), targets):
-        nodes.write_volume(volume, path)
-    batch = Batch(targets, inputs / "template.nrrd", request.model, out, request.options(), label)
-    batch.left_out = left_out
-    return batch
+    return Batch(targets, template, request.model, out, request.options(), label, left_out=left_out)
