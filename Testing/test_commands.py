@@ -72,6 +72,11 @@ def test_prepare_train_info_register(cohort, tmp_path, capsys):
     assert {p.name for p in model.parent.iterdir()} == {"tiny.slicreg", "tiny.checkpoint", "tiny_curve.csv", "tiny_curve.png"}
     first = model.read_bytes()
     assert run(*arguments, "--resume") == 0
+    later = ["train", "--study", study, "--out", tmp_path / "later.slicreg", "--iterations", 1, "--batch", 1, "--device", "cpu"]
+    assert run(*later, "--from", model) == 0
+    begun = load_bundle(tmp_path / "later.slicreg")
+    assert begun.provenance["begun_with"]["cohort"] == "five phantoms"
+    assert (begun.net.trunk.down[0][0][0].weight - load_bundle(model).net.trunk.down[0][0][0].weight).abs().max() < 0.01
     assert load_bundle(model).net.state_dict().keys() and len(model.read_bytes()) > 0.9 * len(first)
     capsys.readouterr()
 

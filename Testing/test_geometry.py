@@ -67,6 +67,11 @@ def test_strided_and_pooled_match_the_arrays_they_describe(odd_grid, step):
     np.testing.assert_allclose(pooled.points(), means, atol=1e-4)
 
 
+def test_halved_is_undone_by_pooling(odd_grid):
+    assert odd_grid.halved().shape == tuple(2 * n for n in odd_grid.shape)
+    assert odd_grid.halved().pooled(2).matches(odd_grid, 1e-9)
+
+
 def test_pooled_by_hand():
     pooled = TURNED.pooled(2)  # the first voxel lies at voxel (0.5, 0.5, 0.5)
     assert pooled.shape == (2, 3, 4)

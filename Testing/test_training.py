@@ -167,6 +167,20 @@ def test_image_and_target_move_together(axis):
     assert not torch.equal(batch.image[0], batch.image[1])
 
 
+def test_poses_and_crops_move_image_and_target_together():
+    study, grid = ramp_study(1)
+    options = AugmentationOptions(0.02, 0.02, rotation=28.0, scaling=0.16, pose_share=1.0, crop_share=1.0, crop_mm=(40.0, 90.0))
+    batch = TrainingSet(study, ["a"], options, None).batch([0] * 6, torch.Generator().manual_seed(3))
+    shares = []
+    for image, voxels, targets in zip(batch.image, batch.voxels, batch.targets):
+        seen, wanted = 500 * image[0, ::STRIDE, ::STRIDE, ::STRIDE].flatten()[voxels], targets[:, 0]
+        inside = (seen > 0.01) & (seen < 30.99) & (wanted > 0)
+        assert (seen - wanted)[inside].abs().float().quantile(0.99) <= 0.51  # but for voxels that blend with the cut
+        shares.append(inside.float().mean().item())
+    assert 0.1 < min(shares) and max(shares) < 0.8  # air where the field of view ends
+    assert len(set(shares)) == 6
+
+
 def test_without_augmentation_a_sample_is_the_scan_and_its_moved_layers():
     study, grid = ramp_study(0, vectors_mm=(8.0, 0.0, 0.0))  # the template's anatomy lies two voxels further on
     batch = TrainingSet(study, ["a"], AugmentationOptions(), None).batch([0], torch.Generator(), augment=False)

@@ -6,6 +6,7 @@ import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 
+from SlicRegLib import warping
 from SlicRegLib.geometry import Grid, bounding_grid
 from SlicRegLib.registration import INVERSE_SPACING_MM
 from SlicRegLib.volumes import Volume, itk_transform, to_itk
@@ -58,6 +59,26 @@ def test_resample_in_slabs_is_the_same(oblique, anisotropic, monkeypatch):
     whole = resample(volume, source, target, fill=0.0)
     monkeypatch.setattr("SlicRegLib.warping._SLAB_VOXELS", 500)
     np.testing.assert_allclose(resample(volume, source, target, fill=0.0), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("fill", [None, -7.0])
+@pytest.mark.parametrize("axes, signs", [((0, 1, 2), (1, 1, 1)), ((2, 0, 1), (-1, 1, -1)), ((1, 0, 2), (-1, -1, 1))])
+def test_parallel_grids_are_resampled_axis_by_axis_with_the_same_result(oblique, axes, signs, fill):
+    source = oblique()
+    turn = np.zeros((4, 4))
+    turn[3, 3] = 1
+    for column, (axis, sign, factor) in enumerate(zip(axes, signs, (0.5, 1.7, 0.9))):
+        turn[axis, column] = sign * factor
+        turn[axis, 3] = source.shape[axis] + 1.13 if sign < 0 else -2.37  # no voxel just on the border
+    target = Grid((25, 9, 17), source.affine @ turn)
+    volume = noise(source.shape)
+    wanted = sample(volume, source, target.points(), fill=fill)
+    assert warping._along_axes(source, target) is not None
+    assert (resample(volume, source, target, fill=fill) - wanted).abs().max() < 1e-3
+    assert warping._along_axes(source, Grid(target.shape, target.affine @ SKEW)) is None
+
+
+SKEW = np.array([[1, 0.01, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
 
 
 def test_labels_keep_their_values_and_places(oblique):

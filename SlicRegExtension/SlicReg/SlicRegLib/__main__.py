@@ -38,6 +38,8 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--iterations", type=int, help="training steps (default: 3000 for paper, else 1500)")
     train.add_argument("--batch", type=int, help="scans per step (default: 4 for paper, else 2)")
     train.add_argument("--seed", type=int, default=0, help="of weights and samples (default: %(default)s)")
+    train.add_argument("--from", dest="start", type=Path, metavar="MODEL",
+                       help="begin with this model's weights; its template and supervoxels must be the study's")
     train.add_argument("--resume", action="store_true", help="go on from the checkpoint of the same run")
     train.add_argument("--cohort", default="", help="a line about the training scans, kept in the model")
     train.add_argument("--include-template", type=Path, metavar="T", help="put this template scan into the model (only data that may be shared)")
@@ -140,7 +142,7 @@ def _train(options, progress) -> str:
     from .training import training_preset
     given = {k: v for k, v in (("iterations", options.iterations), ("batch", options.batch), ("seed", options.seed)) if v is not None}
     history = run_train(options.study, options.out, options.preset, training_preset(options.preset, **given), options.device,
-                        options.resume, options.cohort, progress, options.include_template, options.include_labels)
+                        options.resume, options.cohort, progress, options.include_template, options.include_labels, options.start)
     _, seconds, _, loss, accuracy = history.rows[-1]
     return f"{options.out} written after {seconds:.0f} s; validation loss {loss:.3f}, accuracy {accuracy:.1%} of 128 classes."
 

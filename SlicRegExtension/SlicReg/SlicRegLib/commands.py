@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from . import __version__
@@ -52,9 +53,10 @@ def make_teacher(name: str, template: Path, deeds_dir: Path | None = None, affin
 
 
 def run_train(study: Path, out: Path, preset: str, options: TrainingOptions, device: str, resume: bool, cohort: str,
-              progress: Progress, template: Path | None = None, template_labels: Path | None = None) -> History:
+              progress: Progress, template: Path | None = None, template_labels: Path | None = None, start: Path | None = None) -> History:
     """`slicreg train`: a study to a bundle ``out``; the learning curve and the checkpoint stand beside it.
 
+    start: a model of the same template and supervoxels whose weights the training begins with.
     template, template_labels: put into the bundle; only for data that may be shared.
     """
     if out.suffix != MODEL_SUFFIX:
@@ -67,15 +69,19 @@ def run_train(study: Path, out: Path, preset: str, options: TrainingOptions, dev
     if template_labels and not template:
         raise UserError("The template's labels can be included only together with the template.")
     scan_labels = load_labels(template_labels, scan) if template_labels else None
+    begun = load_bundle(start) if start else None
+    if begun and (begun.net.options != PRESETS[preset] or not np.array_equal(begun.layers, content.layers())):
+        raise UserError(f"{start} has another network or other supervoxels than {preset} on {study}; training cannot begin with it.")
     beside = out.with_suffix("")
     if resume and not Path(f"{beside}.checkpoint").is_file():
         raise UserError(f"There is no checkpoint {beside}.checkpoint to resume from; start without --resume.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    net, history = train(content, PRESETS[preset], options, Path(f"{beside}.checkpoint"), processor, resume, progress)
+    net, history = train(content, PRESETS[preset], options, Path(f"{beside}.checkpoint"), processor, resume, progress,
+                         begun.net if begun else None)
     history.save(Path(f"{beside}_curve"))
     provenance = {
         "cohort": cohort or f"{len(content.scans)} scans", "template": content.template_name, "teacher": content.teacher,
-        "preset": preset, "training": asdict(options), "seconds": history.rows[-1][1], "device": str(processor),
+        "preset": preset, "begun_with": begun.provenance if begun else None, "training": asdict(options), "seconds": history.rows[-1][1], "device": str(processor),
         "validation": dict(zip(History.COLUMNS, history.rows[-1])),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "SlicReg": __version__},
     }

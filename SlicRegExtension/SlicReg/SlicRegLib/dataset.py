@@ -11,10 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 import torch.nn.functional as F
+from scipy.spatial.transform import Rotation
 
-from .geometry import apply_affine, unravel
+from .geometry import Grid, apply_affine, translation, unravel
 from .networks import STRIDE
-from .preparation import body_mask, network_input
+from .preparation import AIR_HU, body_mask, network_input
 from .study import Study
 from .supervoxels import random_affine
 from .warping import sample
@@ -28,6 +29,11 @@ class AugmentationOptions:
     shift_noise: float = 0.07  # of half the frame's extent, per axis
     gain_noise: float = 0.0  # HU are multiplied by 1 + noise * randn
     hu_noise: float = 0.0  # sd of noise added per voxel, HU
+    rotation: float = 0.0  # up to this many degrees about any axis, in `pose_share` of the samples
+    scaling: float = 0.0  # and sizes from 1 - scaling to 1 / (1 - scaling)
+    pose_share: float = 0.5
+    crop_share: float = 0.0  # of the samples see a part of the scan, as if the field of view ended there
+    crop_mm: tuple[float, float] = (120.0, 320.0)  # length of that part along the body (world S axis)
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,7 +48,10 @@ class Batch:
 def body_region(hu: torch.Tensor, dilation: int = 2) -> torch.Tensor:
     """The body and ``dilation`` voxels around it, bool (I, J, K): where supervoxels are learnt and predicted."""
     mask = body_mask(hu)[None, None].float()
-    return F.max_pool3d(mask, 2 * dilation + 1, stride=1, padding=dilation)[0, 0] > 0
+    for axis in range(3):  # along each axis in turn: a tenth of the time of a cube
+        around = [dilation if a == axis else 0 for a in range(3)]
+        mask = F.max_pool3d(mask, [2 * a + 1 for a in around], stride=1, padding=around)
+    return mask[0, 0] > 0
 
 
 class TrainingSet:
@@ -68,10 +77,11 @@ class TrainingSet:
         image, move = hu.float(), np.eye(4)
         if augment:
             options = self.augmentation
-            scale = torch.tensor([options.affine_noise] * 3 + [options.shift_noise])
-            move = random_affine(grid, (torch.randn(3, 4, generator=generator) * scale).double().numpy())
+            if torch.rand((), generator=generator) < options.crop_share:
+                image, body, move = _cropped(image, body, grid, options.crop_mm, generator)
+            move = move @ _random_move(grid, options, generator)
             points = apply_affine(move, grid.points())
-            image = sample(image[None], grid, points)[0]
+            image = sample(image[None], grid, points, fill=AIR_HU)[0]
             body = sample(body[None].float(), grid, points, "nearest", fill=0.0)[0] > 0.5
             if options.gain_noise:
                 image = image * (1 + options.gain_noise * torch.randn((), generator=generator))
@@ -91,6 +101,37 @@ class TrainingSet:
         if not len(inside):  # the augmentation moved the whole body away: background everywhere
             inside = torch.arange(len(body))
         return inside[torch.randint(len(inside), (self.voxels,), generator=generator)]
+
+
+def _random_move(grid: Grid, options: AugmentationOptions, generator: torch.Generator) -> np.ndarray:
+    """4x4 world matrix from where a voxel of the sample stands to where it is read in the scan."""
+    scale = torch.tensor([options.affine_noise] * 3 + [options.shift_noise])
+    move = random_affine(grid, (torch.randn(3, 4, generator=generator) * scale).double().numpy())
+    if options.rotation and torch.rand((), generator=generator) < options.pose_share:
+        axis = F.normalize(torch.randn(3, generator=generator, dtype=torch.float64), dim=0).numpy()
+        angle, size = torch.rand(2, generator=generator, dtype=torch.float64).numpy() * 2 - 1
+        turn = Rotation.from_rotvec(axis * angle * options.rotation, degrees=True).as_matrix()
+        pose = np.eye(4)
+        pose[:3, :3] = turn * (1 - options.scaling) ** size
+        move = translation(grid.centre) @ pose @ translation(-grid.centre) @ move
+    return move
+
+
+def _cropped(hu: torch.Tensor, body: torch.Tensor, grid: Grid, lengths_mm: tuple[float, float], generator: torch.Generator):
+    """The scan as if its field of view were shorter: (hu, body, the 4x4 shift of the frame to the middle of what is left).
+
+    The canonical frame is centred on the tissue that is seen, so a partial view is not only cut but also moved.
+    """
+    place, size = torch.rand(2, generator=generator).tolist()
+    seen = body.any(1).any(0).nonzero()[:, 0]
+    length = (lengths_mm[0] + size * (lengths_mm[1] - lengths_mm[0])) / grid.spacing[2]
+    first = int(seen[0]) + place * max(0.0, len(seen) - length)
+    keep = (torch.arange(hu.shape[2]) >= first) & (torch.arange(hu.shape[2]) < first + length)
+    weight = body & keep
+    if not weight.any():
+        return hu, body, np.eye(4)
+    shift = grid.to_world(weight.nonzero().double().mean(0).numpy()) - grid.to_world(body.nonzero().double().mean(0).numpy())
+    return torch.where(keep, hu, AIR_HU), weight, translation(shift)
 
 
 def sample_layers(layers: torch.Tensor, grid, points: torch.Tensor) -> torch.Tensor:

@@ -136,7 +136,11 @@ class Grid:
         """The grid of means over step^3 blocks: its voxels lie in the middle of each block."""
         return self._coarser(step, tuple(n // step for n in self.shape), (step - 1) / 2)
 
-    def _coarser(self, step: int, shape, offset: float) -> Grid:
+    def halved(self) -> Grid:
+        """The grid whose voxels are halves of this one's along each axis: `pooled` by 2 gives this one back."""
+        return self._coarser(0.5, tuple(2 * n for n in self.shape), -0.25)
+
+    def _coarser(self, step: float, shape, offset: float) -> Grid:
         affine = self.affine.copy()
         affine[:3, :3] *= step
         affine[:3, 3] = self.to_world(np.full(3, offset))

@@ -7,12 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 
 from .alignment import AlignmentOptions, KeyPoints, affine_between, align, describe_key_points, thin_plate_spline
 from .bundle import Bundle
 from .dataset import body_region
-from .geometry import apply_affine, bounding_grid, translation
+from .geometry import Grid, apply_affine, bounding_grid, translation
 from .prediction import PredictionOptions, describe, describe_layers
 from .preparation import AIR_HU, PreparationOptions, body_mask, canonical_grid, prepare
 from .progress import Progress, silent
@@ -90,13 +92,17 @@ def register(bundle: Bundle, template: Volume, target: Volume, options: Registra
     with clock("preparation"):
         fixed, moving = (prepare_scan(scan, bundle.preparation) for scan in (template, target))
     with clock("prediction"):
-        found = describe(bundle.net.to(device), moving, options.prediction)
         wanted = fixed_key_points(bundle, fixed, own, options, device)
-    with clock("alignment"):
+        found = describe(bundle.net.to(device), moving, options.prediction)
+        matrix = translation(moving.grid.centre - fixed.grid.centre)
         if options.alignment.affine_start:
             matrix = affine_between(wanted.centroids, found.centroids)
-        else:
-            matrix = translation(moving.grid.centre - fixed.grid.centre)
+            if is_posed(matrix):  # the network and the image features see the scan upright and at the template's size
+                grid = Grid(fixed.grid.shape, pose(matrix, fixed.grid.centre) @ fixed.grid.affine)
+                moving = Prepared("", prepare(target, grid), grid)
+                found = describe(bundle.net, moving, options.prediction)
+                matrix = affine_between(wanted.centroids, found.centroids)
+    with clock("alignment"):
         start = apply_affine(matrix, wanted.points) - wanted.points
         displacements = align(wanted.points, wanted.features, found, start, options.alignment, progress)
     with clock("spline"):
@@ -122,6 +128,27 @@ def fixed_key_points(bundle: Bundle, fixed: Prepared, own: bool, options: Regist
     else:
         description = describe(bundle.net.to(device), fixed, options.prediction)
     return describe_key_points(description, body_mask(fixed.hu), fixed.grid, options.alignment)
+
+
+def is_posed(matrix: np.ndarray, degrees: float = 8.0, scale: float = 1.12) -> bool:
+    """Whether a 4x4 world matrix turns by more than ``degrees`` or changes sizes by more than ``scale``."""
+    size = np.cbrt(abs(np.linalg.det(matrix[:3, :3])))
+    turn = Rotation.from_matrix(_rotation(matrix)).magnitude()
+    return bool(np.degrees(turn) > degrees or max(size, 1 / size) > scale)
+
+
+def pose(matrix: np.ndarray, centre: np.ndarray) -> np.ndarray:
+    """The rotation, isotropic scale (at most 1.5 either way) and shift of a 4x4 world matrix, equal to it at ``centre``."""
+    size = np.clip(np.cbrt(abs(np.linalg.det(matrix[:3, :3]))), 1 / 1.5, 1.5)
+    result = np.eye(4)
+    result[:3, :3] = size * _rotation(matrix)
+    return translation(apply_affine(matrix, centre)) @ result @ translation(-centre)
+
+
+def _rotation(matrix: np.ndarray) -> np.ndarray:
+    """The rotation nearest to the linear part of a 4x4 matrix."""
+    u, _, v = np.linalg.svd(matrix[:3, :3])
+    return u @ np.diag([1, 1, np.linalg.det(u @ v)]) @ v
 
 
 def prepare_scan(scan: Volume, options: PreparationOptions, name: str = "") -> Prepared:

@@ -54,7 +54,8 @@ def training_preset(preset: str, **changes) -> TrainingOptions:
     if preset == "paper":
         base = dict(iterations=3000, batch=4, learning_rate=0.004, decay=False, loss_voxels=None)
     else:
-        base = dict(augmentation=AugmentationOptions(shift_noise=0.12, gain_noise=0.05, hu_noise=15.0))
+        base = dict(augmentation=AugmentationOptions(shift_noise=0.12, gain_noise=0.05, hu_noise=15.0, rotation=28.0, scaling=0.16,
+                                                     crop_share=0.35))
     return TrainingOptions(**{**base, **changes})
 
 
@@ -92,8 +93,10 @@ def split(names: list[str], validation_scans: int) -> tuple[list[str], list[str]
 
 
 def train(study: Study, network: NetworkOptions, options: TrainingOptions, checkpoint: Path, device: torch.device,
-          resume: bool = False, progress: Progress = silent) -> tuple[SupervoxelNet, History]:
+          resume: bool = False, progress: Progress = silent, start: SupervoxelNet | None = None) -> tuple[SupervoxelNet, History]:
     """Train on ``study``; returns the network in evaluation mode and its learning curve.
+
+    start: a trained network of the same options whose weights the training begins with; None: fresh weights.
 
     ``checkpoint`` is rewritten every `checkpoint_every` iterations, with everything that is needed to go on: on CPU a
     run that was stopped and resumed gives the same weights as one that was not. ``resume`` goes on from it.
@@ -103,6 +106,8 @@ def train(study: Study, network: NetworkOptions, options: TrainingOptions, check
     training = TrainingSet(study, names, options.augmentation, options.loss_voxels)
     validation = TrainingSet(study, held, options.augmentation, options.loss_voxels or 20_000) if held else training
     run = _Run(build(network).to(device, memory_format=torch.channels_last_3d), options, device)
+    if start:
+        run.net.load_state_dict(start.state_dict())
     if resume:
         run.load(checkpoint)
     while run.iteration < options.iterations:

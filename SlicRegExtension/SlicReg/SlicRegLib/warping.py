@@ -66,12 +66,44 @@ def identity_field(grid: Grid) -> DisplacementField:
 def resample(volume: torch.Tensor, grid: Grid, target: Grid, field: DisplacementField | None = None,
              mode="bilinear", fill: float | None = None) -> torch.Tensor:
     """``volume`` (C, I, J, K) on ``grid`` pulled onto ``target`` through ``field``, in bounded memory."""
+    places = _along_axes(grid, target) if field is None and mode == "bilinear" else None
+    if places:
+        return _resample_along_axes(volume, places, fill)
     step = max(1, _SLAB_VOXELS // (target.shape[1] * target.shape[2]))
     slabs = []
     for start in range(0, target.shape[0], step):
         points = target.slab(start, start + step).points(volume.device)
         slabs.append(sample(volume, grid, field(points) if field else points, mode, fill))
     return torch.cat(slabs, 1)
+
+
+def _along_axes(grid: Grid, target: Grid) -> list[tuple[int, torch.Tensor]] | None:
+    """For each axis of ``target``, the axis of ``grid`` that it runs along and where on it its voxels lie; None for other grids."""
+    matrix = grid.voxel_from_world @ target.affine
+    sources = np.abs(matrix[:3, :3]).argmax(0)
+    rest = np.abs(matrix[:3, :3]).copy()
+    rest[sources, range(3)] = 0
+    if sorted(sources) != [0, 1, 2] or (rest @ target.shape).max() > 1e-3:  # voxels
+        return None
+    return [(int(source), torch.from_numpy(matrix[source, axis] * np.arange(n) + matrix[source, 3]))
+            for axis, (source, n) in enumerate(zip(sources, target.shape))]
+
+
+def _resample_along_axes(volume: torch.Tensor, places: list[tuple[int, torch.Tensor]], fill: float | None) -> torch.Tensor:
+    """Trilinear interpolation axis by axis, many times faster than point by point: parallel grids allow it."""
+    values = volume.permute(0, *(1 + source for source, _ in places))
+    order = sorted(range(3), key=lambda axis: len(places[axis][1]) / values.shape[1 + axis])  # the axis that shrinks most first
+    for axis in order:
+        n, place = values.shape[1 + axis], places[axis][1].to(volume.device)
+        low = place.clamp(0, n - 1).floor().long().clamp_max(max(n - 2, 0))
+        share = (place.clamp(0, n - 1) - low).to(volume.dtype).view([-1 if a == axis + 1 else 1 for a in range(4)])
+        first = values.index_select(1 + axis, low)
+        values = first.lerp_(values.index_select(1 + axis, (low + 1).clamp_max(n - 1)), share.expand_as(first))
+    if fill is not None:
+        for axis, (source, place) in enumerate(places):
+            outside = ((place < -0.5) | (place > volume.shape[1 + source] - 0.5)).nonzero()[:, 0].to(volume.device)
+            values.index_fill_(1 + axis, outside, fill)
+    return values.contiguous()
 
 
 def resample_labels(labels: np.ndarray, grid: Grid, target: Grid, field: DisplacementField | None = None) -> np.ndarray:
