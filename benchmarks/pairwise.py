@@ -1,0 +1,67 @@
+"""Any two scans: every pair of a labelled cohort registered to each other, by this project and by convexAdam.
+
+    python benchmarks/pairwise.py --model M --images DIR --labels DIR [--limit N] [--json FILE]
+
+No scan of a pair need be known to the network. Of each pair the scan whose name comes first is the fixed one; Dice on
+its own grid, of the labels that both have. Both see the same canonical frames. Prints each pair and the means.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from itertools import combinations
+from pathlib import Path
+
+import numpy as np
+
+from SlicRegLib.bundle import load_bundle
+from SlicRegLib.files import list_images, stem
+from SlicRegLib.metrics import compare_labels
+from SlicRegLib.registration import prepare_scan, register
+from SlicRegLib.supervision import ConvexAdamTeacher
+from SlicRegLib.volumes import Volume, load_labels, load_scan
+from SlicRegLib.warping import resample_labels
+
+
+def mean_dice(fixed: Volume, moving: Volume, field=None) -> float:
+    """Of the labels that both scans have, on the fixed scan's grid."""
+    values = sorted(set(np.unique(fixed.data)) & set(np.unique(moving.data)) - {0})
+    carried = resample_labels(moving.data, moving.grid, fixed.grid, field)
+    return float(np.mean(list(compare_labels(fixed.data, carried, fixed.grid, values)["dice"].values())))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ("model", "images", "labels"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--limit", type=int, help="only the first N pairs")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    options = parser.parse_args()
+    bundle, teacher = load_bundle(options.model), ConvexAdamTeacher()
+    files = {stem(path): path for path in list_images(options.labels)}
+    scans = {stem(path): load_scan(path) for path in list_images(options.images)}
+    labels = {name: load_labels(files[name], scan) for name, scan in scans.items()}
+    prepared = {name: prepare_scan(scan, bundle.preparation) for name, scan in scans.items()}
+    rows = {}
+    for a, b in list(combinations(scans, 2))[: options.limit]:
+        row = {"initial": mean_dice(labels[a], labels[b])}
+        started = time.perf_counter()
+        field = teacher.register(prepared[a], prepared[b])
+        row["convexAdam seconds"] = time.perf_counter() - started
+        row["convexAdam"] = mean_dice(labels[a], labels[b], field)
+        result = register(bundle, scans[a], scans[b])
+        row["SlicReg seconds"] = sum(result.seconds.values())
+        row["SlicReg"] = mean_dice(labels[a], labels[b], result.field)
+        rows[f"{a} {b}"] = row
+        print(f"{a:8s} {b:8s} {row['initial']:.3f}   convexAdam {row['convexAdam']:.3f}   SlicReg {row['SlicReg']:.3f}", flush=True)
+    means = {key: float(np.mean([row[key] for row in rows.values()])) for key in next(iter(rows.values()))}
+    print(f"{len(rows)} pairs: " + ", ".join(f"{key} {value:.3f}" for key, value in means.items()))
+    print(f"better than convexAdam in {sum(row['SlicReg'] > row['convexAdam'] for row in rows.values())}")
+    if options.json:
+        options.json.write_text(json.dumps({"pairs": rows, "mean": means}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
