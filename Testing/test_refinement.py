@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 
 from SlicRegLib.geometry import Grid
-from SlicRegLib.refinement import RefinementOptions, mind_ssc, refine
+from SlicRegLib.refinement import RefinementOptions, _Comparison, _Features, image_features, mind_ssc, refine
 from SlicRegLib.supervision import Prepared
 from SlicRegLib.warping import DisplacementField, identity_field, jacobian_determinant, resample
 
@@ -33,6 +33,24 @@ def test_mind_tells_directions_apart():
     at_edge = mind_ssc(step)[10, 10, 10]
     assert (at_edge > 0.99).sum() < 12 and at_edge.min() < 0.5
     assert torch.equal(mind_ssc(step)[2, 10, 10], torch.ones(12))  # flat: all alike
+
+
+@pytest.mark.parametrize("corner", [None, (0, 0, 0), (1, 0, 1)], ids=["averaged", "first corner", "another corner"])
+def test_the_gradient_is_the_slope_of_the_difference(texture, corner):
+    """Also where displacements lead beyond the moving scan."""
+    shape = tuple(n // 2 for n in GRID.shape)
+    wanted, found = (_Features(image_features(hu).double(), torch.zeros(3, dtype=torch.long)) for hu in (texture, texture.flip(0)))
+    if corner is None:
+        wanted, found = wanted.averaged(), found.averaged()
+    comparison = _Comparison(wanted, found, torch.ones(GRID.shape, dtype=torch.bool), shape, corner)
+    generator = torch.Generator().manual_seed(1)
+    place, way = (torch.randn(3, *shape, generator=generator, dtype=torch.double) for _ in range(2))
+    if comparison.between:
+        comparison.between.matrices = [m.double() for m in comparison.between.matrices]
+    _, gradient = comparison.gradient(2 * place)
+    count, small = len(comparison.index), 1e-6
+    slope = (comparison.gradient(2 * place + small * way)[0] - comparison.gradient(2 * place - small * way)[0]) * count / (2 * small)
+    assert slope.item() == pytest.approx((gradient * way).sum().item(), rel=1e-3)
 
 
 def test_refinement_recovers_a_known_warp(texture, smooth_field):

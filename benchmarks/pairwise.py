@@ -39,6 +39,8 @@ def main():
     parser.add_argument("--limit", type=int, help="only the first N pairs")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
+    import convexAdam.convex_adam_MIND  # noqa: F401  slow to import: not in the first pair's seconds
+
     bundle, teacher = load_bundle(options.model), ConvexAdamTeacher()
     files = {stem(path): path for path in list_images(options.labels)}
     scans = {stem(path): load_scan(path) for path in list_images(options.images)}

@@ -89,7 +89,8 @@ def measure(net, scans: list[Volume], shape, options: PredictionOptions) -> dict
     with meters["prediction + features"]:
         found = describe(net, moving, options)
     with meters["alignment"]:
-        start = apply_affine(affine_between(wanted.centroids, found.centroids), wanted.points) - wanted.points
+        matrix = affine_between(wanted.centroids, found.centroids)
+        start = apply_affine(np.eye(4) if matrix is None else matrix, wanted.points) - wanted.points
         displacements = align(wanted.points, wanted.features, found, start, alignment)
     with meters["spline"]:
         dense = thin_plate_spline(wanted.points, displacements, bounding_grid([fixed.grid], alignment.field_spacing_mm), alignment.spline_lambda)

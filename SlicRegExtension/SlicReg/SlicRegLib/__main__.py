@@ -37,6 +37,7 @@ def parser() -> argparse.ArgumentParser:
                        help="paper: 3-D DeepLab as published; unet: larger 3-D UNet; compact: trains on a CPU (default: %(default)s)")
     train.add_argument("--iterations", type=int, help="training steps (default: 3000 for paper, else 1500)")
     train.add_argument("--batch", type=int, help="scans per step (default: 4 for paper, else 2)")
+    train.add_argument("--learning-rate", type=float, help="of Adam at the start (default: 0.004 for paper, else 0.002)")
     train.add_argument("--seed", type=int, default=0, help="of weights and samples (default: %(default)s)")
     train.add_argument("--from", dest="start", type=Path, metavar="MODEL",
                        help="begin with this model's weights; its template and supervoxels must be the study's")
@@ -140,7 +141,8 @@ def _prepare(options, progress) -> str:
 def _train(options, progress) -> str:
     from .commands import run_train
     from .training import training_preset
-    given = {k: v for k, v in (("iterations", options.iterations), ("batch", options.batch), ("seed", options.seed)) if v is not None}
+    given = {k: v for k, v in (("iterations", options.iterations), ("batch", options.batch), ("seed", options.seed),
+                               ("learning_rate", options.learning_rate)) if v is not None}
     history = run_train(options.study, options.out, options.preset, training_preset(options.preset, **given), options.device,
                         options.resume, options.cohort, progress, options.include_template, options.include_labels, options.start)
     _, seconds, _, loss, accuracy = history.rows[-1]

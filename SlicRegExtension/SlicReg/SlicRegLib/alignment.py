@@ -115,18 +115,18 @@ def neighbour_graph(points: torch.Tensor, neighbours: int) -> torch.Tensor:
     return torch.from_numpy(np.stack([source, nearest.ravel()]))
 
 
-def affine_between(fixed: torch.Tensor, moving: torch.Tensor, rounds: int = 10) -> np.ndarray:
+def affine_between(fixed: torch.Tensor, moving: torch.Tensor, rounds: int = 10) -> np.ndarray | None:
     """4x4 world matrix that best maps the supervoxels' centroids of ``fixed`` to those of ``moving``.
 
     Both (layers, classes, 4): mass and centre, background first. Each supervoxel counts by the mass that both
-    scans agree on; those that fit badly count less in each round (Cauchy weights), so that supervoxels outside
+    scans agree on (None where fewer than twelve are found in both); those that fit badly count less in each round (Cauchy weights), so that supervoxels outside
     one scan's field of view do not pull.
     """
     a, b = (c[:, 1:].reshape(-1, 4).double().cpu() for c in (fixed, moving))
     mass = torch.minimum(a[:, 0], b[:, 0]) / torch.maximum(a[:, 0], b[:, 0]).clamp_min(1e-9)
     mass = mass * (torch.minimum(a[:, 0], b[:, 0]) > 1)
     if (mass > 0).sum() < 12:
-        return np.eye(4)
+        return None
     centre = (a[:, 1:] * mass[:, None]).sum(0) / mass.sum()
     source = torch.cat([a[:, 1:] - centre, torch.ones(len(a), 1, dtype=a.dtype)], 1)
     weight = mass

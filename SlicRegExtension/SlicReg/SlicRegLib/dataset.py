@@ -77,11 +77,11 @@ class TrainingSet:
         image, move = hu.float(), np.eye(4)
         if augment:
             options = self.augmentation
-            if torch.rand((), generator=generator) < options.crop_share:
+            if options.crop_share and torch.rand((), generator=generator) < options.crop_share:
                 image, body, move = _cropped(image, body, grid, options.crop_mm, generator)
             move = move @ _random_move(grid, options, generator)
             points = apply_affine(move, grid.points())
-            image = sample(image[None], grid, points, fill=AIR_HU)[0]
+            image = sample(image[None], grid, points, fill=AIR_HU if options.crop_share else None)[0]
             body = sample(body[None].float(), grid, points, "nearest", fill=0.0)[0] > 0.5
             if options.gain_noise:
                 image = image * (1 + options.gain_noise * torch.randn((), generator=generator))

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from .bundle import Bundle
 from .dataset import body_region
 from .prediction import Description, describe, predict_layers
+from .preparation import prepare
 from .registration import Registration, prepare_scan
 from .supervision import Prepared
 from .volumes import Volume
@@ -29,6 +30,8 @@ def overlays(bundle: Bundle, result: Registration, device: torch.device = torch.
     """Predict both scans once more, on their own grids of the network's output."""
     net = bundle.net.to(device)
     fixed, moving = (prepare_scan(scan, bundle.preparation) for scan in (result.template, result.target))
+    if result.moving_grid:
+        moving = Prepared("", prepare(result.target, result.moving_grid), result.moving_grid)
     found = [describe(net, scan) for scan in (fixed, moving)]
     layers = [Volume(predict_layers(net, scan)[0].numpy(), description.grid) for scan, description in zip((fixed, moving), found)]
     return Overlays(agreement(*found, result.dense, fixed), *layers)

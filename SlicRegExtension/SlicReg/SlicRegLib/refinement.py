@@ -36,7 +36,7 @@ _STILL = 1e-3  # gradients (difference per spacing) below this are rounding, and
 class RefinementOptions:
     """How the field is refined on image features."""
 
-    iterations: int = 60  # of Adam on averaged features; 0: no refinement at all
+    iterations: int = 60  # of Adam on averaged features; 0: `register` refines nothing
     fine_iterations: int = 40  # and then on those of every voxel
     learning_rate: float = 1.0  # in control-point spacings
     regularisation: float = 1.25  # weight of squared differences between neighbouring control points (spacings)
@@ -109,7 +109,7 @@ def refine(field: DisplacementField, fixed: Prepared, moving: Prepared, region: 
             adam.step()
             done += 1
             if done % 10 == 0:
-                progress("refinement", done / total, f"feature difference {difference:.3f}")
+                progress("refinement", done / total, f"feature difference {difference.item():.3f}")
     vectors = own.to_world((home + smooth(moved).movedim(0, -1)).double()) - control.points(device)
     return DisplacementField(vectors.movedim(-1, 0).float().contiguous(), control)
 
@@ -172,15 +172,15 @@ class _Comparison:
         self.corners = torch.tensor([a * j * k + b * k + c for a, b, c in product((0, 1), repeat=3)], device=device)
         self.between = None if corner is None else _Separable([_linear(n, c, device) for n, c in zip(shape, corner)])
 
-    def gradient(self, spline: torch.Tensor) -> tuple[float, torch.Tensor]:
+    def gradient(self, spline: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """At displacements (3, i, j, k) of the lattice's cells: the mean difference in the region, and the gradient of its sum."""
         displacement = self.between(spline) if self.between else spline
-        at = self.voxels + self.step * displacement.flatten(1)[:, self.index].T
-        at = torch.minimum(at.clamp_min_(0), self.size - 1.0)
+        reached = self.voxels + self.step * displacement.flatten(1)[:, self.index].T
+        at = torch.minimum(reached.clamp_min(0), self.size - 1.0)
         low = torch.minimum(at.floor(), (self.size - 2.0).clamp_min(0))
         x, y, z = (at - low).T
-        rows = self.rows.index_select(0, ((low.long() @ self.stride)[:, None] + self.corners).flatten().clamp_max_(len(self.rows) - 1))
-        rows = rows.view(len(at), 8, -1)
+        index = ((low.long() @ self.stride)[:, None] + self.corners).clamp_max_(len(self.rows) - 1)
+        rows = self.rows.index_select(0, index.flatten()).view(len(at), 8, -1)
         p, q, r = 1 - x, 1 - y, 1 - z
         weights = torch.stack([p * q * r, p * q * z, p * y * r, p * y * z, x * q * r, x * q * z, x * y * r, x * y * z], 1)
         residual = torch.bmm(weights[:, None], rows)[:, 0] - self.wanted
@@ -188,10 +188,10 @@ class _Comparison:
         slope = torch.stack([((e - a) * r + (f - b) * z) * q + ((g - c) * r + (h - d) * z) * y,
                              ((c - a) * r + (d - b) * z) * p + ((g - e) * r + (h - f) * z) * x,
                              ((b - a) * q + (d - c) * y) * p + ((f - e) * q + (h - g) * y) * x])
+        slope *= (reached == at).T  # beyond the features the edge is repeated: nothing changes with the place
         gradient = torch.zeros_like(spline)
         gradient.view(3, -1)[:, self.index] = slope * (2 * self.step)
-        difference = residual.square().sum().item() / max(1, len(at))
-        return difference, self.between.adjoint(gradient) if self.between else gradient
+        return residual.square().sum() / max(1, len(at)), self.between.adjoint(gradient) if self.between else gradient
 
 
 class _Separable:

@@ -14,8 +14,9 @@ from scipy.spatial.transform import Rotation
 from .alignment import AlignmentOptions, KeyPoints, affine_between, align, describe_key_points, thin_plate_spline
 from .bundle import Bundle
 from .dataset import body_region
+from .errors import UserError
 from .geometry import Grid, apply_affine, bounding_grid, translation
-from .prediction import PredictionOptions, describe, describe_layers
+from .prediction import Description, PredictionOptions, describe, describe_layers
 from .preparation import AIR_HU, PreparationOptions, body_mask, canonical_grid, prepare
 from .progress import Progress, silent
 from .refinement import RefinementOptions, refine
@@ -42,7 +43,8 @@ class Registration:
     """What `register` found, and what can be made of it.
 
     dense: the field template -> target over the template's canonical frame, RAS mm, the edge repeated outside.
-    seconds: per stage. own_template: whether the template is the one the bundle was trained with.
+    seconds: per stage. own_template: whether the template is the one the bundle was trained with. moving_grid: the frame in
+    which the network saw the target; None: its canonical frame.
     """
 
     template: Volume
@@ -50,6 +52,7 @@ class Registration:
     dense: DisplacementField
     seconds: dict[str, float]
     own_template: bool
+    moving_grid: Grid | None = None
 
     @cached_property
     def field(self) -> DisplacementField:
@@ -96,12 +99,11 @@ def register(bundle: Bundle, template: Volume, target: Volume, options: Registra
         found = describe(bundle.net.to(device), moving, options.prediction)
         matrix = translation(moving.grid.centre - fixed.grid.centre)
         if options.alignment.affine_start:
-            matrix = affine_between(wanted.centroids, found.centroids)
-            if is_posed(matrix):  # the network and the image features see the scan upright and at the template's size
-                grid = Grid(fixed.grid.shape, pose(matrix, fixed.grid.centre) @ fixed.grid.affine)
-                moving = Prepared("", prepare(target, grid), grid)
-                found = describe(bundle.net, moving, options.prediction)
-                matrix = affine_between(wanted.centroids, found.centroids)
+            fit = affine_between(wanted.centroids, found.centroids)
+            if fit is not None and is_posed(fit):
+                moving, found = seen_upright(bundle, target, fixed, wanted, moving, found, pose(fit, fixed.grid.centre), options)
+                fit = affine_between(wanted.centroids, found.centroids)
+            matrix = matrix if fit is None else fit
     with clock("alignment"):
         start = apply_affine(matrix, wanted.points) - wanted.points
         displacements = align(wanted.points, wanted.features, found, start, options.alignment, progress)
@@ -113,7 +115,7 @@ def register(bundle: Bundle, template: Volume, target: Volume, options: Registra
             dense = refine(dense.to(device), fixed, moving, body_region(fixed.hu), options.refinement, progress).to("cpu")
     with clock("unfolding"):
         dense = unfolded(dense, options.least_stretch)
-    return Registration(template, target, dense, clock.seconds, own)
+    return Registration(template, target, dense, clock.seconds, own, moving.grid)
 
 
 def fixed_key_points(bundle: Bundle, fixed: Prepared, own: bool, options: RegistrationOptions, device: torch.device) -> KeyPoints:
@@ -130,9 +132,25 @@ def fixed_key_points(bundle: Bundle, fixed: Prepared, own: bool, options: Regist
     return describe_key_points(description, body_mask(fixed.hu), fixed.grid, options.alignment)
 
 
+def seen_upright(bundle: Bundle, target: Volume, fixed: Prepared, wanted: KeyPoints, moving: Prepared, found: Description,
+                 posed: np.ndarray, options: RegistrationOptions) -> tuple[Prepared, Description]:
+    """The target prepared and described with the fixed frame laid on it by the 4x4 matrix ``posed``, so that network and
+    image features see the patient upright and at the template's size; what was there where that finds less in common."""
+    grid = Grid(fixed.grid.shape, posed @ fixed.grid.affine)
+    upright = Prepared("", prepare(target, grid), grid)
+    try:
+        description = describe(bundle.net, upright, options.prediction)
+    except UserError:  # no body there: the fit was wrong
+        return moving, found
+    before, after = (float(torch.minimum(wanted.centroids[:, 1:, 0], d.centroids[:, 1:, 0]).sum()) for d in (found, description))
+    return (upright, description) if after >= before else (moving, found)
+
+
 def is_posed(matrix: np.ndarray, degrees: float = 8.0, scale: float = 1.12) -> bool:
     """Whether a 4x4 world matrix turns by more than ``degrees`` or changes sizes by more than ``scale``."""
-    size = np.cbrt(abs(np.linalg.det(matrix[:3, :3])))
+    size = np.cbrt(np.linalg.det(matrix[:3, :3]))
+    if size < 0.2:  # flat or mirrored: no patient lies so
+        return False
     turn = Rotation.from_matrix(_rotation(matrix)).magnitude()
     return bool(np.degrees(turn) > degrees or max(size, 1 / size) > scale)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import json
 import math
 import time
@@ -107,7 +108,7 @@ def train(study: Study, network: NetworkOptions, options: TrainingOptions, check
     validation = TrainingSet(study, held, options.augmentation, options.loss_voxels or 20_000) if held else training
     run = _Run(build(network).to(device, memory_format=torch.channels_last_3d), options, device)
     if start:
-        run.net.load_state_dict(start.state_dict())
+        run.begin_with(start)
     if resume:
         run.load(checkpoint)
     while run.iteration < options.iterations:
@@ -161,7 +162,13 @@ class _Run:
         self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda" and options.precision in ("auto", "fp16"))
         self.generator = torch.Generator().manual_seed(options.seed)
         self.iteration, self.losses, self.history = 0, [], History()
+        self.start = ""  # hash of the weights it began with; empty: fresh ones
         self.earlier_seconds, self.started = 0.0, time.monotonic()
+
+    def begin_with(self, start: SupervoxelNet) -> None:
+        self.net.load_state_dict(start.state_dict())
+        weights = b"".join(weight.detach().cpu().numpy().tobytes() for weight in start.state_dict().values())
+        self.start = hashlib.sha256(weights).hexdigest()
 
     @property
     def seconds(self) -> float:
@@ -200,6 +207,7 @@ class _Run:
 
     def save(self, path: Path) -> None:
         content = {"options": json.dumps([asdict(self.net.options), asdict(self.options)]), "net": self.net.state_dict(),
+                   "start": self.start,
                    "optimiser": self.optimiser.state_dict(), "scaler": self.scaler.state_dict(),
                    "generator": self.generator.get_state(), "torch": torch.get_rng_state(), "iteration": self.iteration,
                    "losses": self.losses, "history": self.history.rows, "seconds": self.seconds}
@@ -216,8 +224,10 @@ class _Run:
             options = json.loads(content["options"])
         except Exception as error:
             raise UserError(f"The checkpoint {path} is damaged; start again without --resume.") from error
-        if options != json.loads(json.dumps([asdict(self.net.options), asdict(self.options)])):
-            raise UserError(f"The checkpoint {path} was made with other options; resume with the options of the first run.")
+        if [list(part) for part in options] != [list(asdict(part)) for part in (self.net.options, self.options)]:
+            raise UserError(f"The checkpoint {path} was made by another version of SlicReg; start again without --resume.")
+        if content.get("start", "") != self.start or options != json.loads(json.dumps([asdict(self.net.options), asdict(self.options)])):
+            raise UserError(f"The checkpoint {path} was made with other options; resume with the options of the first run (and --from).")
         self.net.load_state_dict(content["net"])
         self.optimiser.load_state_dict(content["optimiser"])
         if content["scaler"]:  # empty where the run began on a CPU

@@ -65,7 +65,7 @@ def identity_field(grid: Grid) -> DisplacementField:
 
 def resample(volume: torch.Tensor, grid: Grid, target: Grid, field: DisplacementField | None = None,
              mode="bilinear", fill: float | None = None) -> torch.Tensor:
-    """``volume`` (C, I, J, K) on ``grid`` pulled onto ``target`` through ``field``, in bounded memory."""
+    """``volume`` (C, I, J, K) on ``grid`` pulled onto ``target`` through ``field``; through a field in bounded memory."""
     places = _along_axes(grid, target) if field is None and mode == "bilinear" else None
     if places:
         return _resample_along_axes(volume, places, fill)
