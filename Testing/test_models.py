@@ -33,7 +33,7 @@ def test_the_bundled_models(tmp_path):
     assert head.figures == "validation loss 0.456, accuracy 84.5% of 128 classes"
     text = head.describe()
     assert text.splitlines()[0] == "headneck-openkbp" and 6 <= len(text.splitlines()) <= 10
-    for words in ("pt_112", "512 x 320 x 448 mm in voxels of 4 mm", "4.5 million parameters", "1600 steps", "10.7 MB"):
+    for words in ("pt_112", "512 x 320 x 448 mm in voxels of 4 mm", "4.5 million parameters", "1600 + 1500 steps", "10.7 MB"):
         assert words in text
     assert "included in the model" in trunk.describe() and "included" not in text
 

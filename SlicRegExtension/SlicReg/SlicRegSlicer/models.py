@@ -80,9 +80,13 @@ class Model:
         """A few lines of plain text for people."""
         if self.problem:
             return f"{self.name}: cannot be used\n{self.problem}"
-        made, network, training = self._of("provenance"), self._of("network"), self._of("provenance").get("training")
+        made, network = self._of("provenance"), self._of("network")
         frame = " x ".join(f"{edge:.0f}" for edge in self.frame_mm or ())
-        steps = training.get("iterations") if isinstance(training, dict) else None
+        steps, part = [], made
+        while isinstance(part, dict):  # a model that was trained further holds what it began with
+            training = part.get("training")
+            steps = [str(training["iterations"]), *steps] if isinstance(training, dict) and "iterations" in training else steps
+            part = part.get("begun_with")
         preset = f"{made['preset']} preset" if made.get("preset") else ""
         teacher = f"teacher {made['teacher']}" if made.get("teacher") else ""
         included = self.about.get("template_included")
@@ -93,7 +97,7 @@ class Model:
             ("Template", f"{made.get('template', 'unknown')}{', included in the model' if included else ''}"),
             ("Sees", f"{frame} mm in voxels of {self.voxel_mm:g} mm" if frame else ""),
             ("Network", _listed(network.get("kind"), preset, f"{parameters / 1e6:.1f} million parameters" if parameters else "")),
-            ("Training", _listed(teacher, f"{steps} steps" if steps else "")),
+            ("Training", _listed(teacher, f"{' + '.join(steps)} steps" if steps else "")),
             ("Measured", self.figures),
             ("File", _listed("of the extension" if self.bundled else "added by you", _megabytes(self.path))),
         ]
