@@ -146,7 +146,7 @@ FAMILY = """
 
 
 @posix
-@pytest.mark.parametrize("ignore, session, seconds", [([], "", 0.8), (["SIGINT"], "", 1.2), (["SIGINT", "SIGTERM"], "", 2.0),
+@pytest.mark.parametrize("ignore, session, seconds", [([], "", 0.4), (["SIGINT"], "", 0.8), (["SIGINT", "SIGTERM"], "", 2.0),
                                                       (["SIGINT", "SIGTERM"], ", start_new_session=True", 2.0)],
                          ids=["willing", "deaf to SIGINT", "stubborn", "own session"])
 def test_cancel_ends_children_and_grandchildren(ignore, session, seconds):
