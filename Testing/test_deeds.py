@@ -10,7 +10,7 @@ import torch
 from SlicRegLib.deeds import DeedsTeacher, read_deeds
 from SlicRegLib.errors import UserError
 from SlicRegLib.geometry import Grid
-from SlicRegLib.supervision import Prepared
+from SlicRegLib.preparation import Prepared
 from SlicRegLib.volumes import Volume, load_scan, save_volume
 
 # the template has another place and spacing, and runs along i to the Left

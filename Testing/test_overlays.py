@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from SlicRegLib.dataset import body_region
 from SlicRegLib.overlays import agreement, overlays
 from SlicRegLib.prediction import describe
 from SlicRegLib.registration import Registration, prepare_scan
@@ -25,7 +24,7 @@ def test_a_scan_agrees_with_itself_and_less_when_shifted(bundle):
     same, moved = (agreement(found, found, field, scan) for field in (still, shifted))
     inside = same.data > 0
     assert np.allclose(same.data[inside], 1, atol=1e-4)
-    assert inside.sum() == body_region(scan.hu)[::2, ::2, ::2].sum()  # 0 outside the body
+    assert inside.sum() == scan.region[::2, ::2, ::2].sum()  # 0 outside the body
     assert moved.data[inside].mean() < same.data[inside].mean() - 1e-4
 
 
@@ -37,4 +36,4 @@ def test_overlays_lie_on_the_scans(bundle):
     for volume, scan in ((shown.template_supervoxels, template), (shown.target_supervoxels, target)):
         frame = prepare_scan(scan, FRAME)
         assert volume.grid.matches(frame.grid.strided(2)) and volume.data.dtype == np.uint8
-        assert not volume.data[~body_region(frame.hu)[::2, ::2, ::2].numpy()].any()
+        assert not volume.data[~frame.region[::2, ::2, ::2].numpy()].any()

@@ -7,11 +7,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from SlicRegLib.dataset import body_region
 from SlicRegLib.geometry import Grid
 from SlicRegLib.networks import build
 from SlicRegLib.prediction import PredictionOptions, bucket_matrix, describe, describe_layers, predict_layers, smoothed
-from SlicRegLib.supervision import Prepared
+from SlicRegLib.preparation import Prepared
 from tiny import NETWORK, tiny_net
 
 PLAIN = PredictionOptions(precision="fp32", smoothing=1)
@@ -37,7 +36,7 @@ def net():
 
 
 def inside(scan) -> torch.Tensor:
-    return body_region(scan.hu)[::2, ::2, ::2]
+    return scan.region[::2, ::2, ::2]
 
 
 def shares(description) -> torch.Tensor:

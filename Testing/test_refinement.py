@@ -5,8 +5,8 @@ import torch
 import torch.nn.functional as F
 
 from SlicRegLib.geometry import Grid
+from SlicRegLib.preparation import Prepared
 from SlicRegLib.refinement import RefinementOptions, _Comparison, _Features, image_features, mind_ssc, refine
-from SlicRegLib.supervision import Prepared
 from SlicRegLib.warping import DisplacementField, identity_field, jacobian_determinant, resample
 
 GRID = Grid.centred((10, -20, 5), (40, 36, 44), 4.0)

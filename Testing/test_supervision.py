@@ -7,7 +7,8 @@ from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
 from SlicRegLib.geometry import Grid, apply_affine
-from SlicRegLib.supervision import ConvexAdamTeacher, Prepared, affine_registration, field_from_voxels
+from SlicRegLib.preparation import Prepared
+from SlicRegLib.supervision import ConvexAdamTeacher, affine_registration, field_from_voxels
 from SlicRegLib.warping import sample
 
 pytestmark = pytest.mark.filterwarnings("ignore:Default grid_sample")  # convexAdam's

@@ -12,8 +12,7 @@ from SlicRegLib.dataset import AugmentationOptions, Batch, TrainingSet
 from SlicRegLib.errors import UserError
 from SlicRegLib.geometry import Grid
 from SlicRegLib.networks import STRIDE
-from SlicRegLib.preparation import body_mask
-from SlicRegLib.supervision import Prepared
+from SlicRegLib.preparation import Prepared, body_mask
 from SlicRegLib.training import History, TrainingOptions, split, supervoxel_loss, train, training_preset, validate
 from SlicRegLib.warping import DisplacementField
 from tiny import NETWORK, same_weights, tiny_net, tiny_study

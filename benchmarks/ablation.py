@@ -35,22 +35,22 @@ import torch.nn as nn
 from SlicRegLib import __version__, dataset, evaluation, training
 from SlicRegLib.alignment import choose_key_points, describe_key_points, neighbour_graph, thin_plate_spline
 from SlicRegLib.bundle import Bundle
-from SlicRegLib.dataset import Batch, TrainingSet, body_region
+from SlicRegLib.dataset import Batch, TrainingSet
 from SlicRegLib.devices import choose_device
 from SlicRegLib.errors import UserError
 from SlicRegLib.files import atomic
 from SlicRegLib.geometry import Grid, bounding_grid, unravel
 from SlicRegLib.networks import PRESETS, STRIDE, NetworkOptions, build
 from SlicRegLib.prediction import PredictionOptions, autocast, describe
-from SlicRegLib.preparation import body_mask, network_input
+from SlicRegLib.preparation import Prepared, network_input
 from SlicRegLib.progress import Bars, Progress, silent
-from SlicRegLib.refinement import RefinementOptions, refine
-from SlicRegLib.registration import Registration, RegistrationOptions, Stopwatch, prepare_scan, register
+from SlicRegLib.refinement import RefinementOptions
+from SlicRegLib.registration import Registration, RegistrationOptions, Stopwatch, finish, prepare_scan, register
 from SlicRegLib.study import Study, open_study
-from SlicRegLib.supervision import Prepared, field_from_voxels
+from SlicRegLib.supervision import field_from_voxels
 from SlicRegLib.training import TrainingOptions, train, training_preset
 from SlicRegLib.volumes import Volume, load_labels, load_scan
-from SlicRegLib.warping import DisplacementField, identity_field, unfolded
+from SlicRegLib.warping import DisplacementField, identity_field
 
 POINTS = 1024  # per scan, at which displacements are learnt
 UNIT = 10.0  # voxels per unit of the regression head's output: about the spread of the displacements under augmentation
@@ -152,11 +152,11 @@ def register_by_regression(bundle: Bundle, template: Volume, target: Volume, opt
     with clock("prediction"):
         field = predicted_field(bundle.net.to(device), moving, bundle.template_grid, options.prediction.precision)
     with clock("spline"):
-        points = choose_key_points(body_mask(moving.hu), moving.grid, options.alignment)
+        points = choose_key_points(moving.body, moving.grid, options.alignment)
         to_template = random_walk(points, field.at(points), options.alignment.neighbours)
         grid = bounding_grid([fixed.grid], options.alignment.field_spacing_mm)
         dense = thin_plate_spline(points + to_template, -to_template, grid, options.alignment.spline_lambda)
-    return finished(template, target, fixed, moving, dense, clock, options, device)
+    return Registration(template, target, finish(dense, fixed, moving, clock, options, device), clock.seconds, True)
 
 
 @torch.no_grad()
@@ -186,18 +186,7 @@ def leave(bundle: Bundle, template: Volume, target: Volume, options: Registratio
     clock = Stopwatch(progress)
     fixed, moving = (prepare_scan(scan, bundle.preparation) for scan in (template, target))
     dense = identity_field(bounding_grid([fixed.grid], options.alignment.field_spacing_mm))
-    return finished(template, target, fixed, moving, dense, clock, options, device)
-
-
-def finished(template: Volume, target: Volume, fixed: Prepared, moving: Prepared, dense: DisplacementField, clock: Stopwatch,
-             options: RegistrationOptions, device: torch.device) -> Registration:
-    """A dense field refined if asked for and unfolded, as `registration.register` does."""
-    if options.refinement.iterations:
-        with clock("refinement"):
-            dense = refine(dense.to(device), fixed, moving, body_region(fixed.hu), options.refinement).to("cpu")
-    with clock("unfolding"):
-        dense = unfolded(dense, options.least_stretch)
-    return Registration(template, target, dense, clock.seconds, True)
+    return Registration(template, target, finish(dense, fixed, moving, clock, options, device), clock.seconds, True)
 
 
 # ---- the rows ----------------------------------------------------------------------------------------------------
@@ -225,7 +214,7 @@ def trained(row: Row, study: Study, schedule: TrainingOptions, checkpoint: Path,
     if row.train is train_regression:
         bundle, names = replace(bundle, net=net), ("distance_mm", f"within_{NEAR_MM:.0f}_mm")
     else:
-        key_points = describe_key_points(describe(net.cpu(), fixed), body_mask(fixed.hu), fixed.grid)
+        key_points = describe_key_points(describe(net.cpu(), fixed), fixed.body, fixed.grid)
         bundle, names = replace(bundle, net=net, key_points=key_points), ("cross_entropy", "accuracy")
     return bundle, {"preset": row.preset, "schedule": asdict(schedule), "iterations": iteration, "seconds": seconds,
                     "samples": iteration * schedule.batch, "parameters": sum(p.numel() for p in net.parameters()),

@@ -20,7 +20,7 @@ import torch
 from SlicRegLib.bundle import load_bundle
 from SlicRegLib.files import list_images, stem
 from SlicRegLib.geometry import Grid
-from SlicRegLib.preparation import AIR_HU, body_mask
+from SlicRegLib.preparation import AIR_HU
 from SlicRegLib.registration import prepare_scan, register
 from SlicRegLib.volumes import load_scan, load_transform, save_transform, to_itk
 
@@ -56,7 +56,7 @@ def main():
         bodies = []
         for scan in (template, target):
             prepared = prepare_scan(scan, bundle.preparation)
-            points = prepared.grid.points()[body_mask(prepared.hu)]
+            points = prepared.grid.points()[prepared.body]
             bodies.append(points[inside(scan.grid, points)])
         for name, error in (("inverse(field(p))", round_trip(field, inverse, bodies[0], target.grid)),
                             ("field(inverse(q))", round_trip(inverse, field, bodies[1], template.grid))):

@@ -44,18 +44,16 @@ import torch
 
 import SlicRegLib
 from SlicRegLib.bundle import load_bundle
-from SlicRegLib.dataset import body_region
 from SlicRegLib.deeds import HU_OFFSET, PROGRAMS, read_deeds
 from SlicRegLib.evaluation import compare
 from SlicRegLib.files import atomic, list_images, stem
 from SlicRegLib.geometry import Grid, apply_affine
-from SlicRegLib.preparation import AIR_HU, PreparationOptions, fit_shape, prepare
+from SlicRegLib.preparation import AIR_HU, Prepared, PreparationOptions, fit_shape, prepare
 from SlicRegLib.progress import silent
-from SlicRegLib.refinement import RefinementOptions, refine
-from SlicRegLib.registration import Registration, RegistrationOptions, Stopwatch, prepare_scan, register
-from SlicRegLib.supervision import ConvexAdamTeacher, Prepared, affine_registration
+from SlicRegLib.registration import Registration, RegistrationOptions, Stopwatch, finish, prepare_scan, register
+from SlicRegLib.supervision import ConvexAdamTeacher, affine_registration
 from SlicRegLib.volumes import LPS, Volume, load_labels, load_scan, save_volume, to_itk
-from SlicRegLib.warping import DisplacementField, identity_field, unfolded
+from SlicRegLib.warping import DisplacementField, identity_field
 
 clock = Stopwatch(silent)  # of this process, which registers one pair: what counts as the registration
 
@@ -143,10 +141,7 @@ def deeds(fixed: Volume, moving: Volume, threads: int, folder: Path, arguments: 
 def refinement_alone(fixed: Volume, moving: Volume, threads: int) -> DisplacementField:
     """This project's refinement from no displacement: what the network's supervoxels have to improve on."""
     torch.set_num_threads(threads)
-    scans, options = [_prepared(fixed), _prepared(moving)], RefinementOptions()
-    with clock("registration"):
-        field = refine(identity_field(fixed.grid.pooled(16)), *scans, body_region(scans[0].hu), options)
-        return unfolded(field, RegistrationOptions().least_stretch)
+    return finish(identity_field(fixed.grid.pooled(16)), _prepared(fixed), _prepared(moving), clock)
 
 
 def slicreg(fixed: Volume, moving: Volume, threads: int, model: Path, options: RegistrationOptions) -> DisplacementField:

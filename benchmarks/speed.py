@@ -21,14 +21,13 @@ import numpy as np
 import torch
 
 from SlicRegLib.alignment import AlignmentOptions, affine_between, align, describe_key_points, thin_plate_spline
-from SlicRegLib.dataset import body_region
 from SlicRegLib.geometry import Grid, apply_affine, bounding_grid
 from SlicRegLib.networks import PRESETS, build
 from SlicRegLib.phantoms import make_phantom
 from SlicRegLib.prediction import PredictionOptions, describe
-from SlicRegLib.preparation import body_mask, canonical_grid, prepare
-from SlicRegLib.refinement import refine
-from SlicRegLib.supervision import Prepared
+from SlicRegLib.preparation import Prepared, canonical_grid, prepare
+from SlicRegLib.progress import silent
+from SlicRegLib.registration import Stopwatch, finish
 from SlicRegLib.volumes import Volume
 
 SHAPES = ((64, 48, 80), (96, 80, 128), (128, 112, 160))
@@ -83,7 +82,7 @@ def measure(net, scans: list[Volume], shape, options: PredictionOptions) -> dict
         return Prepared("", prepare(scan, grid), grid)
 
     fixed = prepared(scans[0])
-    wanted = describe_key_points(describe(net, fixed, options), body_mask(fixed.hu), fixed.grid, alignment)
+    wanted = describe_key_points(describe(net, fixed, options), fixed.body, fixed.grid, alignment)
     with meters["preparation"]:
         moving = prepared(scans[1])
     with meters["prediction + features"]:
@@ -95,7 +94,7 @@ def measure(net, scans: list[Volume], shape, options: PredictionOptions) -> dict
     with meters["spline"]:
         dense = thin_plate_spline(wanted.points, displacements, bounding_grid([fixed.grid], alignment.field_spacing_mm), alignment.spline_lambda)
     with meters["refinement"]:
-        refine(dense, fixed, moving, body_region(fixed.hu))
+        finish(dense, fixed, moving, Stopwatch(silent))
     return meters
 
 

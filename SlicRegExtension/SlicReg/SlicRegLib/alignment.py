@@ -24,7 +24,7 @@ class AlignmentOptions:
     """How key points are moved and their displacements spread."""
 
     key_points: int = 2048
-    iterations: int = 100  # of Adam
+    iterations: int = 50  # of Adam
     learning_rate: float = 0.05  # in units of 200 mm
     alpha: float = 0.015  # weight of the diffusion regularisation
     neighbours: int = 8  # per key point in the regularisation's graph

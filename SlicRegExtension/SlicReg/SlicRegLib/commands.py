@@ -25,7 +25,7 @@ from .files import MODEL_SUFFIX, atomic
 from .networks import PRESETS
 from .overlays import overlays
 from .prediction import describe
-from .preparation import PreparationOptions, body_mask
+from .preparation import PreparationOptions
 from .progress import Progress
 from .registration import RegistrationOptions, register
 from .report import overview
@@ -86,7 +86,7 @@ def run_train(study: Path, out: Path, preset: str, options: TrainingOptions, dev
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "SlicReg": __version__},
     }
     fixed = content.template()
-    key_points = describe_key_points(describe(net.cpu(), fixed), body_mask(fixed.hu), fixed.grid)
+    key_points = describe_key_points(describe(net.cpu(), fixed), fixed.body, fixed.grid)
     save_bundle(out, Bundle(net, content.preparation, content.layers(), fixed.grid, content.template_sha256, provenance,
                             key_points, scan, scan_labels))
     return history

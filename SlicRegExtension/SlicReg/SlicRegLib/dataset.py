@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from .geometry import Grid, apply_affine, translation, unravel
 from .networks import STRIDE
-from .preparation import AIR_HU, body_mask, network_input
+from .preparation import AIR_HU, network_input
 from .study import Study
 from .supervoxels import random_affine
 from .warping import sample
@@ -45,15 +45,6 @@ class Batch:
     targets: torch.Tensor
 
 
-def body_region(hu: torch.Tensor, dilation: int = 2) -> torch.Tensor:
-    """The body and ``dilation`` voxels around it, bool (I, J, K): where supervoxels are learnt and predicted."""
-    mask = body_mask(hu)[None, None].float()
-    for axis in range(3):  # along each axis in turn: a tenth of the time of a cube
-        around = [dilation if a == axis else 0 for a in range(3)]
-        mask = F.max_pool3d(mask, [2 * a + 1 for a in around], stride=1, padding=around)
-    return mask[0, 0] > 0
-
-
 class TrainingSet:
     """The study's scans in memory (int16 HU, coarse fields) and the samples drawn from them."""
 
@@ -65,7 +56,7 @@ class TrainingSet:
         self.scans = []
         for name in names:
             scan, field = study.scan(name)
-            self.scans.append((scan.hu.to(torch.int16), scan.grid, body_region(scan.hu), field))
+            self.scans.append((scan.hu.to(torch.int16), scan.grid, scan.region, field))
 
     def batch(self, indices: list[int], generator: torch.Generator, augment: bool = True) -> Batch:
         """The samples of ``indices``; equal generator states give equal batches."""

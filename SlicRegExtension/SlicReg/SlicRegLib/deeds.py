@@ -20,7 +20,8 @@ import numpy as np
 from .errors import UserError
 from .files import stem
 from .geometry import Grid
-from .supervision import Prepared, field_from_voxels
+from .preparation import Prepared
+from .supervision import field_from_voxels
 from .volumes import Volume, load_scan, save_volume
 from .warping import DisplacementField
 

@@ -8,11 +8,9 @@ import torch
 import torch.nn.functional as F
 
 from .bundle import Bundle
-from .dataset import body_region
 from .prediction import Description, describe, predict_layers
-from .preparation import prepare
+from .preparation import Prepared, prepare
 from .registration import Registration, prepare_scan
-from .supervision import Prepared
 from .volumes import Volume
 from .warping import DisplacementField, sample
 
@@ -46,5 +44,5 @@ def agreement(fixed: Description, moving: Description, field: DisplacementField,
     points = field.to(fixed.features.device)(fixed.grid.points(fixed.features.device))
     found = sample(moving.features.movedim(-1, 0), moving.grid, points).movedim(0, -1)
     value = F.cosine_similarity(fixed.features, found, dim=-1).clamp(0, 1).cpu()
-    inside = sample(body_region(scan.hu)[None].float(), scan.grid, fixed.grid.points(), "nearest")[0]
+    inside = sample(scan.region[None].float(), scan.grid, fixed.grid.points(), "nearest")[0]
     return Volume((value * inside).float().numpy(), fixed.grid)

@@ -8,11 +8,9 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from .dataset import body_region
 from .geometry import Grid
 from .networks import STRIDE, SupervoxelNet
-from .preparation import network_input
-from .supervision import Prepared
+from .preparation import Prepared, network_input
 
 
 @dataclass(frozen=True)
@@ -121,7 +119,7 @@ def _encode(net: SupervoxelNet, scan: Prepared, options: PredictionOptions, devi
     """Trunk features (voxels, C), the flat indices of the body's output voxels, the output grid."""
     net.eval()
     grid = scan.grid.strided(STRIDE)
-    inside = body_region(scan.hu)[::STRIDE, ::STRIDE, ::STRIDE].flatten().nonzero()[:, 0].to(device)
+    inside = scan.region[::STRIDE, ::STRIDE, ::STRIDE].flatten().nonzero()[:, 0].to(device)
     image = network_input(scan.hu)[None, None].to(device, memory_format=torch.channels_last_3d)
     with autocast(device, options.precision):
         return net.features(image)[0].flatten(1).T.contiguous(), inside, grid

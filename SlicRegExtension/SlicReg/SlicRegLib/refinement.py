@@ -18,9 +18,8 @@ from .alignment import Adam
 from .errors import refuse
 from .geometry import unravel
 from .prediction import smoothed
-from .preparation import BODY_HU
+from .preparation import BODY_HU, Prepared
 from .progress import Progress, silent
-from .supervision import Prepared
 from .warping import DisplacementField
 
 # the 12 pairs of the six face neighbours that are sqrt(2) apart: (axis, sign) each
@@ -36,7 +35,7 @@ _STILL = 1e-3  # gradients (difference per spacing) below this are rounding, and
 class RefinementOptions:
     """How the field is refined on image features."""
 
-    iterations: int = 60  # of Adam on averaged features; 0: `register` refines nothing
+    iterations: int = 30  # of Adam on averaged features; 0: `register` refines nothing
     fine_iterations: int = 40  # and then on those of every voxel
     learning_rate: float = 1.0  # in control-point spacings
     regularisation: float = 1.25  # weight of squared differences between neighbouring control points (spacings)

@@ -13,18 +13,17 @@ from scipy.spatial.transform import Rotation
 
 from .alignment import AlignmentOptions, KeyPoints, affine_between, align, describe_key_points, thin_plate_spline
 from .bundle import Bundle
-from .dataset import body_region
 from .errors import UserError
 from .geometry import Grid, apply_affine, bounding_grid, translation
 from .prediction import Description, PredictionOptions, describe, describe_layers
-from .preparation import AIR_HU, PreparationOptions, body_mask, canonical_grid, prepare
+from .preparation import AIR_HU, Prepared, PreparationOptions, canonical_grid, prepare
 from .progress import Progress, silent
 from .refinement import RefinementOptions, refine
-from .supervision import Prepared
 from .volumes import Volume
 from .warping import DisplacementField, invert, jacobian_determinant, resample, resample_labels, tapered, unfolded
 
 INVERSE_SPACING_MM = 3.0  # of the inverse field's grid: keeps field and inverse within 1 mm of each other
+SHOWS_LESS = 0.6  # of the other scan's volume of body: where the refinement compares at the fixed scan's voxels
 TAPER_MM = 30.0  # beyond the scans, over which fields fall to zero
 
 
@@ -110,12 +109,34 @@ def register(bundle: Bundle, template: Volume, target: Volume, options: Registra
     with clock("spline"):
         grid = bounding_grid([fixed.grid], options.alignment.field_spacing_mm)
         dense = thin_plate_spline(wanted.points, displacements, grid, options.alignment.spline_lambda)
+    dense = finish(dense, fixed, moving, clock, options, device)
+    return Registration(template, target, dense, clock.seconds, own, moving.grid)
+
+
+def finish(dense: DisplacementField, fixed: Prepared, moving: Prepared, clock: Stopwatch,
+           options: RegistrationOptions = RegistrationOptions(), device: torch.device = torch.device("cpu")) -> DisplacementField:
+    """A dense field fixed to moving, refined (unless its iterations are 0) and unfolded.
+
+    The refinement compares at the voxels of one scan, and each finds a counterpart if the other scan shows as much of the
+    body. So the moving scan's voxels look for their places in the fixed one, a template that was chosen to show all of the
+    anatomy, unless the fixed scan shows far less: voxels without a counterpart would squeeze the field into what is there.
+    """
     if options.refinement.iterations:
         with clock("refinement"):
-            dense = refine(dense.to(device), fixed, moving, body_region(fixed.hu), options.refinement, progress).to("cpu")
+            forward = shown_ml(fixed) < SHOWS_LESS * shown_ml(moving)
+            if not forward:
+                dense = invert(unfolded(dense, options.least_stretch), moving.grid.pooled(4))
+            first, second = (fixed, moving) if forward else (moving, fixed)
+            dense = refine(dense.to(device), first, second, first.region, options.refinement, clock.progress).to("cpu")
+            if not forward:
+                dense = invert(unfolded(dense, options.least_stretch), fixed.grid.pooled(2))
     with clock("unfolding"):
-        dense = unfolded(dense, options.least_stretch)
-    return Registration(template, target, dense, clock.seconds, own, moving.grid)
+        return unfolded(dense, options.least_stretch)
+
+
+def shown_ml(scan: Prepared) -> float:
+    """How much of a body the scan shows, in ml."""
+    return int(scan.region.sum()) * float(np.prod(scan.grid.spacing)) / 1000
 
 
 def fixed_key_points(bundle: Bundle, fixed: Prepared, own: bool, options: RegistrationOptions, device: torch.device) -> KeyPoints:
@@ -129,7 +150,7 @@ def fixed_key_points(bundle: Bundle, fixed: Prepared, own: bool, options: Regist
         description = describe_layers(bundle.layers, fixed, options.prediction, device)
     else:
         description = describe(bundle.net.to(device), fixed, options.prediction)
-    return describe_key_points(description, body_mask(fixed.hu), fixed.grid, options.alignment)
+    return describe_key_points(description, fixed.body, fixed.grid, options.alignment)
 
 
 def seen_upright(bundle: Bundle, target: Volume, fixed: Prepared, wanted: KeyPoints, moving: Prepared, found: Description,

@@ -23,9 +23,9 @@ import torch
 from .errors import UserError
 from .files import atomic, list_images, stem
 from .geometry import Grid
-from .preparation import PreparationOptions, canonical_grid, fit_shape, prepare
+from .preparation import Prepared, PreparationOptions, canonical_grid, fit_shape, prepare
 from .progress import Progress, silent
-from .supervision import Prepared, Teacher
+from .supervision import Teacher
 from .supervoxels import SupervoxelOptions, cut
 from .volumes import Volume, load_scan
 from .warping import DisplacementField

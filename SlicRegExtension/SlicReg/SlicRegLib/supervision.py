@@ -18,18 +18,9 @@ import torch
 import torch.nn.functional as F
 
 from .geometry import Grid, apply_affine
+from .preparation import Prepared
 from .volumes import LPS, Volume, to_itk
 from .warping import DisplacementField, resample
-
-
-@dataclass(frozen=True, eq=False)
-class Prepared:
-    """A scan in its canonical frame: ``hu`` (I, J, K) float32 on ``grid``; ``name`` and ``path`` say which it is."""
-
-    name: str
-    hu: torch.Tensor
-    grid: Grid
-    path: str = ""
 
 
 class Teacher(Protocol):
