@@ -130,6 +130,30 @@ def test_cancelling_leaves_no_half_written_results(tmp_path):
     assert time.monotonic() - began < 2 and job.state == "cancelled" and not (tmp_path / "out").exists()
 
 
+@posix
+def test_cleaning_up_is_not_cut_short(tmp_path):
+    """A busy machine takes long to remove what is half-written: a second signal must not end that."""
+    job = script(f"""
+        import sys, time
+        from pathlib import Path
+        from SlicRegLib import __main__ as program
+
+        def write(options, progress):
+            progress("writing", 0.4, "")
+            try:
+                time.sleep(60)
+            finally:
+                time.sleep(0.7)
+                Path({str(tmp_path / "clean")!r}).touch()
+
+        program._COMMANDS["info"] = write
+        sys.exit(program.main(["info", "x", "--json"]))
+    """)
+    until(job, lambda: job.progress and job.progress.stage == "writing", 60)
+    job.cancel()
+    assert job.state == "cancelled" and (tmp_path / "clean").exists()
+
+
 # ---- processes ------------------------------------------------------------------------------------------------
 
 FAMILY = """

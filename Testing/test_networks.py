@@ -8,7 +8,7 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from SlicRegLib import networks
-from SlicRegLib.networks import PRESETS, NetworkOptions, build
+from SlicRegLib.networks import PRESETS, DepthwiseConv3d, NetworkOptions, build
 from tiny import NETWORK
 
 TWO_LAYERS = replace(PRESETS["paper"], layers=2)
@@ -239,3 +239,19 @@ def test_a_batch_of_one_trains(options):
         losses.append(loss.item())
     assert losses[-1] < losses[0]
     assert all(p.isfinite().all() for p in net.parameters())
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("shape", [(6, 8, 4), (5, 7, 9)])
+def test_the_depthwise_gradient_is_torchs_own(stride, shape):
+    ours = DepthwiseConv3d(5, stride).double()
+    torchs = nn.Conv3d(5, 5, 3, padding=1, stride=stride, groups=5, bias=False).double()
+    torchs.load_state_dict(ours.state_dict())
+    image = torch.randn(2, 5, *shape, dtype=torch.double)
+    gradients = []
+    for module in (ours, torchs):
+        x = image.clone().requires_grad_()
+        module(x).sin().sum().backward()
+        gradients.append((x.grad, module.weight.grad))
+    for ours, torchs in zip(*gradients):
+        torch.testing.assert_close(ours, torchs)

@@ -317,6 +317,21 @@ def test_nothing_is_installed_without_asking(panel, pair, monkeypatch):
     assert len(HOST.dialogs.texts("question")) == 1 and not panel.running()
 
 
+def test_nothing_starts_while_packages_are_installed(panel, pair, monkeypatch):
+    choose_inputs(panel, pair)
+    seen = []
+
+    def installed(ask, progress):
+        progress("installing", 0.1, "torch")
+        seen.append((panel.ui.applyButton.enabled, panel.ui.statusLabel.text))
+        return False
+
+    monkeypatch.setattr(panel.logic, "installed", installed)
+    HOST.click(panel.ui.applyButton)
+    (enabled, status), = seen
+    assert not enabled and "torch" in status and panel.ui.applyButton.enabled and not panel.running()
+
+
 def save_log(panel, tmp_path):
     HOST.click(panel.ui.logButton)
     HOST.dialogs.choose_path(tmp_path / "slicreg.log")

@@ -1,11 +1,13 @@
 """Where the time of a registration goes: seconds and peak memory per stage beside one matrix product.
 
     python benchmarks/speed.py [--preset paper|unet|compact] [--features probabilities|labels] [--json FILE]
+    python benchmarks/speed.py --cohorts 16 64 256 [--preset compact]
 
-Registers two phantoms at three frame sizes with an untrained network of the preset (time does not depend on the
-weights) and prints each stage's seconds, its ratio to a 4096 x 4096 x 4096 fp32 matrix product timed in the same
-run, and the process's peak memory during the stage; "the three between" leaves out preparation and refinement, as the
-published figures do. The last line gives cost against voxels as an exponent.
+Registers two phantoms at three frame sizes (0.25, 1 and 4 million voxels) with an untrained network of the preset (time
+does not depend on the weights) and prints each stage's seconds, its ratio to a 4096 x 4096 x 4096 fp32 matrix product timed
+in the same run, and the process's peak memory during the stage; "the three between" leaves out preparation and refinement,
+as the published figures do. The last lines give cost against voxels as exponents. With --cohorts instead: what training
+costs with so many scans, copies of one phantom: seconds to load them, memory they hold, seconds of an iteration.
 """
 
 from __future__ import annotations
@@ -13,6 +15,8 @@ from __future__ import annotations
 import argparse
 import json
 import resource
+import shutil
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -21,6 +25,8 @@ import numpy as np
 import torch
 
 from SlicRegLib.alignment import AlignmentOptions, affine_between, align, describe_key_points, thin_plate_spline
+from SlicRegLib.dataset import TrainingSet
+from SlicRegLib.demo import write_phantom
 from SlicRegLib.geometry import Grid, apply_affine, bounding_grid
 from SlicRegLib.networks import PRESETS, build
 from SlicRegLib.phantoms import make_phantom
@@ -28,9 +34,12 @@ from SlicRegLib.prediction import PredictionOptions, describe
 from SlicRegLib.preparation import Prepared, canonical_grid, prepare
 from SlicRegLib.progress import silent
 from SlicRegLib.registration import Stopwatch, finish
+from SlicRegLib.study import create_study
+from SlicRegLib.training import train, training_preset
 from SlicRegLib.volumes import Volume
+from SlicRegLib.warping import DisplacementField, identity_field
 
-SHAPES = ((64, 48, 80), (96, 80, 128), (128, 112, 160))
+SHAPES = ((64, 48, 80), (96, 80, 128), (160, 144, 176))
 STAGES = ("preparation", "prediction + features", "alignment", "spline", "refinement")
 
 
@@ -98,13 +107,60 @@ def measure(net, scans: list[Volume], shape, options: PredictionOptions) -> dict
     return meters
 
 
+def exponent(sizes, costs) -> float:
+    """The slope of log cost over log size."""
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
+
+
+def training_cost(preset: str, sizes: list[int]) -> None:
+    """Prints what training costs against the number of scans."""
+    rows = []
+    for size in sizes:
+        with tempfile.TemporaryDirectory() as folder:
+            study = copied_study(Path(folder), size)
+            with Meter() as loading:
+                scans = TrainingSet(study, study.scans, training_preset(preset).augmentation, training_preset(preset).loss_voxels)
+            held = sum(t.nbytes for hu, _, body, field in scans.scans for t in (hu, body, field.vectors)) / 2**20
+            del scans
+            run = training_preset(preset, iterations=4, batch=2, validation_every=4, validation_scans=1)
+            with Meter() as training:
+                _, history = train(study, PRESETS[preset], run, Path(folder) / "checkpoint", torch.device("cpu"))
+            rows.append((size, loading.seconds, held, history.rows[-1][1] / 4, training.peak))
+            print("{} scans: loaded in {:.1f} s, {:.0f} MB of scans; {:.2f} s an iteration (batch 2, with one validation in "
+                  "four), {:.0f} MB peak".format(*rows[-1]), flush=True)
+    names = ("loading", "memory of scans", "seconds of an iteration", "peak memory")
+    print("grow as scans to the power: " + ", ".join(f"{name} {exponent(sizes, costs):.2f}" for name, costs in zip(names, list(zip(*rows))[1:])))
+
+
+class Still:
+    """A teacher that finds nothing to move: what it says does not change what training costs."""
+
+    name = "still"
+
+    def register(self, scan: Prepared, template: Prepared) -> DisplacementField:
+        return identity_field(scan.grid.pooled(2))
+
+
+def copied_study(folder: Path, size: int):
+    """A study of one phantom and ``size`` copies of another."""
+    write_phantom(folder, 0)
+    image, _ = write_phantom(folder / "cohort", 1)
+    for index in range(size - 1):
+        shutil.copy(image, image.with_name(f"copy_{index}.nii.gz"))
+    return create_study(folder / "img" / "phantom_0.nii.gz", image.parent, folder / "study", Still())
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", choices=tuple(PRESETS), default="paper")
     parser.add_argument("--features", choices=("probabilities", "labels"), default="probabilities")
+    parser.add_argument("--cohorts", type=int, nargs="+", metavar="N", help="numbers of scans to train with")
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
+    if options.cohorts:
+        training_cost(options.preset, options.cohorts)
+        return
     torch.manual_seed(0)
     net = build(PRESETS[options.preset]).to(memory_format=torch.channels_last_3d).eval().requires_grad_(False)
     scans = []
@@ -124,11 +180,14 @@ def main():
             print(f"  {stage:24s}{meter.seconds:7.2f} s{meter.seconds / product:7.2f} products{meter.peak:8.0f} MB peak")
         print(f"  {'the three between':24s}{total:7.2f} s{total / product:7.2f} products")
         results.append({"shape": shape, "stages": {s: {"seconds": m.seconds, "peak_mb": m.peak} for s, m in meters.items()}})
-    exponent = np.polyfit(np.log([np.prod(s) for s in SHAPES]), np.log(totals), 1)[0]
-    print(f"\nseconds grow as voxels ^ {exponent:.2f}")
+    voxels = [np.prod(s) for s in SHAPES]
+    exponents = {"the three between": exponent(voxels, totals),
+                 "all stages": exponent(voxels, [sum(s["seconds"] for s in r["stages"].values()) for r in results]),
+                 "peak memory": exponent(voxels, [max(s["peak_mb"] for s in r["stages"].values()) for r in results])}
+    print("\ngrow as voxels to the power: " + ", ".join(f"{name} {value:.2f}" for name, value in exponents.items()))
     if options.json:
         options.json.write_text(json.dumps({"product_seconds": product, "preset": options.preset, "sizes": results,
-                                            "exponent": exponent}, indent=1))
+                                            "exponents": exponents}, indent=1))
 
 
 if __name__ == "__main__":

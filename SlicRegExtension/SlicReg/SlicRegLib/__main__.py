@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -96,10 +99,10 @@ def _alignment(command) -> None:
     command.add_argument("--features", choices=("probabilities", "labels"), default="probabilities",
                          help="probabilities: predicted on both scans; labels: the published hard assignment (default: %(default)s)")
     command.add_argument("--no-refine", action="store_true", help="leave out the refinement on image features: the published method")
-    command.add_argument("--iterations", type=int, default=100, help="steps of Adam (default: %(default)s)")
+    command.add_argument("--iterations", type=int, default=None, help="steps of Adam (default: 50; published: 100)")
     command.add_argument("--alpha", type=float, default=None, help="weight of the regularisation (default: 0.015)")
     command.add_argument("--neighbours", type=int, default=None, help="of each key point in the regularisation (default: 8)")
-    command.add_argument("--key-points", type=int, default=2048, help="points whose displacements are optimised (default: %(default)s)")
+    command.add_argument("--key-points", type=int, default=None, help="points whose displacements are optimised (default: 2048)")
     command.add_argument("--seed", type=int, default=0, help="of the key points (default: %(default)s)")
 
 
@@ -109,7 +112,8 @@ def main(arguments: list[str] | None = None) -> int:
     from .progress import Bars, JsonLines
     progress = JsonLines() if options.json else Bars()
     try:
-        text = _COMMANDS[options.command](options, progress)
+        with _interrupted_once():
+            text = _COMMANDS[options.command](options, progress)
     except (UserError, OSError) as error:
         if options.debug:
             raise
@@ -123,6 +127,24 @@ def main(arguments: list[str] | None = None) -> int:
     progress.close()
     print(text, file=sys.stderr if options.json and options.command != "info" else sys.stdout)
     return 0
+
+
+@contextlib.contextmanager
+def _interrupted_once():
+    """Ctrl+C or SIGTERM, whichever comes first, is a KeyboardInterrupt; what comes after it does not cut the clean-up short."""
+    signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+
+    def interrupt(*_):
+        for one in signals:
+            signal.signal(one, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {one: signal.signal(one, interrupt) for one in signals}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
 
 
 _OTHER_TEMPLATE = "Warning: the template is not the one this model was trained with; its supervoxels were predicted as well."

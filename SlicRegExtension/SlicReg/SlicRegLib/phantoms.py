@@ -48,6 +48,7 @@ class Phantom:
     image: np.ndarray  # (I, J, K) float32, HU
     labels: np.ndarray  # (I, J, K) uint8, 0 for background or a key of ORGANS
     affine: np.ndarray  # (4, 4) float64, voxel index -> RAS world mm
+    places: np.ndarray  # (3, I, J, K) float32, each voxel's place in the canonical body, mm: the truth that a registration seeks
 
 
 # --- shapes: distance(points) is about the signed distance in mm, negative inside; points (3, ...) in mm ---
@@ -374,4 +375,4 @@ def make_phantom(seed: int, options: PhantomOptions = PhantomOptions()) -> Phant
         painter.paint(part)
     noise = gaussian_filter(rng.standard_normal(options.shape, np.float32), options.noise_grain_voxels)
     noise *= options.noise_hu / noise.std()
-    return Phantom(np.maximum(painter.image + noise, -1024).astype(np.float32), painter.labels, affine)
+    return Phantom(np.maximum(painter.image + noise, -1024).astype(np.float32), painter.labels, affine, painter.points)

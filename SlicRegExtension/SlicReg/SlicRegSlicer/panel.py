@@ -33,6 +33,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.review = None
         self.batch = None
         self.batchJob = None
+        self.installing = False
         self._parameterNode = None
         self._parameterTag = None
         self._models = []
@@ -173,7 +174,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         return ""
 
     def running(self):
-        return bool((self.run and self.run.state == "running") or self.batchJob)
+        return bool(self.installing or (self.run and self.run.state == "running") or self.batchJob)
 
     def request(self):
         """What is chosen. Results of another pair of scans are not overwritten: new ones are made."""
@@ -240,7 +241,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onApply(self, clicked=False):
         with shown_errors():
-            if not self.logic.installed(ask=True, progress=self.showInstalling):
+            if not self.installed():
                 return
             self.stopReview()
             self.clearResult()
@@ -269,8 +270,18 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self.ended(_("Failed: {reason}").format(reason=self.run.error))
                 slicer.util.errorDisplay(self.run.error)
 
+    def installed(self):
+        """Ask for packages that are missing; nothing else can be started while they are installed, though the panel is drawn."""
+        self.installing = True
+        try:
+            return self.logic.installed(ask=True, progress=self.showInstalling)
+        finally:
+            self.installing = False
+            self.onParameters()
+
     def showInstalling(self, stage, share, details):
         self.ui.statusLabel.text = _("Installing {packages}: this may take minutes").format(packages=details) if details else ""
+        self.onParameters()
         slicer.app.processEvents()
 
     @staticmethod
@@ -395,7 +406,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onBatchApply(self, clicked=False):
         with shown_errors():
-            if not self.logic.installed(ask=True, progress=self.showInstalling):
+            if not self.installed():
                 return
             parameters = self._parameterNode
             volumes = [v for v in scalar_volumes() if v is not parameters.template] if parameters.batchScene else None

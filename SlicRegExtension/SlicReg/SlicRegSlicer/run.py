@@ -48,7 +48,7 @@ class Request:
     warpedSegmentation: Any = None
     confidence: Any = None
     device: str = "auto"
-    iterations: int = 100
+    iterations: int = 50
     alpha: float = 0.015
     neighbours: int = 8
     seed: int = 0
