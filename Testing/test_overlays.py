@@ -1,11 +1,14 @@
-"""Confidence and supervoxels: known where both scans are the same, low where they are not."""
+"""Confidence from known distances, the place that the network expects, and where overlays lie."""
+
+import copy
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 
-from SlicRegLib.overlays import agreement, overlays
-from SlicRegLib.prediction import describe
+from SlicRegLib.overlays import confidence, overlays
+from SlicRegLib.prediction import expected_places
 from SlicRegLib.registration import Registration, prepare_scan
 from SlicRegLib.warping import DisplacementField, identity_field
 from tiny import FRAME, phantom, tiny_bundle, tiny_study
@@ -16,16 +19,33 @@ def bundle(tmp_path_factory):
     return tiny_bundle(tiny_study(tmp_path_factory.getbasetemp() / "tiny"))
 
 
-def test_a_scan_agrees_with_itself_and_less_when_shifted(bundle):
+def test_confidence_is_what_the_distance_says():
     scan = prepare_scan(phantom(0)[0], FRAME)
-    found = describe(bundle.net, scan)
-    still = identity_field(found.grid)
-    shifted = DisplacementField(still.vectors + torch.tensor([0.0, 0, 60]).view(3, 1, 1, 1), found.grid)
-    same, moved = (agreement(found, found, field, scan) for field in (still, shifted))
-    inside = same.data > 0
-    assert np.allclose(same.data[inside], 1, atol=1e-4)
-    assert inside.sum() == scan.region[::2, ::2, ::2].sum()  # 0 outside the body
-    assert moved.data[inside].mean() < same.data[inside].mean() - 1e-4
+    still = identity_field(scan.grid)
+    points = still.grid.strided(2).points().movedim(-1, 0)
+    places = torch.cat([points + torch.tensor([0.0, 10, 0]).view(3, 1, 1, 1), torch.ones_like(points[:1])])
+    back = DisplacementField(still.vectors - torch.tensor([0.0, 10, 0]).view(3, 1, 1, 1), still.grid)
+    inside = scan.region[::2, ::2, ::2].numpy()
+    inside[:, :2] = False  # the field leads out of the frame there
+    for field, wanted in ((still, 0.5), (back, 1.0)):
+        found = confidence(places, scan.grid.strided(2), field, scan)
+        assert np.allclose(found.data[inside], wanted, atol=1e-4)
+        assert not found.data[~scan.region[::2, ::2, ::2].numpy()].any()
+    places[3] = 0
+    assert not confidence(places, scan.grid.strided(2), still, scan).data.any()  # led out of the other's body
+
+
+def test_the_expected_place_is_the_centroid_of_what_is_seen(bundle):
+    """A network that sees class 3 everywhere, in all layers."""
+    scan = prepare_scan(phantom(0)[0], FRAME)
+    net = copy.deepcopy(bundle.net)
+    net.logits = lambda features: 50.0 * F.one_hot(torch.tensor(3), net.options.classes).float().expand(net.options.layers, len(features), -1)
+    centroids = torch.randn(net.options.layers, net.options.classes, 4, dtype=torch.double) + 5000
+    centroids[0, 3] = 0  # not in the other scan: does not count
+    places, grid = expected_places(net, scan, centroids)
+    seen = places[3] > 0
+    assert grid.matches(scan.grid.strided(2)) and torch.equal(seen, scan.region[::2, ::2, ::2])
+    torch.testing.assert_close(places[:3, seen], centroids[1:, 3, 1:].mean(0).float()[:, None].expand(3, int(seen.sum())), atol=1e-2, rtol=0)
 
 
 def test_overlays_lie_on_the_scans(bundle):

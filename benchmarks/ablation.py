@@ -20,8 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
-import subprocess
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -32,7 +30,8 @@ from unittest.mock import patch
 import torch
 import torch.nn as nn
 
-from SlicRegLib import __version__, dataset, evaluation, training
+from cohort import circumstances
+from SlicRegLib import dataset, evaluation, training
 from SlicRegLib.alignment import choose_key_points, describe_key_points, neighbour_graph, thin_plate_spline
 from SlicRegLib.bundle import Bundle
 from SlicRegLib.dataset import Batch, TrainingSet
@@ -219,18 +218,6 @@ def trained(row: Row, study: Study, schedule: TrainingOptions, checkpoint: Path,
     return bundle, {"preset": row.preset, "schedule": asdict(schedule), "iterations": iteration, "seconds": seconds,
                     "samples": iteration * schedule.batch, "parameters": sum(p.numel() for p in net.parameters()),
                     "validation": dict(zip(names, validation))}
-
-
-def circumstances(device: torch.device) -> dict:
-    """What the figures depend on besides the options."""
-    try:
-        commit = subprocess.run(["git", "describe", "--always", "--dirty", "--abbrev=40"], cwd=Path(__file__).parent,
-                                capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        commit = "unknown"
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {"commit": commit, "device": f"{device.type}: {name}", "threads": torch.get_num_threads(),
-            "versions": {"SlicReg": __version__, "python": platform.python_version(), "torch": torch.__version__}}
 
 
 def table(results: dict) -> str:

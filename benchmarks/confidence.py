@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
+from cohort import circumstances, labelled
 from SlicRegLib.bundle import Bundle, load_bundle
 from SlicRegLib.evaluation import compare
-from SlicRegLib.files import list_images, stem
 from SlicRegLib.geometry import Grid
 from SlicRegLib.overlays import overlays
 from SlicRegLib.phantoms import make_phantom
@@ -61,17 +61,16 @@ def inside(grid: Grid, points: torch.Tensor) -> torch.Tensor:
 
 def scan_rows(bundle: Bundle, template: Volume, template_labels: Volume, images: Path, labels: Path) -> list[dict]:
     """Per scan: the mean confidence of each organ of the template and the organ's Dice."""
-    files, rows = {stem(path): path for path in list_images(labels)}, []
-    for path in list_images(images):
-        target = load_scan(path)
+    rows = []
+    for name, target, target_labels in labelled(images, labels):
         result = register(bundle, template, target)
-        dice = compare(result, template_labels, load_labels(files[stem(path)], target))["after"]["dice"]
+        dice = compare(result, template_labels, target_labels)["after"]["dice"]
         confidence = overlays(bundle, result).confidence
         on_template = sample(confidence.tensor, confidence.grid, template_labels.grid.points())[0].numpy()
         sure = {value: float(on_template[template_labels.data == int(value)].mean()) for value in dice}
-        rows.append({"name": stem(path), "dice": dice, "confidence": sure})
+        rows.append({"name": name, "dice": dice, "confidence": sure})
         rho = spearmanr(list(sure.values()), list(dice.values())).statistic
-        print(f"{stem(path)}: mean confidence {np.mean(list(sure.values())):.3f}, mean Dice {np.mean(list(dice.values())):.3f}, "
+        print(f"{name}: mean confidence {np.mean(list(sure.values())):.3f}, mean Dice {np.mean(list(dice.values())):.3f}, "
               f"rho over its organs {rho:.2f}", flush=True)
     return rows
 
@@ -95,7 +94,7 @@ def main():
         print(f"scans: rho between confidence and Dice {results['rho_organs']:.2f} over {len(pairs)} organs, "
               f"{results['rho_scans']:.2f} over {len(means)} scans' means")
     if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
+        options.json.write_text(json.dumps(circumstances() | results, indent=1))
 
 
 if __name__ == "__main__":

@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 
+from cohort import circumstances, labelled
 from SlicRegLib.bundle import load_bundle
-from SlicRegLib.files import list_images, stem
 from SlicRegLib.metrics import compare_labels
 from SlicRegLib.registration import prepare_scan, register
 from SlicRegLib.supervision import ConvexAdamTeacher
-from SlicRegLib.volumes import Volume, load_labels, load_scan
+from SlicRegLib.volumes import Volume
 from SlicRegLib.warping import resample_labels
 
 
@@ -42,9 +42,8 @@ def main():
     import convexAdam.convex_adam_MIND  # noqa: F401  slow to import: not in the first pair's seconds
 
     bundle, teacher = load_bundle(options.model), ConvexAdamTeacher()
-    files = {stem(path): path for path in list_images(options.labels)}
-    scans = {stem(path): load_scan(path) for path in list_images(options.images)}
-    labels = {name: load_labels(files[name], scan) for name, scan in scans.items()}
+    cohort = list(labelled(options.images, options.labels))
+    scans, labels = {name: scan for name, scan, _ in cohort}, {name: own for name, _, own in cohort}
     prepared = {name: prepare_scan(scan, bundle.preparation) for name, scan in scans.items()}
     rows = {}
     for a, b in list(combinations(scans, 2))[: options.limit]:
@@ -62,7 +61,7 @@ def main():
     print(f"{len(rows)} pairs: " + ", ".join(f"{key} {value:.3f}" for key, value in means.items()))
     print(f"better than convexAdam in {sum(row['SlicReg'] > row['convexAdam'] for row in rows.values())}")
     if options.json:
-        options.json.write_text(json.dumps({"pairs": rows, "mean": means}, indent=1))
+        options.json.write_text(json.dumps(circumstances() | {"pairs": rows, "mean": means}, indent=1))
 
 
 if __name__ == "__main__":

@@ -42,6 +42,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cohort import commit
 import SlicRegLib
 from SlicRegLib.bundle import load_bundle
 from SlicRegLib.deeds import HU_OFFSET, PROGRAMS, read_deeds
@@ -222,14 +223,6 @@ def content_version(*paths: Path) -> str | None:
     if not all(path.is_file() for path in paths):
         return None
     return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()[:10]
-
-
-def commit() -> str:
-    command = ["git", "-C", Path(__file__).parent, "describe", "--always", "--dirty"]
-    try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):  # not a checkout
-        return "unknown"
 
 
 # --- one pair ---

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 from scipy.spatial.transform import Rotation
 
+from cohort import circumstances, labelled
 from SlicRegLib.bundle import load_bundle
 from SlicRegLib.evaluation import compare
-from SlicRegLib.files import list_images, stem
 from SlicRegLib.geometry import Grid, translation
 from SlicRegLib.registration import register
 from SlicRegLib.volumes import Volume, load_labels, load_scan
@@ -51,20 +51,17 @@ def main():
     options = parser.parse_args()
     bundle, template = load_bundle(options.model), load_scan(options.template)
     template_labels = load_labels(options.template_label, template)
-    labels = {stem(path): path for path in list_images(options.labels)}
     generator, rows = np.random.default_rng(options.seed), {}
-    for path in list_images(options.images):
-        target = load_scan(path)
-        target_labels = load_labels(labels[stem(path)], target)
+    for case, target, target_labels in labelled(options.images, options.labels):
         matrix, words = random_pose(generator, target.grid.centre, options.rotation, options.shift, options.scale)
         dice = [compare(register(bundle, template, moved(target, m)), template_labels, moved(target_labels, m))["after"]["mean_dice"]
                 for m in (np.eye(4), matrix)]
-        rows[stem(path)] = {"pose": words, "as it is": dice[0], "moved": dice[1]}
-        print(f"{stem(path):10s} {words:34s} {dice[0]:.3f} -> {dice[1]:.3f}", flush=True)
+        rows[case] = {"pose": words, "as it is": dice[0], "moved": dice[1]}
+        print(f"{case:10s} {words:34s} {dice[0]:.3f} -> {dice[1]:.3f}", flush=True)
     means = [float(np.mean([row[key] for row in rows.values()])) for key in ("as it is", "moved")]
     print(f"mean Dice {means[0]:.3f} -> {means[1]:.3f}: {means[0] - means[1]:+.3f} lost")
     if options.json:
-        options.json.write_text(json.dumps({"cases": rows, "as it is": means[0], "moved": means[1]}, indent=1))
+        options.json.write_text(json.dumps(circumstances() | {"cases": rows, "as it is": means[0], "moved": means[1]}, indent=1))
 
 
 if __name__ == "__main__":

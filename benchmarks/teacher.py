@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
+from cohort import labelled
 from SlicRegLib.evaluation import compare
-from SlicRegLib.files import list_images, stem
 from SlicRegLib.preparation import PreparationOptions, fit_shape
 from SlicRegLib.registration import Registration, prepare_scan
 from SlicRegLib.supervision import ConvexAdamTeacher
@@ -35,16 +35,15 @@ def main():
     fixed = prepare_scan(template, preparation)
     teacher = ConvexAdamTeacher(affine_first=options.affine_first)
     rows = []
-    for path in list_images(options.images):
-        target = load_scan(path)
+    for name, target, target_labels in labelled(options.images, options.labels):
         moving = prepare_scan(target, preparation)
         started = time.perf_counter()
         field = teacher.register(fixed, moving)
         seconds = time.perf_counter() - started
-        result = compare(Registration(template, target, field, {}, False), template_labels, load_labels(options.labels / path.name, target))
+        result = compare(Registration(template, target, field, {}, False), template_labels, target_labels)
         rows.append((result["before"]["mean_dice"], result["after"]["mean_dice"], result["after"]["mean_hd95_mm"] or float("nan"),
                      result["after"]["folding_percent"], seconds))
-        print(f"{stem(path):12s} Dice {rows[-1][0]:.3f} -> {rows[-1][1]:.3f}, HD95 {rows[-1][2]:.1f} mm, folding {rows[-1][3]:.2f} %, {seconds:.1f} s")
+        print(f"{name:12s} Dice {rows[-1][0]:.3f} -> {rows[-1][1]:.3f}, HD95 {rows[-1][2]:.1f} mm, folding {rows[-1][3]:.2f} %, {seconds:.1f} s")
     print("mean         Dice {:.3f} -> {:.3f}, HD95 {:.1f} mm, folding {:.2f} %, {:.1f} s".format(*np.nanmean(rows, 0)))
 
 

@@ -1,18 +1,21 @@
-"""What lets a person judge a registration: where the two scans' supervoxels agree, and the supervoxels themselves."""
+"""What lets a person judge a registration: where it does what the network expects, and the supervoxels themselves."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 
 from .bundle import Bundle
-from .prediction import Description, describe, predict_layers
+from .geometry import Grid
+from .networks import STRIDE
+from .prediction import describe, expected_places, predict_layers
 from .preparation import Prepared, prepare
 from .registration import Registration, prepare_scan
 from .volumes import Volume
 from .warping import DisplacementField, sample
+
+HALF_MM = 10.0  # from what the network expects: a confidence of one half
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,19 +33,21 @@ def overlays(bundle: Bundle, result: Registration, device: torch.device = torch.
     fixed, moving = (prepare_scan(scan, bundle.preparation) for scan in (result.template, result.target))
     if result.moving_grid:
         moving = Prepared("", prepare(result.target, result.moving_grid), result.moving_grid)
-    found = [describe(net, scan) for scan in (fixed, moving)]
-    layers = [Volume(predict_layers(net, scan)[0].numpy(), description.grid) for scan, description in zip((fixed, moving), found)]
-    return Overlays(agreement(*found, result.dense, fixed), *layers)
+    layers = [Volume(predict_layers(net, scan)[0].numpy(), scan.grid.strided(STRIDE)) for scan in (fixed, moving)]
+    places, grid = expected_places(net, moving, describe(net, fixed).centroids)
+    return Overlays(confidence(places.cpu(), grid, result.dense, fixed), *layers)
 
 
-def agreement(fixed: Description, moving: Description, field: DisplacementField, scan: Prepared) -> Volume:
-    """Cosine between the fixed scan's supervoxel probabilities and the moving scan's where ``field`` leads; 0 outside the body.
+def confidence(places: torch.Tensor, grid: Grid, field: DisplacementField, fixed: Prepared) -> Volume:
+    """How near the field fixed -> moving comes to what the network expects: 1 at the place, 0.5 at 10 mm from it.
 
-    The registration has used the same probabilities at some points only and was then moved on by image features, so that low
-    values show where image and anatomy disagree.
+    places: `expected_places` of the moving scan in the fixed one, on ``grid``. At each voxel of the fixed scan's body the field
+    leads to a place in the moving scan, which the network expects somewhere in the fixed one: the distance from there to
+    the voxel is what counts, 1 / (1 + (distance / 10 mm)^2). 0 outside the body, and where the field leads out of the other's.
     """
-    points = field.to(fixed.features.device)(fixed.grid.points(fixed.features.device))
-    found = sample(moving.features.movedim(-1, 0), moving.grid, points).movedim(0, -1)
-    value = F.cosine_similarity(fixed.features, found, dim=-1).clamp(0, 1).cpu()
-    inside = sample(scan.region[None].float(), scan.grid, fixed.grid.points(), "nearest")[0]
-    return Volume((value * inside).float().numpy(), fixed.grid)
+    own = fixed.grid.strided(STRIDE)
+    points = own.points()
+    found = sample(torch.cat([places[:3] * places[3], places[3:]]), grid, field(points))
+    distance = (found[:3] / found[3].clamp_min(1e-6) - points.movedim(-1, 0)).norm(dim=0)
+    seen = fixed.region[::STRIDE, ::STRIDE, ::STRIDE] & (found[3] > 0.01)
+    return Volume(torch.where(seen, 1 / (1 + (distance / HALF_MM) ** 2), 0.0).numpy(), own)

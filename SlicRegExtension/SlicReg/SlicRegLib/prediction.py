@@ -115,6 +115,30 @@ def predict_layers(net: SupervoxelNet, scan: Prepared, options: PredictionOption
     return labels.reshape(-1, *grid.shape).cpu()
 
 
+@torch.no_grad()
+def expected_places(net: SupervoxelNet, scan: Prepared, centroids: torch.Tensor,
+                    options: PredictionOptions = PredictionOptions()) -> tuple[torch.Tensor, Grid]:
+    """Where the network expects each voxel of ``scan`` in another scan, and the output grid that this lies on.
+
+    centroids: the other scan's (layers, classes, 4), as in `Description`. Returns (4, i, j, k): world mm, the mean over the
+    layers' supervoxels, each by its probability; then 1 in the body and 0 elsewhere, where the place is 0 as well.
+    """
+    device = next(net.parameters()).device
+    features, inside, grid = _encode(net, scan, options, device)
+    found = torch.zeros(len(features), 4, device=device)
+    present = (centroids[:, 1:, :1] > 1).float().to(device)  # a supervoxel that the other scan does not show has no centre
+    centres = centroids[:, 1:, 1:].float().to(device)
+    centre = (centres * present).sum((0, 1)) / present.sum().clamp_min(1)  # the world's origin may be metres away
+    offsets = (centres - centre) * present
+    for chunk in inside.split(options.chunk):
+        with autocast(device, options.precision):
+            logits = net.logits(features[chunk])
+        share = logits.float().softmax(-1)[..., 1:]
+        place = torch.bmm(share, offsets).sum(0) / torch.bmm(share, present).sum(0).clamp_min(1e-6) + centre
+        found[chunk] = torch.cat([place, torch.ones_like(place[:, :1])], 1)
+    return found.T.reshape(4, *grid.shape), grid
+
+
 def _encode(net: SupervoxelNet, scan: Prepared, options: PredictionOptions, device):
     """Trunk features (voxels, C), the flat indices of the body's output voxels, the output grid."""
     net.eval()

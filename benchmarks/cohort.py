@@ -1,0 +1,41 @@
+"""What the benchmarks share: labelled scans, and what their figures depend on."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+
+from SlicRegLib import __version__
+from SlicRegLib.errors import UserError
+from SlicRegLib.files import list_images, stem
+from SlicRegLib.volumes import Volume, load_labels, load_scan
+
+
+def labelled(images: Path, labels: Path) -> Iterator[tuple[str, Volume, Volume]]:
+    """(name, scan, labels) of every scan in ``images`` with labels of its name in ``labels``, read one after the other."""
+    files = {stem(path): path for path in list_images(labels)}
+    paths = [path for path in list_images(images) if stem(path) in files]
+    if not paths:
+        raise UserError(f"No file of {labels} has the name of a scan in {images}; labels are matched to scans by name.")
+    for path in paths:
+        scan = load_scan(path)
+        yield stem(path), scan, load_labels(files[stem(path)], scan)
+
+
+def commit() -> str:
+    command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):  # not a checkout
+        return "unknown"
+
+
+def circumstances(device: torch.device = torch.device("cpu")) -> dict:
+    """Commit, device, threads and versions."""
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
+    return {"commit": commit(), "device": f"{device.type}: {name}", "threads": torch.get_num_threads(),
+            "versions": {"SlicReg": __version__, "python": platform.python_version(), "torch": torch.__version__}}
