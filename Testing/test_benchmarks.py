@@ -6,6 +6,7 @@ Adapters of tools that are not installed are skipped.
 import json
 import os
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -14,15 +15,18 @@ import pytest
 import SimpleITK as sitk
 import torch
 
+from SlicRegLib.errors import UserError
 from SlicRegLib.evaluation import compare
 from SlicRegLib.geometry import Grid
-from SlicRegLib.registration import Registration
-from SlicRegLib.volumes import LPS, Volume, load_labels, load_scan, to_itk
+from SlicRegLib.registration import Registration, RegistrationOptions
+from SlicRegLib.volumes import LPS, Volume, load_labels, load_scan, save_volume, to_itk
 from SlicRegLib.warping import DisplacementField, identity_field, resample
 from tiny import FRAME, phantom, write_cohort
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import peers  # noqa: E402
+from cohort import labelled  # noqa: E402
+from variants import changed  # noqa: E402
 
 SHIFT = torch.tensor([9.0, -15.0, 5.0])  # mm, RAS: another length and sign along each axis
 
@@ -200,3 +204,23 @@ def test_rows_of_this_project_follow_the_code_and_the_model(tmp_path):
     model.write_bytes(b"two")
     after = peers.all_tools([model], None)
     assert {key for key in after if after[key].version != before[key].version} == {"slicreg:m", "slicreg-no-refinement:m"}
+
+
+def test_only_scans_with_labels_are_read(tmp_path):
+    scan, labels = phantom(3)
+    for folder, names, volume in (("img", ("a", "b"), scan), ("label", ("b", "c"), labels)):
+        (tmp_path / folder).mkdir()
+        for name in names:
+            save_volume(tmp_path / folder / f"{name}.nii.gz", volume)
+    (name, found, own), = labelled(tmp_path / "img", tmp_path / "label")
+    assert name == "b" and found.grid.matches(scan.grid) and np.array_equal(own.data, labels.data)
+    (tmp_path / "label" / "b.nii.gz").unlink()
+    with pytest.raises(UserError, match="matched to scans by name"):
+        list(labelled(tmp_path / "img", tmp_path / "label"))
+
+
+def test_variants_change_what_they_name():
+    options = changed(RegistrationOptions(), "refinement.dilation=2,alignment.iterations=0,least_stretch=0.0")
+    assert (options.refinement.dilation, options.alignment.iterations, options.least_stretch) == (2, 0, 0.0)
+    assert replace(options, refinement=RegistrationOptions().refinement, alignment=RegistrationOptions().alignment,
+                   least_stretch=RegistrationOptions().least_stretch) == RegistrationOptions()
