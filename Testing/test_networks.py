@@ -253,5 +253,21 @@ def test_the_depthwise_gradient_is_torchs_own(stride, shape):
         x = image.clone().requires_grad_()
         module(x).sin().sum().backward()
         gradients.append((x.grad, module.weight.grad))
+    assert type(ours(x).grad_fn).__name__ == "_DepthwiseBackward"
     for ours, torchs in zip(*gradients):
         torch.testing.assert_close(ours, torchs)
+
+
+def test_the_depthwise_gradient_in_half_precision():
+    """As in training: autocast around the forward pass alone."""
+    torch.manual_seed(0)
+    net, x = DepthwiseConv3d(5, 2), torch.randn(2, 5, 8, 6, 8)
+    gradients = []
+    for half in (False, True):
+        net.zero_grad()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+            y = net(x.requires_grad_())
+        y.float().sin().sum().backward()
+        gradients.append(net.weight.grad.clone())
+    assert y.dtype == torch.bfloat16 and gradients[1].dtype == torch.float32
+    torch.testing.assert_close(*gradients, rtol=0.02, atol=0.05 * float(gradients[0].abs().max()))

@@ -25,12 +25,14 @@ def test_confidence_is_what_the_distance_says():
     points = still.grid.strided(2).points().movedim(-1, 0)
     places = torch.cat([points + torch.tensor([0.0, 10, 0]).view(3, 1, 1, 1), torch.ones_like(points[:1])])
     back = DisplacementField(still.vectors - torch.tensor([0.0, 10, 0]).view(3, 1, 1, 1), still.grid)
-    inside = scan.region[::2, ::2, ::2].numpy()
+    inside = scan.region[::2, ::2, ::2].clone().numpy()
     inside[:, :2] = False  # the field leads out of the frame there
     for field, wanted in ((still, 0.5), (back, 1.0)):
         found = confidence(places, scan.grid.strided(2), field, scan)
         assert np.allclose(found.data[inside], wanted, atol=1e-4)
         assert not found.data[~scan.region[::2, ::2, ::2].numpy()].any()
+    away = DisplacementField(still.vectors + 2000, still.grid)
+    assert not confidence(places, scan.grid.strided(2), away, scan).data.any()  # led out of the frame
     places[3] = 0
     assert not confidence(places, scan.grid.strided(2), still, scan).data.any()  # led out of the other's body
 

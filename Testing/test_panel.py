@@ -323,13 +323,15 @@ def test_nothing_starts_while_packages_are_installed(panel, pair, monkeypatch):
 
     def installed(ask, progress):
         progress("installing", 0.1, "torch")
-        seen.append((panel.ui.applyButton.enabled, panel.ui.statusLabel.text))
+        ui = panel.ui
+        seen.append((ui.applyButton.enabled or ui.batchApplyButton.enabled or ui.checkInstallationButton.enabled, ui.statusLabel.text))
         return False
 
     monkeypatch.setattr(panel.logic, "installed", installed)
     HOST.click(panel.ui.applyButton)
     (enabled, status), = seen
     assert not enabled and "torch" in status and panel.ui.applyButton.enabled and not panel.running()
+    assert panel.ui.checkInstallationButton.enabled
 
 
 def save_log(panel, tmp_path):

@@ -12,14 +12,15 @@ from scipy.spatial.transform import Rotation
 
 from SlicRegLib import registration
 from SlicRegLib.alignment import AlignmentOptions, describe_key_points
-from SlicRegLib.geometry import Grid, apply_affine
+from SlicRegLib.geometry import Grid, apply_affine, translation
 from SlicRegLib.metrics import dice
 from SlicRegLib.prediction import Description, PredictionOptions, smoothed
-from SlicRegLib.preparation import body_mask
+from SlicRegLib.preparation import Prepared, body_mask, prepare
+from SlicRegLib.progress import silent
 from SlicRegLib.refinement import RefinementOptions
-from SlicRegLib.registration import RegistrationOptions, is_posed, pose, prepare_scan, register
+from SlicRegLib.registration import RegistrationOptions, Stopwatch, finish, is_posed, pose, prepare_scan, register
 from SlicRegLib.volumes import Volume, load_scan, load_transform, save_transform, save_volume, to_itk
-from SlicRegLib.warping import resample, sample
+from SlicRegLib.warping import DisplacementField, resample, sample
 from tiny import FRAME, phantom, tiny_bundle, tiny_study, wave
 
 QUICK = RegistrationOptions(alignment=AlignmentOptions(key_points=400, iterations=60, learning_rate=0.01, affine_start=False),
@@ -101,6 +102,27 @@ def test_a_known_warp_is_recovered(known, template):
     assert error.mean() < 2 and error.quantile(0.99) < 8  # mm; voxels are 8 mm
     assert result.own_template and result.folding_percent() == 0
     assert set(result.seconds) == {"preparation", "prediction", "alignment", "spline", "unfolding"}
+
+
+@pytest.mark.parametrize("shows_less, leads", [(0.0, "moving"), (0.6, "moving"), (10.0, "fixed")])
+def test_the_refinement_finds_the_warp_from_either_side(known, template, monkeypatch, shows_less, leads):
+    """Also where the moving scan was prepared in another pose and the scans lie far apart."""
+    monkeypatch.setattr(registration, "SHOWS_LESS", shows_less)
+    refine, regions = registration.refine, []
+    monkeypatch.setattr(registration, "refine", lambda *arguments: (regions.append(arguments[3]), refine(*arguments))[1])
+    target, fixed = known[0].target, prepare_scan(template, FRAME)
+    turn = np.eye(4)
+    turn[:3, :3] = 1.1 * Rotation.from_euler("xyz", [10, -6, 8], degrees=True).as_matrix()
+    lay = turn @ translation(APART.numpy())  # how the frame lies on the target, and where the refinement starts
+    grid = Grid(fixed.grid.shape, lay @ fixed.grid.affine)
+    moving = Prepared("", prepare(Volume(target.data, Grid(target.grid.shape, turn @ target.grid.affine)), grid), grid)
+    control = fixed.grid.pooled(2)
+    start = DisplacementField((apply_affine(lay, control.points()) - control.points()).movedim(-1, 0).float().contiguous(), control)
+    found = finish(start, fixed, moving, Stopwatch(silent))
+    assert regions[0] is (fixed.region if leads == "fixed" else moving.region)
+    points = body_points(template)
+    before, after = ((field(points) - apply_affine(turn, there(points))).norm(dim=-1) for field in (start, found))
+    assert after.mean() < 0.4 * before.mean(), (before.mean(), after.mean())
 
 
 def test_labels_arrive_on_both_sides(known):

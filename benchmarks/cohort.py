@@ -21,6 +21,8 @@ def labelled(images: Path, labels: Path) -> Iterator[tuple[str, Volume, Volume]]
     paths = [path for path in list_images(images) if stem(path) in files]
     if not paths:
         raise UserError(f"No file of {labels} has the name of a scan in {images}; labels are matched to scans by name.")
+    if left := sorted({stem(path) for path in list_images(images)} - set(files)):
+        print(f"without labels, left out: {', '.join(left)}")
     for path in paths:
         scan = load_scan(path)
         yield stem(path), scan, load_labels(files[stem(path)], scan)

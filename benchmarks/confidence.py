@@ -23,9 +23,10 @@ from cohort import circumstances, labelled
 from SlicRegLib.bundle import Bundle, load_bundle
 from SlicRegLib.evaluation import compare
 from SlicRegLib.geometry import Grid
+from SlicRegLib.networks import STRIDE
 from SlicRegLib.overlays import overlays
 from SlicRegLib.phantoms import make_phantom
-from SlicRegLib.registration import register
+from SlicRegLib.registration import prepare_scan, register
 from SlicRegLib.volumes import Volume, load_labels, load_scan
 from SlicRegLib.warping import sample
 
@@ -39,13 +40,14 @@ def phantom_rows(bundle: Bundle, count: int) -> list[dict]:
         moving = Volume(subject.image, Grid(subject.image.shape, subject.affine))
         result = register(bundle, fixed, moving)
         confidence = overlays(bundle, result).confidence
-        points = confidence.grid.points()[torch.from_numpy(confidence.data > 0)]
+        body = prepare_scan(fixed, bundle.preparation).region[::STRIDE, ::STRIDE, ::STRIDE]
+        points = confidence.grid.points()[body]
         reached = result.field(points)
         seen = inside(fixed.grid, points) & inside(moving.grid, reached)
         wanted, found = (sample(torch.from_numpy(p.places), v.grid, x[seen])
                          for p, v, x in ((template, fixed, points), (subject, moving, reached)))
         error = (found - wanted).norm(dim=0).numpy()
-        sure = confidence.data[confidence.data > 0][seen.numpy()]
+        sure = confidence.data[body.numpy()][seen.numpy()]
         least = error[sure <= np.quantile(sure, 0.1)].mean()
         rows.append({"seed": seed, "rho": float(spearmanr(sure, error).statistic), "error_mm": float(error.mean()),
                      "error_of_the_least_sure_tenth_mm": float(least)})
@@ -94,7 +96,7 @@ def main():
         print(f"scans: rho between confidence and Dice {results['rho_organs']:.2f} over {len(pairs)} organs, "
               f"{results['rho_scans']:.2f} over {len(means)} scans' means")
     if options.json:
-        options.json.write_text(json.dumps(circumstances() | results, indent=1))
+        options.json.write_text(json.dumps(circumstances() | results, indent=1).replace("NaN", "null"))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from cohort import circumstances
 from SlicRegLib.alignment import AlignmentOptions, affine_between, align, describe_key_points, thin_plate_spline
 from SlicRegLib.dataset import TrainingSet
 from SlicRegLib.demo import write_phantom
@@ -108,11 +109,11 @@ def measure(net, scans: list[Volume], shape, options: PredictionOptions) -> dict
 
 
 def exponent(sizes, costs) -> float:
-    """The slope of log cost over log size."""
-    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0])
+    """The slope of log cost over log size; of one size there is none."""
+    return float(np.polyfit(np.log(sizes), np.log(costs), 1)[0]) if len(sizes) > 1 else float("nan")
 
 
-def training_cost(preset: str, sizes: list[int]) -> None:
+def training_cost(preset: str, sizes: list[int]) -> dict:
     """Prints what training costs against the number of scans."""
     rows = []
     for size in sizes:
@@ -130,6 +131,7 @@ def training_cost(preset: str, sizes: list[int]) -> None:
                   "four), {:.0f} MB peak".format(*rows[-1]), flush=True)
     names = ("loading", "memory of scans", "seconds of an iteration", "peak memory")
     print("grow as scans to the power: " + ", ".join(f"{name} {exponent(sizes, costs):.2f}" for name, costs in zip(names, list(zip(*rows))[1:])))
+    return {"preset": preset, "rows": [dict(zip(("scans", *names), row)) for row in rows]}
 
 
 class Still:
@@ -159,7 +161,9 @@ def main():
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
     if options.cohorts:
-        training_cost(options.preset, options.cohorts)
+        results = training_cost(options.preset, options.cohorts)
+        if options.json:
+            options.json.write_text(json.dumps(circumstances() | results, indent=1))
         return
     torch.manual_seed(0)
     net = build(PRESETS[options.preset]).to(memory_format=torch.channels_last_3d).eval().requires_grad_(False)
@@ -186,7 +190,7 @@ def main():
                  "peak memory": exponent(voxels, [max(s["peak_mb"] for s in r["stages"].values()) for r in results])}
     print("\ngrow as voxels to the power: " + ", ".join(f"{name} {value:.2f}" for name, value in exponents.items()))
     if options.json:
-        options.json.write_text(json.dumps({"product_seconds": product, "preset": options.preset, "sizes": results,
+        options.json.write_text(json.dumps(circumstances() | {"product_seconds": product, "preset": options.preset, "sizes": results,
                                             "exponents": exponents}, indent=1))
 
 

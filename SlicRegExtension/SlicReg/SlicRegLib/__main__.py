@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -129,22 +130,28 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
+_CLEAN_UP_SECONDS = 5.0
+
+
 @contextlib.contextmanager
 def _interrupted_once():
-    """Ctrl+C or SIGTERM, whichever comes first, is a KeyboardInterrupt; what comes after it does not cut the clean-up short."""
+    """Ctrl+C or SIGTERM, whichever comes first, is a KeyboardInterrupt; what follows soon does not cut the clean-up short."""
     signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
 
+    last = -float("inf")
+
     def interrupt(*_):
-        for one in signals:
-            signal.signal(one, signal.SIG_IGN)
-        raise KeyboardInterrupt
+        nonlocal last
+        if time.monotonic() - last >= _CLEAN_UP_SECONDS:
+            last = time.monotonic()
+            raise KeyboardInterrupt
 
     before = {one: signal.signal(one, interrupt) for one in signals}
     try:
         yield
     finally:
         for one, handler in before.items():
-            signal.signal(one, handler)
+            signal.signal(one, handler or signal.SIG_DFL)  # None: it was not set from Python
 
 
 _OTHER_TEMPLATE = "Warning: the template is not the one this model was trained with; its supervoxels were predicted as well."

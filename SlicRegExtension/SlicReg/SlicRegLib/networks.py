@@ -109,22 +109,20 @@ class DepthwiseConv3d(nn.Conv3d):
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
-    @torch.amp.custom_fwd(device_type="cpu")
     def forward(context, x, weight, stride):
         context.save_for_backward(x, weight)
         context.stride = stride
         return F.conv3d(x, weight, stride=stride, padding=1, groups=len(weight))
 
     @staticmethod
-    @torch.amp.custom_bwd(device_type="cpu")
-    def backward(context, gradient):
+    def backward(context, gradient):  # autocast, in which the forward pass may have run, is over: the precision is the gradient's
         x, weight = context.saved_tensors
         steps = [slice(None, None, s) for s in context.stride]
         spread = gradient
         if max(context.stride) > 1:
             spread = torch.zeros_like(x, dtype=gradient.dtype)
             spread[(..., *steps)] = gradient
-        to_x = F.conv3d(spread, weight.flip(2, 3, 4), padding=1, groups=len(weight))
+        to_x = F.conv3d(spread, weight.flip(2, 3, 4).to(gradient.dtype), padding=1, groups=len(weight))
         padded, to_weight = F.pad(x, (1,) * 6).to(gradient.dtype), torch.zeros_like(weight)
         for offset in product(range(3), repeat=3):
             window = padded[(..., *(slice(o, o + n) for o, n in zip(offset, x.shape[2:])))][(..., *steps)]

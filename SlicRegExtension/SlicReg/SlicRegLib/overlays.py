@@ -47,7 +47,7 @@ def confidence(places: torch.Tensor, grid: Grid, field: DisplacementField, fixed
     """
     own = fixed.grid.strided(STRIDE)
     points = own.points()
-    found = sample(torch.cat([places[:3] * places[3], places[3:]]), grid, field(points))
+    found = sample(torch.cat([places[:3] * places[3], places[3:]]), grid, field(points), fill=0.0)
     distance = (found[:3] / found[3].clamp_min(1e-6) - points.movedim(-1, 0)).norm(dim=0)
     seen = fixed.region[::STRIDE, ::STRIDE, ::STRIDE] & (found[3] > 0.01)
     return Volume(torch.where(seen, 1 / (1 + (distance / HALF_MM) ** 2), 0.0).numpy(), own)

@@ -84,6 +84,8 @@ def refine(field: DisplacementField, fixed: Prepared, moving: Prepared, region: 
            options: RefinementOptions = RefinementOptions(), progress: Progress = silent) -> DisplacementField:
     """``field`` (fixed to moving, RAS mm) improved on the scans' image features, on a grid over the fixed frame.
 
+    "Fixed" is the scan at whose voxels features are compared; `registration.finish` says which that is.
+
     region: bool (I, J, K) on ``fixed.grid``: where features are compared (the body); elsewhere the field is smooth.
     The regularisation acts on what is left after the fixed frame is laid on the moving frame, voxel on voxel.
     """

@@ -23,7 +23,7 @@ from .volumes import Volume
 from .warping import DisplacementField, invert, jacobian_determinant, resample, resample_labels, tapered, unfolded
 
 INVERSE_SPACING_MM = 3.0  # of the inverse field's grid: keeps field and inverse within 1 mm of each other
-SHOWS_LESS = 0.6  # of the other scan's volume of body: where the refinement compares at the fixed scan's voxels
+SHOWS_LESS = 0.6  # voxels of body for one of the moving scan's: below, the refinement compares at the fixed scan's voxels
 TAPER_MM = 30.0  # beyond the scans, over which fields fall to zero
 
 
@@ -119,11 +119,12 @@ def finish(dense: DisplacementField, fixed: Prepared, moving: Prepared, clock: S
 
     The refinement compares at the voxels of one scan, and each finds a counterpart if the other scan shows as much of the
     body. So the moving scan's voxels look for their places in the fixed one, a template that was chosen to show all of the
-    anatomy, unless the fixed scan shows far less: voxels without a counterpart would squeeze the field into what is there.
+    anatomy, unless the fixed scan shows far less (in voxels: a patient seen upright is also seen at the template's size): voxels
+    without a counterpart would squeeze the field into what is there.
     """
     if options.refinement.iterations:
         with clock("refinement"):
-            forward = shown_ml(fixed) < SHOWS_LESS * shown_ml(moving)
+            forward = int(fixed.region.sum()) < SHOWS_LESS * int(moving.region.sum())
             if not forward:
                 dense = invert(unfolded(dense, options.least_stretch), moving.grid.pooled(4))
             first, second = (fixed, moving) if forward else (moving, fixed)
@@ -132,11 +133,6 @@ def finish(dense: DisplacementField, fixed: Prepared, moving: Prepared, clock: S
                 dense = invert(unfolded(dense, options.least_stretch), fixed.grid.pooled(2))
     with clock("unfolding"):
         return unfolded(dense, options.least_stretch)
-
-
-def shown_ml(scan: Prepared) -> float:
-    """How much of a body the scan shows, in ml."""
-    return int(scan.region.sum()) * float(np.prod(scan.grid.spacing)) / 1000
 
 
 def fixed_key_points(bundle: Bundle, fixed: Prepared, own: bool, options: RegistrationOptions, device: torch.device) -> KeyPoints:

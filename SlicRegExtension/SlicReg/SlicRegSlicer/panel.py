@@ -1,5 +1,6 @@
 """The panel: shows the parameters, starts and watches registrations, shows their results."""
 
+import contextlib
 import pathlib
 
 import qt
@@ -131,6 +132,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onParameters(self, caller=None, event=None):
         """Show the parameters that no widget is bound to, and whether Apply can be pressed."""
+        self.ui.checkInstallationButton.enabled = not self.installing
         parameters = self._parameterNode
         if not parameters:
             return
@@ -241,7 +243,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onApply(self, clicked=False):
         with shown_errors():
-            if not self.installed():
+            if not self.installed() or not self._parameterNode or self.missing():  # the scene may have changed meanwhile
                 return
             self.stopReview()
             self.clearResult()
@@ -271,17 +273,23 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 slicer.util.errorDisplay(self.run.error)
 
     def installed(self):
-        """Ask for packages that are missing; nothing else can be started while they are installed, though the panel is drawn."""
-        self.installing = True
-        try:
+        """Whether all packages are there; those that are missing are asked for first."""
+        with self.nothingElse():
             return self.logic.installed(ask=True, progress=self.showInstalling)
+
+    @contextlib.contextmanager
+    def nothingElse(self):
+        """Within it nothing can be started: packages are installed, though the panel is drawn."""
+        self.installing = True
+        self.onParameters()
+        try:
+            yield
         finally:
             self.installing = False
             self.onParameters()
 
     def showInstalling(self, stage, share, details):
         self.ui.statusLabel.text = _("Installing {packages}: this may take minutes").format(packages=details) if details else ""
-        self.onParameters()
         slicer.app.processEvents()
 
     @staticmethod
@@ -388,7 +396,8 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if not broken:
                 slicer.util.infoDisplay(text)
             elif slicer.util.confirmYesNoDisplay(text + "\n\n" + _("Install what is broken or missing now?")):
-                self.logic.repair()
+                with self.nothingElse():
+                    self.logic.repair()
 
     def onSaveLog(self, clicked=False):
         path = qt.QFileDialog.getSaveFileName(self.parent, _("Save log"), "SlicReg.log", _("Text (*.log *.txt)"))
@@ -406,7 +415,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onBatchApply(self, clicked=False):
         with shown_errors():
-            if not self.installed():
+            if not self.installed() or not self._parameterNode:
                 return
             parameters = self._parameterNode
             volumes = [v for v in scalar_volumes() if v is not parameters.template] if parameters.batchScene else None
