@@ -28,7 +28,7 @@ WINDOWS = os.name == "nt"
 # comes before the first report: starting Python, importing torch, reading the scans.
 STARTING = "starting"
 STAGES = {
-    "register": {STARTING: 2.5, "preparation": 2.0, "prediction": 1.3, "alignment": 0.8, "spline": 0.4, "refinement": 4.6,
+    "register": {STARTING: 2.5, "preparation": 2.0, "prediction": 1.0, "alignment": 0.4, "spline": 0.3, "refinement": 3.0,
                  "unfolding": 0.2, "writing": 10.0},
 }
 # stages that report only their start and end, or steps that say little about time: how far they are is judged by the clock
