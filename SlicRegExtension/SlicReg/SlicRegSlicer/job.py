@@ -239,7 +239,7 @@ class Estimate:
             if own is None and self._first[1] > 0:
                 return self.fraction, None  # a resumed stage: its first report says nothing about its speed
             rest = rest if own is None else own
-        return self.fraction, rest + (total - done - weight) * pace
+        return self.fraction, rest + max(0.0, total - done - weight) * pace  # the sums are rounded
 
     def _rest_of_stage(self, elapsed: float) -> float | None:
         """By the stage's own reports; from the first one on, since a resumed stage does not begin at 0."""
