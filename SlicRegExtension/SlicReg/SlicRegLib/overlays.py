@@ -10,7 +10,7 @@ from .bundle import Bundle
 from .geometry import Grid
 from .networks import STRIDE
 from .prediction import describe, expected_places, predict_layers
-from .preparation import Prepared, prepare
+from .preparation import Prepared
 from .registration import Registration, prepare_scan
 from .volumes import Volume
 from .warping import DisplacementField, sample
@@ -30,9 +30,8 @@ class Overlays:
 def overlays(bundle: Bundle, result: Registration, device: torch.device = torch.device("cpu")) -> Overlays:
     """Predict both scans once more, on their own grids of the network's output."""
     net = bundle.net.to(device)
-    fixed, moving = (prepare_scan(scan, bundle.preparation) for scan in (result.template, result.target))
-    if result.moving_grid:
-        moving = Prepared("", prepare(result.target, result.moving_grid), result.moving_grid)
+    fixed = prepare_scan(result.template, bundle.preparation)
+    moving = prepare_scan(result.target, bundle.preparation, result.moving_grid)
     layers = [Volume(predict_layers(net, scan)[0].numpy(), scan.grid.strided(STRIDE)) for scan in (fixed, moving)]
     places, grid = expected_places(net, moving, describe(net, fixed).centroids)
     return Overlays(confidence(places.cpu(), grid, result.dense, fixed), *layers)

@@ -9,6 +9,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from scipy.linalg import polar
 from scipy.spatial.transform import Rotation
 
 from .alignment import AlignmentOptions, KeyPoints, affine_between, align, describe_key_points, thin_plate_spline
@@ -154,7 +155,7 @@ def seen_upright(bundle: Bundle, target: Volume, fixed: Prepared, wanted: KeyPoi
     """The target prepared and described with the fixed frame laid on it by the 4x4 matrix ``posed``, so that network and
     image features see the patient upright and at the template's size; what was there where that finds less in common."""
     grid = Grid(fixed.grid.shape, posed @ fixed.grid.affine)
-    upright = Prepared("", prepare(target, grid), grid)
+    upright = prepare_scan(target, bundle.preparation, grid)
     try:
         description = describe(bundle.net, upright, options.prediction)
     except UserError:  # no body there: the fit was wrong
@@ -168,28 +169,23 @@ def is_posed(matrix: np.ndarray, degrees: float = 8.0, scale: float = 1.12) -> b
     size = np.cbrt(np.linalg.det(matrix[:3, :3]))
     if size < 0.2:  # flat or mirrored: no patient lies so
         return False
-    turn = Rotation.from_matrix(_rotation(matrix)).magnitude()
+    turn = Rotation.from_matrix(polar(matrix[:3, :3])[0]).magnitude()
     return bool(np.degrees(turn) > degrees or max(size, 1 / size) > scale)
 
 
 def pose(matrix: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """The rotation, isotropic scale (at most 1.5 either way) and shift of a 4x4 world matrix, equal to it at ``centre``."""
-    size = np.clip(np.cbrt(abs(np.linalg.det(matrix[:3, :3]))), 1 / 1.5, 1.5)
+    """The rotation, isotropic scale (at most 1.5 either way) and shift of a 4x4 world matrix that does not mirror, equal to it
+    at ``centre``."""
+    size = np.clip(np.cbrt(np.linalg.det(matrix[:3, :3])), 1 / 1.5, 1.5)
     result = np.eye(4)
-    result[:3, :3] = size * _rotation(matrix)
+    result[:3, :3] = size * polar(matrix[:3, :3])[0]  # its nearest rotation
     return translation(apply_affine(matrix, centre)) @ result @ translation(-centre)
 
 
-def _rotation(matrix: np.ndarray) -> np.ndarray:
-    """The rotation nearest to the linear part of a 4x4 matrix."""
-    u, _, v = np.linalg.svd(matrix[:3, :3])
-    return u @ np.diag([1, 1, np.linalg.det(u @ v)]) @ v
-
-
-def prepare_scan(scan: Volume, options: PreparationOptions, name: str = "") -> Prepared:
-    """A scan in its own canonical frame."""
-    grid = canonical_grid(scan, options.shape, options.spacing_mm)
-    return Prepared(name, prepare(scan, grid), grid)
+def prepare_scan(scan: Volume, options: PreparationOptions, grid: Grid | None = None) -> Prepared:
+    """A scan in its own canonical frame, or in the one that is given."""
+    grid = grid or canonical_grid(scan, options.shape, options.spacing_mm)
+    return Prepared("", prepare(scan, grid), grid)
 
 
 class Stopwatch:
