@@ -307,7 +307,7 @@ def test_a_turned_and_scaled_scan_is_seen_upright(bundle, template, monkeypatch)
 
 def test_a_scan_registered_to_itself_stays(bundle, template):
     points = body_points(template)
-    for options in (QUICK, *(replace(QUICK, refinement=r) for r in (RefinementOptions(iterations=10, fine_iterations=0), RefinementOptions()))):
+    for options in (QUICK, replace(QUICK, refinement=RefinementOptions())):
         result = register(bundle, template, template, options)
         assert result.dense.at(points).norm(dim=1).max() < 1  # mm
         assert np.abs(result.warped_target().data - template.data)[8:-8, 8:-8, 8:-8].mean() < 5  # HU
