@@ -131,6 +131,14 @@ def test_without_enough_supervoxels_the_affine_is_the_identity():
     assert affine_between(fixed, moving) is None
 
 
+def test_a_map_that_no_patient_could_take_is_none():
+    fixed, moving = centroids()
+    for squeeze in (-1.0, 0.0):  # mirrored, flat
+        changed = moving.clone()
+        changed[..., 1] *= squeeze
+        assert affine_between(fixed, changed) is None
+
+
 # ---- spline ---------------------------------------------------------------------------------------------------
 
 

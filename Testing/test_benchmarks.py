@@ -17,7 +17,7 @@ import torch
 
 from SlicRegLib.errors import UserError
 from SlicRegLib.evaluation import compare
-from SlicRegLib.geometry import Grid
+from SlicRegLib.geometry import Grid, translation
 from SlicRegLib.registration import Registration, RegistrationOptions
 from SlicRegLib.volumes import LPS, Volume, load_labels, load_scan, save_volume, to_itk
 from SlicRegLib.warping import DisplacementField, identity_field, resample
@@ -25,7 +25,8 @@ from tiny import FRAME, phantom, write_cohort
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import peers  # noqa: E402
-from cohort import labelled  # noqa: E402
+from cohort import labelled, mean_dice  # noqa: E402
+from partial_views import air_share, bone_overlap  # noqa: E402
 from variants import changed  # noqa: E402
 
 SHIFT = torch.tensor([9.0, -15.0, 5.0])  # mm, RAS: another length and sign along each axis
@@ -217,6 +218,17 @@ def test_only_scans_with_labels_are_read(tmp_path):
     (tmp_path / "label" / "b.nii.gz").unlink()
     with pytest.raises(UserError, match="matched to scans by name"):
         list(labelled(tmp_path / "img", tmp_path / "label"))
+
+
+def test_overlaps_tell_whether_a_scan_lies_in_its_place():
+    scan, labels = phantom(3)
+    target, own = (Volume(v.data, Grid(v.grid.shape, translation(SHIFT.numpy()) @ v.grid.affine)) for v in (scan, labels))
+    field = DisplacementField(SHIFT.view(3, 1, 1, 1).expand(3, *scan.grid.shape).contiguous(), scan.grid)
+    for overlap, pair in ((mean_dice, (labels, own)), (bone_overlap, (scan, target))):
+        assert overlap(*pair, field) > 0.999 and overlap(*pair) < 0.9
+    assert air_share(target, own, hollow=[]) < 0.05
+    elsewhere = Volume(np.roll(own.data, own.data.shape[2] // 2, axis=2), own.grid)  # drawn on another image
+    assert air_share(target, elsewhere, hollow=[]) > 0.2
 
 
 def test_variants_change_what_they_name():

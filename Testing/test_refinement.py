@@ -57,7 +57,7 @@ def test_refinement_recovers_a_known_warp(texture, smooth_field):
     known = smooth_field(GRID, 8.0, 1, wavelength_mm=160.0)
     warped = resample(texture[None], GRID, GRID, known)[0]  # warped(p) = texture(p + known(p))
     region = torch.ones(GRID.shape, dtype=torch.bool)
-    found = refine(identity_field(GRID), Prepared("", warped, GRID), Prepared("", texture, GRID), region,
+    found = refine([identity_field(GRID)], Prepared("", warped, GRID), Prepared("", texture, GRID), region,
                    RefinementOptions(iterations=60, regularisation=0.1))
     inner = tuple(slice(4, -4) for _ in range(3))
     error = (found.on(GRID).vectors - known.vectors).norm(dim=0)[inner]
@@ -70,6 +70,20 @@ def test_refinement_follows_frames_that_differ(texture):
     """The same image 100 mm away: the right field is that shift, and refining it must not move it."""
     there = Grid.centred(GRID.centre + [100, 0, -30], GRID.shape, 4.0)
     shift = torch.tensor([100.0, 0, -30]).reshape(3, 1, 1, 1).expand(3, *GRID.shape)
-    found = refine(DisplacementField(shift.contiguous(), GRID), Prepared("", texture, GRID), Prepared("", texture, there),
+    found = refine([DisplacementField(shift.contiguous(), GRID)], Prepared("", texture, GRID), Prepared("", texture, there),
                    torch.ones(GRID.shape, dtype=torch.bool), RefinementOptions(iterations=20))
     assert (found.vectors - shift[:, :1, :1, :1]).abs().max() < 0.5
+
+
+def test_a_start_that_agrees_better_with_the_images_is_tried_as_well(texture, smooth_field):
+    """The first start is far from the known warp: alone it stays far; beside a near one the near one's result is returned."""
+    known = smooth_field(GRID, 8.0, 1, wavelength_mm=160.0)
+    scans = [Prepared("", hu, GRID) for hu in (resample(texture[None], GRID, GRID, known)[0], texture)]
+    astray = DisplacementField(torch.full((3, *GRID.shape), 40.0), GRID)
+    region, options = torch.ones(GRID.shape, dtype=torch.bool), RefinementOptions(iterations=40, fine_iterations=8, regularisation=0.1)
+    shares = []
+    lost, found, near, first = (
+        refine(starts, *scans, region, options, lambda stage, share, message: shares.append(share)).vectors
+        for starts in ([astray], [astray, identity_field(GRID)], [identity_field(GRID)], [identity_field(GRID), astray]))
+    assert torch.equal(found, near) and torch.equal(first, near) and not torch.equal(lost, near)
+    assert max(shares) <= 1

@@ -155,7 +155,7 @@ def register_by_regression(bundle: Bundle, template: Volume, target: Volume, opt
         to_template = random_walk(points, field.at(points), options.alignment.neighbours)
         grid = bounding_grid([fixed.grid], options.alignment.field_spacing_mm)
         dense = thin_plate_spline(points + to_template, -to_template, grid, options.alignment.spline_lambda)
-    return Registration(template, target, finish(dense, fixed, moving, clock, options, device), clock.seconds, True)
+    return Registration(template, target, finish([dense], fixed, moving, clock, options, device), clock.seconds, True)
 
 
 @torch.no_grad()
@@ -185,7 +185,7 @@ def leave(bundle: Bundle, template: Volume, target: Volume, options: Registratio
     clock = Stopwatch(progress)
     fixed, moving = (prepare_scan(scan, bundle.preparation) for scan in (template, target))
     dense = identity_field(bounding_grid([fixed.grid], options.alignment.field_spacing_mm))
-    return Registration(template, target, finish(dense, fixed, moving, clock, options, device), clock.seconds, True)
+    return Registration(template, target, finish([dense], fixed, moving, clock, options, device), clock.seconds, True)
 
 
 # ---- the rows ----------------------------------------------------------------------------------------------------

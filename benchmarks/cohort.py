@@ -7,12 +7,15 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from SlicRegLib import __version__
 from SlicRegLib.errors import UserError
 from SlicRegLib.files import list_images, stem
+from SlicRegLib.metrics import dice
 from SlicRegLib.volumes import Volume, load_labels, load_scan
+from SlicRegLib.warping import DisplacementField, resample_labels
 
 
 def labelled(images: Path, labels: Path) -> Iterator[tuple[str, Volume, Volume]]:
@@ -26,6 +29,13 @@ def labelled(images: Path, labels: Path) -> Iterator[tuple[str, Volume, Volume]]
     for path in paths:
         scan = load_scan(path)
         yield stem(path), scan, load_labels(files[stem(path)], scan)
+
+
+def mean_dice(fixed: Volume, moving: Volume, field: DisplacementField | None = None) -> float:
+    """Of the labels that both scans have, on the fixed scan's grid, the moving ones carried through ``field``."""
+    values = sorted(set(np.unique(fixed.data)) & set(np.unique(moving.data)) - {0})
+    carried = resample_labels(moving.data, moving.grid, fixed.grid, field)
+    return float(np.mean([dice(fixed.data == value, carried == value) for value in values]))
 
 
 def commit() -> str:

@@ -16,20 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cohort import circumstances, labelled
+from cohort import circumstances, labelled, mean_dice
 from SlicRegLib.bundle import load_bundle
-from SlicRegLib.metrics import compare_labels
 from SlicRegLib.registration import prepare_scan, register
 from SlicRegLib.supervision import ConvexAdamTeacher
-from SlicRegLib.volumes import Volume
-from SlicRegLib.warping import resample_labels
-
-
-def mean_dice(fixed: Volume, moving: Volume, field=None) -> float:
-    """Of the labels that both scans have, on the fixed scan's grid."""
-    values = sorted(set(np.unique(fixed.data)) & set(np.unique(moving.data)) - {0})
-    carried = resample_labels(moving.data, moving.grid, fixed.grid, field)
-    return float(np.mean(list(compare_labels(fixed.data, carried, fixed.grid, values)["dice"].values())))
 
 
 def main():

@@ -142,7 +142,7 @@ def deeds(fixed: Volume, moving: Volume, threads: int, folder: Path, arguments: 
 def refinement_alone(fixed: Volume, moving: Volume, threads: int) -> DisplacementField:
     """This project's refinement from no displacement: what the network's supervoxels have to improve on."""
     torch.set_num_threads(threads)
-    return finish(identity_field(fixed.grid.pooled(16)), _prepared(fixed), _prepared(moving), clock)
+    return finish([identity_field(fixed.grid.pooled(16))], _prepared(fixed), _prepared(moving), clock)
 
 
 def slicreg(fixed: Volume, moving: Volume, threads: int, model: Path, options: RegistrationOptions) -> DisplacementField:

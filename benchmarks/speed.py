@@ -104,7 +104,7 @@ def measure(net, scans: list[Volume], shape, options: PredictionOptions) -> dict
     with meters["spline"]:
         dense = thin_plate_spline(wanted.points, displacements, bounding_grid([fixed.grid], alignment.field_spacing_mm), alignment.spline_lambda)
     with meters["refinement"]:
-        finish(dense, fixed, moving, Stopwatch(silent))
+        finish([dense], fixed, moving, Stopwatch(silent))
     return meters
 
 

@@ -119,8 +119,9 @@ def affine_between(fixed: torch.Tensor, moving: torch.Tensor, rounds: int = 10) 
     """4x4 world matrix that best maps the supervoxels' centroids of ``fixed`` to those of ``moving``.
 
     Both (layers, classes, 4): mass and centre, background first. Each supervoxel counts by the mass that both
-    scans agree on (None where fewer than twelve are found in both); those that fit badly count less in each round (Cauchy weights), so that supervoxels outside
-    one scan's field of view do not pull.
+    scans agree on; those that fit badly count less in each round (Cauchy weights), so that supervoxels outside one
+    scan's field of view do not pull. None where fewer than twelve are found in both, or the map is flat or mirrored:
+    no patient lies so.
     """
     a, b = (c[:, 1:].reshape(-1, 4).double().cpu() for c in (fixed, moving))
     mass = torch.minimum(a[:, 0], b[:, 0]) / torch.maximum(a[:, 0], b[:, 0]).clamp_min(1e-9)
@@ -138,6 +139,8 @@ def affine_between(fixed: torch.Tensor, moving: torch.Tensor, rounds: int = 10) 
         weight = mass / (1 + (error / scale) ** 2)
     matrix = np.eye(4)
     matrix[:3, :3] = solution[:3].T.numpy()
+    if np.linalg.det(matrix[:3, :3]) < 0.01:
+        return None
     matrix[:3, 3] = (solution[3] - solution[:3].T @ centre).numpy()
     return matrix
 

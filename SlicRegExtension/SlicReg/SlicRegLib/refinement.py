@@ -8,6 +8,7 @@ voxels, then on every voxel, an eighth of them in each iteration.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -80,25 +81,41 @@ def image_features(hu: torch.Tensor, options: RefinementOptions = RefinementOpti
     return torch.cat([mind_ssc(hu, options.dilation, options.radius), options.intensity * windows], -1)
 
 
-def refine(field: DisplacementField, fixed: Prepared, moving: Prepared, region: torch.Tensor,
+def refine(starts: Sequence[DisplacementField], fixed: Prepared, moving: Prepared, region: torch.Tensor,
            options: RefinementOptions = RefinementOptions(), progress: Progress = silent) -> DisplacementField:
-    """``field`` (fixed to moving, RAS mm) improved on the scans' image features, on a grid over the fixed frame.
+    """The first of ``starts`` (fields fixed to moving, RAS mm) improved on the scans' image features, on a grid over the
+    fixed frame. Where another start agrees better with the images, that is a sign that the first went astray: then all are
+    refined, and the result that agrees best is returned.
 
     "Fixed" is the scan at whose voxels features are compared; `registration.finish` says which that is.
 
     region: bool (I, J, K) on ``fixed.grid``: where features are compared (the body); elsewhere the field is smooth.
     The regularisation acts on what is left after the fixed frame is laid on the moving frame, voxel on voxel.
     """
-    device = field.vectors.device
+    device = starts[0].vectors.device
     control, own = (scan.grid.pooled(_CELL) for scan in (fixed, moving))
     home = control.voxels(device)
-    moved = own.to_voxel(field(control.points(device)).double()) - home  # in control-point spacings, along i, j, k
-    moved = moved.movedim(-1, 0).float().contiguous()
-    smooth = _Separable([_b_spline(n, device) for n in control.shape])
     wanted = _described(fixed.hu.to(device), region, options)
     found = _described(moving.hu.to(device), moving.hu > BODY_HU, options)
-    levels = ((options.iterations, [_Comparison(wanted.averaged(), found.averaged(), region, control.shape)]),
-              (options.fine_iterations, [_Comparison(wanted, found, region, control.shape, corner) for corner in _ORDER]))
+    coarse = _Comparison(wanted.averaged(), found.averaged(), region, control.shape)
+    fine = [_Comparison(wanted, found, region, control.shape, corner) for corner in _ORDER]
+    levels = (options.iterations, [coarse]), (options.fine_iterations, fine)
+    moved = [(own.to_voxel(field(control.points(device)).double()) - home).movedim(-1, 0).float().contiguous()
+             for field in starts]  # in control-point spacings, along i, j, k
+    before = [coarse.gradient(start)[0].item() for start in moved]
+    if before[0] <= min(before):
+        moved = moved[:1]
+    part = 1 / len(moved)
+    reached = [_descended(start, levels, options, lambda share, message, n=n: progress("refinement", (n + share) * part, message))
+               for n, start in enumerate(moved)]
+    spline, _ = min(reached, key=lambda pair: pair[1])
+    vectors = own.to_world((home + spline.movedim(0, -1)).double()) - control.points(device)
+    return DisplacementField(vectors.movedim(-1, 0).float().contiguous(), control)
+
+
+def _descended(moved: torch.Tensor, levels, options: RefinementOptions, progress) -> tuple[torch.Tensor, float]:
+    """The spline (3, i, j, k) that Adam reaches from control points ``moved``, level by level, and its feature difference."""
+    smooth = _Separable([_b_spline(n, moved.device) for n in moved.shape[1:]])
     total, done = options.iterations + options.fine_iterations, 0
     adam = Adam(moved, options.learning_rate, epsilon=_STILL)
     for iterations, comparisons in levels:
@@ -110,9 +127,8 @@ def refine(field: DisplacementField, fixed: Prepared, moving: Prepared, region: 
             adam.step()
             done += 1
             if done % 10 == 0:
-                progress("refinement", done / total, f"feature difference {difference.item():.3f}")
-    vectors = own.to_world((home + smooth(moved).movedim(0, -1)).double()) - control.points(device)
-    return DisplacementField(vectors.movedim(-1, 0).float().contiguous(), control)
+                progress(done / total, f"feature difference {difference.item():.3f}")
+    return smooth(moved), difference.item()
 
 
 # every voxel's turn comes once in eight iterations; neighbours in time are far apart in space

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -21,7 +22,7 @@ from .preparation import AIR_HU, Prepared, PreparationOptions, canonical_grid, p
 from .progress import Progress, silent
 from .refinement import RefinementOptions, refine
 from .volumes import Volume
-from .warping import DisplacementField, invert, jacobian_determinant, resample, resample_labels, tapered, unfolded
+from .warping import DisplacementField, affine_field, invert, jacobian_determinant, resample, resample_labels, tapered, unfolded
 
 INVERSE_SPACING_MM = 3.0  # of the inverse field's grid: keeps field and inverse within 1 mm of each other
 SHOWS_LESS = 0.6  # voxels of body for one of the moving scan's: below, the refinement compares at the fixed scan's voxels
@@ -110,26 +111,29 @@ def register(bundle: Bundle, template: Volume, target: Volume, options: Registra
     with clock("spline"):
         grid = bounding_grid([fixed.grid], options.alignment.field_spacing_mm)
         dense = thin_plate_spline(wanted.points, displacements, grid, options.alignment.spline_lambda)
-    dense = finish(dense, fixed, moving, clock, options, device)
+    dense = finish([dense, affine_field(matrix, grid)], fixed, moving, clock, options, device)
     return Registration(template, target, dense, clock.seconds, own, moving.grid)
 
 
-def finish(dense: DisplacementField, fixed: Prepared, moving: Prepared, clock: Stopwatch,
+def finish(starts: Sequence[DisplacementField], fixed: Prepared, moving: Prepared, clock: Stopwatch,
            options: RegistrationOptions = RegistrationOptions(), device: torch.device = torch.device("cpu")) -> DisplacementField:
-    """A dense field fixed to moving, refined (unless its iterations are 0) and unfolded.
+    """The first of ``starts``, dense fields fixed to moving (or another, see `refine`), refined and unfolded. With 0 iterations
+    of the refinement it is the first, unfolded.
 
     The refinement compares at the voxels of one scan, and each finds a counterpart if the other scan shows as much of the
     body. So the moving scan's voxels look for their places in the fixed one, a template that was chosen to show all of the
     anatomy, unless the fixed scan shows far less (in voxels: a patient seen upright is also seen at the template's size): voxels
     without a counterpart would squeeze the field into what is there.
     """
+    dense = starts[0]
     if options.refinement.iterations:
         with clock("refinement"):
             forward = int(fixed.region.sum()) < SHOWS_LESS * int(moving.region.sum())
             if not forward:
-                dense = invert(unfolded(dense, options.least_stretch), moving.grid.pooled(4))
+                starts = [invert(unfolded(start, options.least_stretch), moving.grid.pooled(4)) for start in starts]
             first, second = (fixed, moving) if forward else (moving, fixed)
-            dense = refine(dense.to(device), first, second, first.region, options.refinement, clock.progress).to("cpu")
+            starts = [start.to(device) for start in starts]
+            dense = refine(starts, first, second, first.region, options.refinement, clock.progress).to("cpu")
             if not forward:
                 dense = invert(unfolded(dense, options.least_stretch), fixed.grid.pooled(2))
     with clock("unfolding"):
@@ -166,20 +170,25 @@ def seen_upright(bundle: Bundle, target: Volume, fixed: Prepared, wanted: KeyPoi
 
 def is_posed(matrix: np.ndarray, degrees: float = 8.0, scale: float = 1.12) -> bool:
     """Whether a 4x4 world matrix turns by more than ``degrees`` or changes sizes by more than ``scale``."""
-    size = np.cbrt(np.linalg.det(matrix[:3, :3]))
-    if size < 0.2:  # flat or mirrored: no patient lies so
-        return False
-    turn = Rotation.from_matrix(polar(matrix[:3, :3])[0]).magnitude()
-    return bool(np.degrees(turn) > degrees or max(size, 1 / size) > scale)
+    turn, size = _turn_and_size(matrix)
+    return bool(np.degrees(Rotation.from_matrix(turn).magnitude()) > degrees or max(size, 1 / size) > scale)
 
 
 def pose(matrix: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """The rotation, isotropic scale (at most 1.5 either way) and shift of a 4x4 world matrix that does not mirror, equal to it
-    at ``centre``."""
-    size = np.clip(np.cbrt(np.linalg.det(matrix[:3, :3])), 1 / 1.5, 1.5)
+    """The rotation, isotropic scale (at most 1.5 either way) and shift of a 4x4 world matrix, equal to it at ``centre``."""
+    turn, size = _turn_and_size(matrix)
     result = np.eye(4)
-    result[:3, :3] = size * polar(matrix[:3, :3])[0]  # its nearest rotation
+    result[:3, :3] = np.clip(size, 1 / 1.5, 1.5) * turn
     return translation(apply_affine(matrix, centre)) @ result @ translation(-centre)
+
+
+def _turn_and_size(matrix: np.ndarray) -> tuple[np.ndarray, float]:
+    """The rotation nearest to a 4x4 matrix, and by how much it changes all lengths: its singular value nearest to 1.
+
+    A patient of another size is that in all directions; a scan that ends early squeezes the fit along the body alone.
+    """
+    turn, stretch = polar(matrix[:3, :3])
+    return turn, min(np.linalg.eigvalsh(stretch), key=lambda size: abs(np.log(size)))
 
 
 def prepare_scan(scan: Volume, options: PreparationOptions, grid: Grid | None = None) -> Prepared:

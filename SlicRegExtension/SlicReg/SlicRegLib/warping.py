@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from scipy import ndimage
 
-from .geometry import Grid, bounding_grid
+from .geometry import Grid, apply_affine, bounding_grid
 
 _SLAB_VOXELS = 2_000_000  # voxels resampled at a time; bounds memory on large scans
 
@@ -61,6 +61,12 @@ class DisplacementField:
 
 def identity_field(grid: Grid) -> DisplacementField:
     return DisplacementField(torch.zeros(3, *grid.shape), grid)
+
+
+def affine_field(matrix: np.ndarray, grid: Grid) -> DisplacementField:
+    """That of a 4x4 world ``matrix``."""
+    points = grid.points()
+    return DisplacementField((apply_affine(matrix, points) - points).movedim(-1, 0).contiguous(), grid)
 
 
 def resample(volume: torch.Tensor, grid: Grid, target: Grid, field: DisplacementField | None = None,

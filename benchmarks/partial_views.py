@@ -1,0 +1,62 @@
+"""Whether what a scan shows comes to lie in its place, also where labels cannot tell.
+
+    python benchmarks/partial_views.py --model M --template T --template-label TL --images DIR --labels DIR
+
+For each scan, before (as the scans lie in the world) and after registration: mean Dice of its labels, and the Dice of bone
+(above 200 HU) of template and target within what the target shows of the body, both on the template's grid. Then the largest
+share of an organ's voxels that are air (below -500 HU) by the scan's own labels, the larynx and the esophagus left out
+(--hollow): where that is not about zero the labels were not drawn on this image, and only bone can tell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from cohort import circumstances, labelled, mean_dice
+from SlicRegLib.bundle import load_bundle
+from SlicRegLib.metrics import dice
+from SlicRegLib.registration import register
+from SlicRegLib.volumes import Volume, load_labels, load_scan
+from SlicRegLib.warping import DisplacementField, resample
+
+BONE_HU, BODY_HU, NOTHING = 200, -500, -3000.0
+
+
+def bone_overlap(template: Volume, target: Volume, field: DisplacementField | None = None) -> float:
+    hu = resample(target.tensor, target.grid, template.grid, field, fill=NOTHING)[0].numpy()
+    shown = hu > BODY_HU
+    return dice((template.data > BONE_HU) & shown, hu > BONE_HU)
+
+
+def air_share(scan: Volume, labels: Volume, hollow: list[int]) -> float:
+    return max(float((scan.data[labels.data == value] < BODY_HU).mean()) for value in set(np.unique(labels.data)) - {0, *hollow})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    for name in ("model", "template", "template-label", "images", "labels"):
+        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument("--hollow", type=lambda text: [int(v) for v in text.split(",")], default=[5, 6], help="labels that hold air")
+    parser.add_argument("--json", type=Path, help="also write the figures here")
+    options = parser.parse_args()
+    bundle, template = load_bundle(options.model), load_scan(options.template)
+    labels = load_labels(options.template_label, template)
+    rows = {}
+    for name, target, own in labelled(options.images, options.labels):
+        result = register(bundle, template, target)
+        rows[name] = row = {
+            "dice": [mean_dice(labels, own), mean_dice(labels, own, result.field)],
+            "bone": [bone_overlap(template, target), bone_overlap(template, target, result.field)],
+            "air in organs": air_share(target, own, options.hollow),
+            "folding percent": result.folding_percent(), "seconds": sum(result.seconds.values())}
+        print(f"{name:10s} labels {row['dice'][0]:.3f} -> {row['dice'][1]:.3f}   bone {row['bone'][0]:.3f} -> {row['bone'][1]:.3f}   "
+              f"air in organs {row['air in organs']:.2f}   folding {row['folding percent']:.2f} %   {row['seconds']:.1f} s", flush=True)
+    if options.json:
+        options.json.write_text(json.dumps(circumstances() | {"scans": rows}, indent=1))
+
+
+if __name__ == "__main__":
+    main()
