@@ -1,14 +1,16 @@
 """The extension's screenshots, from the real nodes and the real panel, on the phantom pair.
 
-    VTK_DEFAULT_OPENGL_WINDOW=vtkEGLRenderWindow python Testing/screenshots.py
+    VTK_DEFAULT_OPENGL_WINDOW=vtkEGLRenderWindow python Testing/screenshots.py [training]
 
-Writes panel.png, views.png and surfaces.png to SlicRegExtension/Resources/Screenshots. The views are drawn by Slicer's own
-displayable managers, the panel by Qt.
+Writes panel.png, views.png and surfaces.png to SlicRegExtension/Resources/Screenshots; with the word, training.png, which takes
+the minutes of a training until its first validation. The views are drawn by Slicer's own displayable managers, the panel by Qt.
 """
 
 from __future__ import annotations
 
 import os
+import sys
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")  # draws without a screen
@@ -18,6 +20,7 @@ from host import start  # noqa: E402 (before slicer, qt and ctk)
 HOST = start()
 
 import numpy as np  # noqa: E402
+import qt  # noqa: E402
 import slicer  # noqa: E402
 import vtk  # noqa: E402
 import vtkmodules.vtkInteractionStyle  # noqa: E402, F401
@@ -73,6 +76,33 @@ def main():
     HOST.unload_module()
 
 
+def training():
+    """The tab "Training" after the first validation of a training on coarse phantoms."""
+    from SlicRegLib import jobfolder
+    from tiny import write_cohort
+    with tempfile.TemporaryDirectory(prefix="SlicReg-") as scratch:
+        cohort, folder = write_cohort(Path(scratch) / "phantoms"), Path(scratch) / "job"
+        panel = HOST.load_module()
+        HOST.enter(panel)
+        ui, tab = panel.ui, panel.training
+        ui.tabs.setCurrentWidget(ui.trainingTab)
+        tab.further = {"spacing_mm": 8.0, "shape": (48, 32, 48)}
+        for path, value in ((ui.trainingTemplatePath, cohort / "template.nii.gz"), (ui.trainingImagesPath, cohort / "img"),
+                            (ui.trainingFolderPath, folder)):
+            path.currentPath = str(value)
+        ui.trainingNameEdit.text = "trunk"
+        ui.trainingIterationsSpinBox.value = 400
+        HOST.click(ui.trainingStartButton)
+        try:
+            HOST.wait(lambda: ui.trainingPictureLabel.visible or tab.state.state != "running", 1800)
+            assert tab.state.state == "running", tab.state
+            save_panel(panel, OUT / "training.png", ui.trainingTab)
+        finally:
+            if jobfolder.owner_of(folder):
+                jobfolder.stop(folder)
+            HOST.unload_module()
+
+
 def show(view, volume):
     view.composite.SetBackgroundVolumeID(volume.GetID())
     view.composite.SetForegroundVolumeID(None)
@@ -86,8 +116,11 @@ def show_only(*segmentations, visible):
         display.SetOpacity2DFill(0.15)
 
 
-def save_panel(panel, path):
-    widget = panel.parent
+def save_panel(panel, path, tab=None):
+    """As high as ``tab``, the first one if none is given."""
+    widget, ui = panel.parent, panel.ui
+    for other in {ui.registrationTab, ui.batchTab, ui.trainingTab} - {tab or ui.registrationTab}:
+        other.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Ignored)
     widget.resize(560, 10)
     slicer.app.processEvents()
     widget.resize(560, widget.sizeHint.height() if not callable(widget.sizeHint) else widget.sizeHint().height())
@@ -206,4 +239,4 @@ def save_montage(pictures, columns, path):
 
 
 if __name__ == "__main__":
-    main()
+    training() if "training" in sys.argv[1:] else main()

@@ -180,7 +180,7 @@ LATER = 60.0  # seconds: a test that waits for this has failed
 def test_cancel_ends_children_and_grandchildren(ignore, session, harsher, monkeypatch):
     """By the mildest signal that each hears: the harsher ones are put off."""
     for name in harsher:
-        monkeypatch.setattr(f"SlicRegSlicer.job.{name}", LATER)
+        monkeypatch.setattr(f"SlicRegLib.processes.{name}", LATER)
     job = script(FAMILY.format(ignore=ignore, session=session))
     until(job, lambda: len(job.output) == 2)
     family = [job._process.pid, *(int(line.split()[1]) for line in job.output)]

@@ -13,7 +13,7 @@ from SlicRegLib.errors import UserError
 from SlicRegLib.geometry import Grid
 from SlicRegLib.networks import STRIDE
 from SlicRegLib.preparation import Prepared, body_mask
-from SlicRegLib.training import History, TrainingOptions, split, supervoxel_loss, train, training_preset, validate
+from SlicRegLib.training import History, TrainingOptions, SupervoxelLoss, split, train, training_preset, validate
 from SlicRegLib.warping import DisplacementField
 from tiny import NETWORK, same_weights, tiny_net, tiny_study
 
@@ -97,7 +97,7 @@ def test_resume_refuses_what_is_not_the_same_run(study, tmp_path):
 
 
 def test_divergence_is_said(study, tmp_path, monkeypatch):
-    monkeypatch.setattr("SlicRegLib.training.supervoxel_loss", lambda *_: torch.tensor(float("nan")))
+    monkeypatch.setattr(SupervoxelLoss, "forward", lambda *_: torch.tensor(float("nan")))
     with pytest.raises(UserError, match="diverged at iteration 1"):
         train(study, NETWORK, SHORT, tmp_path / "run", CPU)
 
@@ -251,7 +251,7 @@ def test_loss_is_the_mean_over_voxels_and_layers():
     image, voxels = torch.randn(2, 1, 16, 16, 16), torch.randint(512, (2, 9))
     targets = torch.randint(128, (2, 9, 2))
     with torch.no_grad():
-        loss = supervoxel_loss(net, Batch(image, voxels, targets), CPU, "fp32")
+        loss = SupervoxelLoss(net, "fp32")(image, voxels, targets)
         dense = net(image).log_softmax(2).flatten(3)  # (B, layers, classes, voxels)
     single = [-dense[b, layer, targets[b, n, layer], voxels[b, n]] for b in range(2) for n in range(9) for layer in range(2)]
     assert loss.item() == pytest.approx(torch.stack(single).mean().item(), rel=1e-5)

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -31,10 +30,10 @@ import torch
 import torch.nn as nn
 
 from cohort import circumstances
-from SlicRegLib import dataset, evaluation, training
+from SlicRegLib import evaluation, training
 from SlicRegLib.alignment import choose_key_points, describe_key_points, neighbour_graph, thin_plate_spline
 from SlicRegLib.bundle import Bundle
-from SlicRegLib.dataset import Batch, TrainingSet
+from SlicRegLib.dataset import TrainingSet
 from SlicRegLib.devices import choose_device
 from SlicRegLib.errors import UserError
 from SlicRegLib.files import atomic
@@ -97,18 +96,24 @@ def template_places(layers: torch.Tensor, grid: Grid, points: torch.Tensor) -> t
     return grid.to_voxel(points).float()
 
 
-def errors(net: DisplacementNet, batch: Batch, device: torch.device, precision: str) -> torch.Tensor:
-    """Predicted minus wanted displacements (B * n, 3) in voxels; ``batch.targets`` are `template_places`."""
-    with autocast(device, precision):
-        features = net.features(batch.image.to(device, memory_format=torch.channels_last_3d))
-    own_places = STRIDE * unravel(batch.voxels, features.shape[2:])
-    picked = torch.cat([f[:, v].T for f, v in zip(features.flatten(2), batch.voxels.to(device))])
-    return net.displacements(picked) - (batch.targets - own_places).to(device).flatten(0, 1)
+def errors(net: DisplacementNet, image: torch.Tensor, voxels: torch.Tensor, targets: torch.Tensor, precision: str) -> torch.Tensor:
+    """Predicted minus wanted displacements (B * n, 3) in voxels, on the network's device; ``targets`` are `template_places`."""
+    with autocast(image.device, precision):
+        features = net.features(image)
+    own_places = STRIDE * unravel(voxels, features.shape[2:])
+    picked = torch.cat([f[:, v].T for f, v in zip(features.flatten(2), voxels)])
+    return net.displacements(picked) - (targets - own_places).flatten(0, 1)
 
 
-def displacement_loss(net: DisplacementNet, batch: Batch, device: torch.device, precision: str) -> torch.Tensor:
+class DisplacementLoss(nn.Module):
     """Mean absolute error in the head's units."""
-    return errors(net, batch, device, precision).abs().mean() / UNIT
+
+    def __init__(self, net: DisplacementNet, precision: str):
+        super().__init__()
+        self.net, self.precision = net, precision
+
+    def forward(self, image: torch.Tensor, voxels: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return errors(self.net, image, voxels, targets, self.precision).abs().mean() / UNIT
 
 
 @torch.no_grad()
@@ -117,24 +122,21 @@ def validate_displacements(net: DisplacementNet, scans: TrainingSet, device: tor
     """Mean distance to the teacher's places in mm and the share within `NEAR_MM`, on the same points each time."""
     net.eval()
     generator = torch.Generator().manual_seed(options.seed)
-    batches = [scans.batch([index], generator, augment=False) for index in range(len(scans.names))]
-    distance = torch.cat([errors(net, batch, device, options.precision).norm(dim=1) for batch in batches])
-    distance *= float(scans.template_grid.spacing.mean())
+    distance = []
+    for index in range(len(scans.names)):
+        batch = scans.batch([index], generator, augment=False)
+        error = errors(net, batch.image.to(device), batch.voxels.to(device), batch.targets.to(device), options.precision)
+        distance.append(error.norm(dim=1) * float(scans.template_grid.spacing.mean()))
+    distance = torch.cat(distance)
     return distance.mean().item(), (distance < NEAR_MM).float().mean().item()
 
 
-@contextmanager
-def displacements_for_supervoxels():
-    """Within it, samples have displacements' targets and `training.train` trains a `DisplacementNet` on them."""
-    with (patch.multiple(training, build=DisplacementNet, supervoxel_loss=displacement_loss, validate=validate_displacements),
-          patch.object(dataset, "sample_layers", template_places)):
-        yield
+DISPLACEMENTS = training.Task(DisplacementNet, DisplacementLoss, validate_displacements, template_places)
 
 
 def train_regression(*arguments) -> tuple[DisplacementNet, training.History]:
     """`training.train` itself, so that displacements differ from supervoxels in nothing else."""
-    with displacements_for_supervoxels():
-        return train(*arguments)
+    return train(*arguments, task=DISPLACEMENTS)
 
 
 # ---- registration ------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from PySide6 import QtWidgets
+from PySide6 import QtGui, QtWidgets
 
 
 @dataclass
@@ -24,11 +24,12 @@ class Dialogs:
 
     shown: list[Shown] = field(default_factory=list)
     asked_paths: list[str] = field(default_factory=list)  # the captions of file choosers
+    opened: list[str] = field(default_factory=list)  # files and addresses given to other programs
     _answers: deque = field(default_factory=deque)
     _paths: deque = field(default_factory=deque)
 
     def clear(self) -> None:
-        for entries in (self.shown, self.asked_paths, self._answers, self._paths):
+        for entries in (self.shown, self.asked_paths, self.opened, self._answers, self._paths):
             entries.clear()
 
     def answer(self, *values) -> None:
@@ -109,8 +110,14 @@ def _path_chooser(many: bool):
     return staticmethod(chooser)
 
 
+def _open_url(url) -> bool:
+    """`QDesktopServices.openUrl`: the browser or another program; the path of a local file is recorded as such."""
+    dialogs.opened.append(url.toLocalFile() or url.toString())
+    return True
+
+
 def install() -> None:
-    """Replace what would open a window and wait, in Qt's classes and in `slicer.util`."""
+    """Replace what would open a window and wait, or another program, in Qt's classes and in `slicer.util`."""
     import slicer
 
     box = QtWidgets.QMessageBox
@@ -121,5 +128,6 @@ def install() -> None:
     QtWidgets.QDialog.exec = QtWidgets.QDialog.exec_ = _exec_dialog
     for name in ("getOpenFileName", "getSaveFileName", "getExistingDirectory", "getOpenFileNames"):
         setattr(QtWidgets.QFileDialog, name, _path_chooser(name.endswith("s")))
+    QtGui.QDesktopServices.openUrl = staticmethod(_open_url)
     slicer.util.messageBox = message_box
     slicer.util.delayDisplay = lambda message, *_, **__: slicer.app.processEvents()

@@ -10,7 +10,8 @@ import signal
 import sys
 import threading
 import time
-from dataclasses import replace
+import traceback
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from .errors import UserError
@@ -25,22 +26,12 @@ def parser() -> argparse.ArgumentParser:
     prepare.add_argument("--template", type=Path, required=True, help="template scan (NIfTI, NRRD or MHA; CT in HU)")
     prepare.add_argument("--images", type=Path, required=True, help="folder of training scans; no labels are used")
     prepare.add_argument("--out", type=Path, required=True, help="study folder; an interrupted run goes on where it stopped")
-    prepare.add_argument("--teacher", choices=("convexadam", "deeds"), default="convexadam", help="default: %(default)s")
-    prepare.add_argument("--affine-first", action="store_true", help="start convexAdam from a SimpleITK affine registration")
-    prepare.add_argument("--deeds-dir", type=Path, help="folder with linearBCV and deedsBCV, or with NAME_matrix.txt and "
-                                                       "NAME_displacements.dat of every scan")
-    prepare.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core, here %(default)s)")
-    prepare.add_argument("--spacing", type=float, default=4.0, metavar="MM", help="voxel edge of the canonical frame in mm (default: %(default)s)")
-    prepare.add_argument("--shape", type=int, nargs=3, metavar=("R", "A", "S"),
-                         help="voxels of the canonical frame, best multiples of 16 (default: fitted to the template's body; published: 96 80 128)")
+    _teacher(prepare)
 
     train = _command(commands, "train", "train a network on a study")
     train.add_argument("--study", type=Path, required=True, help="folder that `slicreg prepare` made")
     train.add_argument("--out", type=Path, required=True, help="model file to write (.slicreg); checkpoint and learning curve stand beside it")
-    train.add_argument("--preset", choices=("paper", "unet", "compact"), default="compact",
-                       help="paper: 3-D DeepLab as published; unet: larger 3-D UNet; compact: trains on a CPU (default: %(default)s)")
-    train.add_argument("--iterations", type=int, help="training steps (default: 3000 for paper, else 1500)")
-    train.add_argument("--batch", type=int, help="scans per step (default: 4 for paper, else 2)")
+    _schedule(train)
     train.add_argument("--learning-rate", type=float, help="of Adam at the start (default: 0.004 for paper, else 0.002)")
     train.add_argument("--seed", type=int, default=0, help="of weights and samples (default: %(default)s)")
     train.add_argument("--from", dest="start", type=Path, metavar="MODEL",
@@ -50,6 +41,35 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--include-template", type=Path, metavar="T", help="put this template scan into the model (only data that may be shared)")
     train.add_argument("--include-labels", type=Path, metavar="L", help="put the template's labels into the model, with --include-template")
     _device(train)
+
+    learn = _command(commands, "learn", "all of it in one folder: check, prepare, train, report; goes on after any interruption")
+    learn.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="job folder; alone: go on with what stands there")
+    learn.add_argument("--name", help="of the model, written to FOLDER/NAME.slicreg")
+    learn.add_argument("--quiet", action="store_true", help="no progress on stderr: it stands in FOLDER/state.json and job.log")
+    _cohort(learn, required=False)
+    _schedule(learn)
+    learn.add_argument("--learning-rate", type=float, help="of Adam at the start (default: 0.004 for paper, else 0.002)")
+    learn.add_argument("--seed", type=int, default=0, help="of weights and samples (default: %(default)s)")
+    learn.add_argument("--from", dest="start", type=Path, metavar="MODEL", help="begin with this model's weights")
+    learn.add_argument("--cohort", default="", help="a line about the training scans, kept in the model")
+    learn.add_argument("--labels", type=Path, metavar="DIR", help="labels of some scans, measured in the report; never trained on")
+    learn.add_argument("--template-label", type=Path, metavar="TL", help="the template's labels, with --labels")
+    learn.add_argument("--models", type=Path, metavar="DIR", help="also copy the finished model here")
+    _teacher(learn)
+    _device(learn)
+
+    check = _command(commands, "check", "look at a cohort before training: what is unusual, and what it will cost")
+    _cohort(check, required=True)
+    _schedule(check)
+    check.add_argument("--out", type=Path, metavar="FOLDER", help="write cohort.json and a picture of what is unusual")
+    check.add_argument("--spacing", type=float, default=4.0, metavar="MM", help="voxel edge of the canonical frame in mm (default: %(default)s)")
+    check.add_argument("--shape", type=int, nargs=3, metavar=("R", "A", "S"), help="voxels of the canonical frame (default: fitted)")
+    check.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core, here %(default)s)")
+    _device(check)
+
+    job = _command(commands, "job", "look at a training that runs in a folder, hold it, or end it")
+    job.add_argument("action", choices=("status", "pause", "resume", "stop"))
+    job.add_argument("folder", type=Path, metavar="FOLDER", help="of `slicreg learn`")
 
     register = _command(commands, "register", "register one scan to a template")
     register.add_argument("--model", type=Path, required=True, help="model file (.slicreg)")
@@ -96,6 +116,30 @@ def _device(command) -> None:
     command.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N (default: %(default)s)")
 
 
+def _cohort(command, required: bool) -> None:
+    command.add_argument("--template", type=Path, required=required, help="template scan (NIfTI, NRRD or MHA; CT in HU)")
+    command.add_argument("--images", type=Path, required=required, help="folder of training scans, or a CSV file with their paths")
+
+
+def _schedule(command) -> None:
+    command.add_argument("--preset", choices=("paper", "unet", "compact"), default="compact",
+                         help="paper: 3-D DeepLab as published; unet: larger 3-D UNet; compact: trains on a CPU (default: %(default)s)")
+    command.add_argument("--iterations", type=int, help="training steps (default: 3000 for paper, else 1500)")
+    command.add_argument("--batch", type=int, help="scans per step (default: 4 for paper, else 2)")
+
+
+def _teacher(command) -> None:
+    command.add_argument("--teacher", choices=("convexadam", "deeds"), default="convexadam", help="default: %(default)s")
+    command.add_argument("--affine-first", action="store_true", help="start convexAdam from a SimpleITK affine registration")
+    command.add_argument("--deeds-dir", type=Path, help="folder with linearBCV and deedsBCV, or with NAME_matrix.txt and "
+                                                        "NAME_displacements.dat of every scan")
+    command.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="processes (default: one per core, here %(default)s)")
+    command.add_argument("--scheduler", default="", metavar="ADDRESS", help="a Dask cluster that runs the teacher, such as tcp://host:8786")
+    command.add_argument("--spacing", type=float, default=4.0, metavar="MM", help="voxel edge of the canonical frame in mm (default: %(default)s)")
+    command.add_argument("--shape", type=int, nargs=3, metavar=("R", "A", "S"),
+                         help="voxels of the canonical frame, best multiples of 16 (default: fitted to the template's body; published: 96 80 128)")
+
+
 def _alignment(command) -> None:
     command.add_argument("--features", choices=("probabilities", "labels"), default="probabilities",
                          help="probabilities: predicted on both scans; labels: the published hard assignment (default: %(default)s)")
@@ -110,8 +154,9 @@ def _alignment(command) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, or 2 after a user's mistake."""
     options = parser().parse_args(arguments)
-    from .progress import Bars, JsonLines
-    progress = JsonLines() if options.json else Bars()
+    from .progress import Bars, JsonLines, Quiet
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts: the others are silent
+    progress = Quiet() if not first or getattr(options, "quiet", False) else JsonLines() if options.json else Bars()
     try:
         with _interrupted_once():
             text = _COMMANDS[options.command](options, progress)
@@ -126,7 +171,8 @@ def main(arguments: list[str] | None = None) -> int:
         print("slicreg: interrupted; repeat the command (train: with --resume) to go on.", file=sys.stderr)
         return 130
     progress.close()
-    print(text, file=sys.stderr if options.json and options.command != "info" else sys.stdout)
+    if first:
+        print(text, file=sys.stderr if options.json and options.command not in ("info", "job") else sys.stdout)
     return 0
 
 
@@ -162,7 +208,7 @@ def _prepare(options, progress) -> str:
     from .preparation import PreparationOptions
     shape = tuple(options.shape) if options.shape else None
     study = run_prepare(options.template, options.images, options.out, options.teacher, options.deeds_dir, options.affine_first,
-                        max(1, options.jobs), PreparationOptions(spacing_mm=options.spacing, shape=shape), progress)
+                        max(1, options.jobs), PreparationOptions(spacing_mm=options.spacing, shape=shape), progress, options.scheduler)
     problems = "".join(f"\n  left out: {reason}" for reason in study.failed.values())
     return f"{len(study.scans)} scans prepared in {options.out}.{problems}\nNext: slicreg train --study {options.out} --out model.slicreg"
 
@@ -176,6 +222,72 @@ def _train(options, progress) -> str:
                         options.resume, options.cohort, progress, options.include_template, options.include_labels, options.start)
     _, seconds, _, loss, accuracy = history.rows[-1]
     return f"{options.out} written after {seconds:.0f} s; validation loss {loss:.3f}, accuracy {accuracy:.1%} of 128 classes."
+
+
+def _learn(options, progress) -> str:
+    from . import jobfolder
+    folder = options.out.absolute()
+    wanted = _job_options(options, folder)
+    with jobfolder.claimed(folder):  # before the long imports: who comes second is told so at once
+        jobfolder.write_config(folder, wanted)
+        jobfolder.forget_half_written(folder)
+        if jobfolder.last_state(folder).state == "finished":
+            return f"{folder} is finished: the model {wanted.name} and report.html stand there."
+        recorder = jobfolder.Recorder(folder, jobfolder.STAGES, progress)
+        try:
+            from .learning import learn
+            model = learn(folder, wanted, recorder)
+        except (UserError, OSError) as error:
+            recorder.end("failed", _sentence(error))
+            raise
+        except KeyboardInterrupt:
+            recorder.end("stopped")
+            raise
+        except BaseException as error:
+            recorder.log(traceback.format_exc())
+            recorder.end("failed", f"An unexpected {type(error).__name__}; {folder / 'job.log'} says where.")
+            raise
+        recorder.end("finished")
+    return f"{model} written; look at {folder / 'report.html'}."
+
+
+def _job_options(options, folder: Path):
+    """What was given, or what stands in the folder where only that was given."""
+    from .jobfolder import JobOptions, read_config
+    required = {"--template": options.template, "--images": options.images, "--name": options.name}
+    if not any(required.values()):
+        return JobOptions(**{key: value for key, value in read_config(folder).items() if key != "version"})
+    if absent := [name for name, value in required.items() if not value]:
+        raise UserError(f"A new training also needs {', '.join(absent)}.")
+    paths = {name: str(path.absolute()) if (path := getattr(options, name)) else ""
+             for name in ("template", "images", "deeds_dir", "start", "labels", "template_label", "models")}
+    return JobOptions(name=options.name, preset=options.preset, iterations=options.iterations, batch=options.batch,
+                      learning_rate=options.learning_rate, seed=options.seed, device=options.device, workers=max(1, options.jobs),
+                      teacher=options.teacher, affine_first=options.affine_first, scheduler=options.scheduler,
+                      spacing_mm=options.spacing, shape=tuple(options.shape) if options.shape else None, cohort=options.cohort, **paths)
+
+
+def _check(options, progress) -> str:
+    from .commands import run_check
+    from .preparation import PreparationOptions
+    from .training import training_preset
+    given = {k: v for k, v in (("iterations", options.iterations), ("batch", options.batch)) if v is not None}
+    shape = tuple(options.shape) if options.shape else None
+    return run_check(options.template, options.images, options.preset, training_preset(options.preset, **given), options.device,
+                     max(1, options.jobs), PreparationOptions(spacing_mm=options.spacing, shape=shape), options.out, progress)
+
+
+def _job(options, progress) -> str:
+    from . import jobfolder
+    if options.action != "status":
+        getattr(jobfolder, options.action)(options.folder)
+    state = jobfolder.read_state(options.folder)
+    if options.json:
+        return json.dumps(asdict(state))
+    owner = jobfolder.owner_of(options.folder)
+    lines = [f"{state.state}{f' ({owner.sentence()})' if owner else ''}: {state.stage} {state.share:.0%} {state.message}".rstrip(": "),
+             f"{state.fraction:.0%} of all" + ("" if state.remaining is None else f", about {state.remaining / 60:.0f} min left")]
+    return "\n".join([*lines, state.error] if state.error else lines)
 
 
 def _register(options, progress) -> str:
@@ -241,7 +353,7 @@ def _demo(options, progress) -> str:
     return run_demo(options.out, model, options.device, progress)
 
 
-_COMMANDS = {"prepare": _prepare, "train": _train, "register": _register, "evaluate": _evaluate, "info": _info, "demo": _demo}
+_COMMANDS = {"prepare": _prepare, "train": _train, "learn": _learn, "check": _check, "job": _job, "register": _register, "evaluate": _evaluate, "info": _info, "demo": _demo}
 
 if __name__ == "__main__":
     sys.exit(main())

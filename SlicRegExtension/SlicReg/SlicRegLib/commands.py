@@ -7,6 +7,7 @@ import json
 import platform
 import shutil
 import tempfile
+from collections.abc import Callable
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,16 +18,18 @@ import torch
 from . import __version__
 from .alignment import describe_key_points
 from .bundle import Bundle, load_bundle, save_bundle
+from .cohort import Cohort, Estimate, check_cohort, estimate, list_cohort, save_cohort, summary
 from .deeds import DeedsTeacher
 from .devices import choose_device, peak_memory_mb
 from .errors import UserError
 from .evaluation import compare, evaluate
 from .files import MODEL_SUFFIX, atomic
-from .networks import PRESETS
+from .networks import PRESETS, SupervoxelNet
 from .overlays import overlays
 from .prediction import describe
-from .preparation import PreparationOptions
+from .preparation import PreparationOptions, fit_shape
 from .progress import Progress
+from .ranks import ranks
 from .registration import RegistrationOptions, register
 from .report import overview
 from .study import Study, create_study, open_study
@@ -36,10 +39,28 @@ from .volumes import load_labels, load_scan, save_transform, save_volume
 
 
 def run_prepare(template: Path, images: Path, out: Path, teacher: str, deeds_dir: Path | None, affine_first: bool, jobs: int,
-                preparation: PreparationOptions, progress: Progress) -> Study:
-    """`slicreg prepare`: template, cohort and teacher to a study folder."""
-    return create_study(template, images, out, make_teacher(teacher, template, deeds_dir, affine_first), jobs, preparation,
-                        progress=progress)
+                preparation: PreparationOptions, progress: Progress, scheduler: str = "") -> Study:
+    """`slicreg prepare`: template, cohort and teacher to a study folder. scheduler: address of a Dask cluster for the teacher."""
+    return create_study(template, list_cohort(images), out, make_teacher(teacher, template, deeds_dir, affine_first), jobs, preparation,
+                        progress=progress, scheduler=scheduler)
+
+
+def run_check(template: Path, images: Path, preset: str, options: TrainingOptions, device: str, jobs: int,
+              preparation: PreparationOptions, out: Path | None, progress: Progress) -> str:
+    """`slicreg check`: what is unusual in a cohort and what training on it will cost, as text; more in the folder ``out``."""
+    processor, _ = choose_device(device)
+    cohort = check_cohort(template, images, jobs, progress)
+    if out:
+        out.mkdir(parents=True, exist_ok=True)
+        save_cohort(out, cohort)
+    return f"{summary(cohort)}\nIt will take {expected(cohort, template, preset, options, processor, jobs, preparation)}."
+
+
+def expected(cohort: Cohort, template: Path, preset: str, options: TrainingOptions, device: torch.device, jobs: int,
+             preparation: PreparationOptions) -> Estimate:
+    """What training on ``cohort`` will cost."""
+    voxels = int(np.prod(fit_shape(load_scan(template), preparation)))
+    return estimate(cohort, voxels, preset, options.iterations, options.batch, jobs, device.type == "cuda")
 
 
 def make_teacher(name: str, template: Path, deeds_dir: Path | None = None, affine_first: bool = False) -> Teacher:
@@ -53,11 +74,13 @@ def make_teacher(name: str, template: Path, deeds_dir: Path | None = None, affin
 
 
 def run_train(study: Path, out: Path, preset: str, options: TrainingOptions, device: str, resume: bool, cohort: str,
-              progress: Progress, template: Path | None = None, template_labels: Path | None = None, start: Path | None = None) -> History:
+              progress: Progress, template: Path | None = None, template_labels: Path | None = None, start: Path | None = None,
+              watch: Callable[[SupervoxelNet], None] = lambda net: None) -> History:
     """`slicreg train`: a study to a bundle ``out``; the learning curve and the checkpoint stand beside it.
 
     start: a model of the same template and supervoxels whose weights the training begins with.
     template, template_labels: put into the bundle; only for data that may be shared.
+    watch: called with the network after each validation. Under ``torchrun`` all processes train and the first one writes.
     """
     if out.suffix != MODEL_SUFFIX:
         raise UserError(f"A model's name ends in {MODEL_SUFFIX}, unlike {out.name}.")
@@ -76,8 +99,15 @@ def run_train(study: Path, out: Path, preset: str, options: TrainingOptions, dev
     if resume and not Path(f"{beside}.checkpoint").is_file():
         raise UserError(f"There is no checkpoint {beside}.checkpoint to resume from; start without --resume.")
     out.parent.mkdir(parents=True, exist_ok=True)
-    net, history = train(content, PRESETS[preset], options, Path(f"{beside}.checkpoint"), processor, resume, progress,
-                         begun.net if begun else None)
+    def watched(net: SupervoxelNet, history: History) -> None:
+        history.save_table(Path(f"{beside}_curve.csv"))
+        watch(net)
+
+    with ranks(processor) as (own, processor):
+        net, history = train(content, PRESETS[preset], options, Path(f"{beside}.checkpoint"), processor, resume, progress,
+                             begun.net if begun else None, watched, own)
+    if not own.first:
+        return history
     history.save(Path(f"{beside}_curve"))
     provenance = {
         "cohort": cohort or f"{len(content.scans)} scans", "template": content.template_name, "teacher": content.teacher,

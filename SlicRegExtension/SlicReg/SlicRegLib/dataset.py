@@ -6,7 +6,12 @@ teacher's field, and the template's layers are read there, with one nearest-neig
 
 from __future__ import annotations
 
+import time
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -46,26 +51,36 @@ class Batch:
 
 
 class TrainingSet:
-    """The study's scans in memory (int16 HU, coarse fields) and the samples drawn from them."""
+    """The samples that are drawn from a study's scans. Scans are read from the study when they are needed, never all held."""
 
-    def __init__(self, study: Study, names: list[str], augmentation: AugmentationOptions, voxels: int | None):
-        """voxels: output voxels per scan in which the loss is taken, from the body; None: all of the grid."""
+    def __init__(self, study: Study, names: list[str], augmentation: AugmentationOptions, voxels: int | None,
+                 targets: Callable[[torch.Tensor, Grid, torch.Tensor], torch.Tensor] | None = None):
+        """voxels: output voxels per scan in which the loss is taken, from the body; None: all of the grid.
+        targets: what is to be learned at world points of the template, from its layers and their grid; None: `sample_layers`."""
         self.layers = torch.from_numpy(study.layers())
         self.template_grid = study.template().grid
-        self.augmentation, self.voxels, self.names = augmentation, voxels, names
-        self.scans = []
-        for name in names:
-            scan, field = study.scan(name)
-            self.scans.append((scan.hu.to(torch.int16), scan.grid, scan.region, field))
+        self.study, self.augmentation, self.voxels, self.names = study, augmentation, voxels, names
+        self.targets = targets or sample_layers
 
     def batch(self, indices: list[int], generator: torch.Generator, augment: bool = True) -> Batch:
         """The samples of ``indices``; equal generator states give equal batches."""
-        samples = [self._sample(index, generator, augment) for index in indices]
-        return Batch(*(torch.stack(parts) for parts in zip(*samples)))
+        return _stacked([self._sample(index, generator, augment) for index in indices])
+
+    def drawn(self, iteration: int, batch: int, seed: int, share: range | None = None) -> Batch:
+        """The random samples of a training step, or the ``share`` of them, the same for the same step whatever went before.
+
+        Each scan comes once in every pass over the cohort, in another order each time.
+        """
+        samples = []
+        for place in range(iteration * batch, (iteration + 1) * batch) if share is None else (iteration * batch + n for n in share):
+            turn, number = divmod(place, len(self.names))
+            index = torch.randperm(len(self.names), generator=_generator(seed, 0, turn))[number]
+            samples.append(self._sample(int(index), _generator(seed, 1, place), augment=True))
+        return _stacked(samples)
 
     def _sample(self, index: int, generator: torch.Generator, augment: bool):
-        hu, grid, body, field = self.scans[index]
-        image, move = hu.float(), np.eye(4)
+        scan, field = self.study.scan(self.names[index])
+        image, grid, body, move = scan.hu, scan.grid, scan.region, np.eye(4)
         if augment:
             options = self.augmentation
             if options.crop_share and torch.rand((), generator=generator) < options.crop_share:
@@ -82,7 +97,7 @@ class TrainingSet:
         body = body[::STRIDE, ::STRIDE, ::STRIDE].flatten()
         voxels = self._chosen(body, generator)
         points = apply_affine(move, output.to_world(unravel(voxels, output.shape)))
-        targets = sample_layers(self.layers, self.template_grid, field(points))
+        targets = self.targets(self.layers, self.template_grid, field(points))
         return network_input(image)[None], voxels, targets
 
     def _chosen(self, body: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -92,6 +107,47 @@ class TrainingSet:
         if not len(inside):  # the augmentation moved the whole body away: background everywhere
             inside = torch.arange(len(body))
         return inside[torch.randint(len(inside), (self.voxels,), generator=generator)]
+
+
+def _stacked(samples) -> Batch:
+    return Batch(*(torch.stack(parts) for parts in zip(*samples)))
+
+
+def _generator(*key: int) -> torch.Generator:
+    """Random numbers that depend on the ``key`` alone."""
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
+
+
+class Loader:
+    """Batches of consecutive steps, made by threads while others are learned from; ``waited``: seconds spent without one.
+
+    Threads suffice: reading, unpacking and resampling leave Python's lock alone, and no process outlives a kill.
+    """
+
+    def __init__(self, draw: Callable[[int], Batch], steps: range, workers: int):
+        """draw: step -> its batch. workers: threads; with 0 each batch is made when it is asked for."""
+        self._draw, self._steps, self._workers, self.waited = draw, steps, workers, 0.0
+
+    def __iter__(self) -> Iterator[Batch]:
+        if not self._workers:
+            for step in self._steps:
+                yield self._timed(lambda: self._draw(step))  # noqa: B023  called at once
+            return
+        pool, ahead, steps = ThreadPoolExecutor(self._workers), deque(), iter(self._steps)
+        try:
+            ahead.extend(pool.submit(self._draw, step) for step in islice(steps, 2 * self._workers))
+            while ahead:
+                batch = self._timed(ahead.popleft().result)
+                ahead.extend(pool.submit(self._draw, step) for step in islice(steps, 1))
+                yield batch
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+    def _timed(self, get: Callable[[], Batch]) -> Batch:
+        began = time.perf_counter()
+        batch = get()
+        self.waited += time.perf_counter() - began
+        return batch
 
 
 def _random_move(grid: Grid, options: AugmentationOptions, generator: torch.Generator) -> np.ndarray:
@@ -125,6 +181,6 @@ def _cropped(hu: torch.Tensor, body: torch.Tensor, grid: Grid, lengths_mm: tuple
     return torch.where(keep, hu, AIR_HU), weight, translation(shift)
 
 
-def sample_layers(layers: torch.Tensor, grid, points: torch.Tensor) -> torch.Tensor:
+def sample_layers(layers: torch.Tensor, grid: Grid, points: torch.Tensor) -> torch.Tensor:
     """Supervoxel classes at world points (n, 3), nearest, background outside: (n, layers) int64."""
     return sample(layers.float(), grid, points, "nearest", fill=0.0).T.long()

@@ -44,7 +44,7 @@ def evaluate(bundle: Bundle, template: Volume, template_labels: Volume, images: 
     A case that fails is listed under "failed" with its reason and does not stop the others.
     """
     scans = {stem(p): p for p in list_images(images)}
-    found = {name: path for name in scans if (path := _labels_of(Path(labels), name))}
+    found = {name: path for name in scans if (path := labels_of(Path(labels), name))}
     if not found:
         raise UserError(f"No file of {labels} has the name of a scan in {images}; labels are matched to scans by name.")
     cases, failed = {}, {}
@@ -64,7 +64,7 @@ def evaluate(bundle: Bundle, template: Volume, template_labels: Volume, images: 
             "failed": failed, "without_labels": sorted(set(scans) - set(found))}
 
 
-def _labels_of(folder: Path, name: str) -> Path | None:
+def labels_of(folder: Path, name: str) -> Path | None:
     return next((p for s in IMAGE_SUFFIXES if (p := folder / f"{name}{s}").is_file()), None)
 
 

@@ -39,7 +39,7 @@ def list_images(folder: str | Path) -> list[Path]:
 
 @contextmanager
 def atomic(path: str | Path):
-    """Yields a temporary path beside ``path`` that takes its place only if the block succeeds."""
+    """Yields a temporary path beside ``path`` that takes its place only if the block succeeds, also through a loss of power."""
     path = Path(path)
     suffix = next((s for s in (*IMAGE_SUFFIXES, MODEL_SUFFIX, ".h5") if path.name.lower().endswith(s)), path.suffix)
     handle, name = tempfile.mkstemp(suffix=suffix, prefix=f".{stem(path)}.", dir=path.parent)
@@ -47,9 +47,21 @@ def atomic(path: str | Path):
     try:
         yield Path(name)
         os.chmod(name, 0o666 & ~_umask())
+        _flushed(name)
         os.replace(name, path)
+        if os.name != "nt":
+            _flushed(path.parent)  # the name too
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _flushed(path: str | Path) -> None:
+    """What was written to a file or folder stands on the disk when this returns."""
+    handle = os.open(path, os.O_RDWR if os.path.isfile(path) else os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def _umask() -> int:

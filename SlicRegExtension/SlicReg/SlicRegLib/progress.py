@@ -43,6 +43,16 @@ class Bars:
         self.bar = None
 
 
+class Quiet:
+    """Says nothing: what a background job prints stands in its log."""
+
+    def __call__(self, stage: str, share: float, details: str = "") -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
 class JsonLines:
     """One JSON object per step on stdout: stage, share (0..1), seconds, remaining_seconds, details."""
 

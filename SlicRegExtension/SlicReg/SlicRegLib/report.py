@@ -34,7 +34,7 @@ def overview(path: Path, result: Registration, template_labels: Volume | None = 
     columns = [  # title, grid, point, then (volume, field) of the image and of the labels in both styles
         ("template", fixed, focus, (result.template, None), (template_labels, None), (None, None)),
         ("target", moving, result.dense(torch.tensor(focus, dtype=torch.float32)[None])[0].numpy(),
-         (result.target, None), (template_labels, result.inverse), (target_labels, None)),
+         (result.target, None), (template_labels, result.inverse if template_labels else None), (target_labels, None)),
         ("target on template", fixed, focus, (result.target, result.field), (template_labels, None), (target_labels, result.field)),
     ]
     figure, axes = plt.subplots(3, 3, figsize=(12, 11.5), layout="constrained", facecolor="black")

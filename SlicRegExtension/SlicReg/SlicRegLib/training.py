@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import io
 import json
 import math
+import os
 import time
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import nn
 
-from .dataset import AugmentationOptions, Batch, TrainingSet
+from .dataset import AugmentationOptions, Batch, Loader, TrainingSet, sample_layers
 from .errors import UserError, refuse
 from .files import atomic
 from .networks import NetworkOptions, SupervoxelNet, build
 from .prediction import autocast
 from .progress import Progress, silent
+from .ranks import Ranks
 from .study import Study
 
 
@@ -34,6 +39,8 @@ class TrainingOptions:
     validation_scans: int = 4  # kept apart from training, spread over the cohort; at most a fifth of it
     validation_every: int = 100  # iterations
     checkpoint_every: int = 50  # iterations
+    checkpoint_seconds: float = 60.0  # where that many iterations take longer
+    loaders: int | None = None  # threads that make batches; None: as many as help on the device
     precision: str = "auto"  # "fp32", "bf16", "fp16" or "auto": fp16 on CUDA, bf16 on CPUs that compute in it
     seed: int = 0
     augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
@@ -46,6 +53,7 @@ class TrainingOptions:
             (self.loss_voxels is not None and self.loss_voxels < 1, "loss voxels must be at least 1"),
             (self.validation_every < 1, "validation every must be at least 1 iteration"),
             (self.checkpoint_every < 1, "checkpoint every must be at least 1 iteration"),
+            (self.loaders is not None and self.loaders < 0, "loaders must not be negative"),
             (self.precision not in ("auto", "fp32", "bf16", "fp16"), f"unknown precision {self.precision!r}"),
         ])
 
@@ -65,12 +73,16 @@ class History:
     """The learning curve: rows of (iteration, seconds, training loss, validation loss, validation accuracy)."""
 
     rows: list[tuple] = field(default_factory=list)
+    waiting_share: float = 0.0  # of the time, spent without a batch to learn from
     COLUMNS = ("iteration", "seconds", "training_loss", "validation_loss", "validation_accuracy")
+
+    def save_table(self, path: Path) -> None:
+        with atomic(path) as part, open(part, "w", newline="") as file:
+            csv.writer(file).writerows([self.COLUMNS, *self.rows])
 
     def save(self, path: Path) -> None:
         """Write ``path``.csv and a picture ``path``.png."""
-        with atomic(Path(f"{path}.csv")) as part, open(part, "w", newline="") as file:
-            csv.writer(file).writerows([self.COLUMNS, *self.rows])
+        self.save_table(Path(f"{path}.csv"))
         import matplotlib
         matplotlib.use("Agg")
         import matplotlib.pyplot as plt
@@ -94,44 +106,68 @@ def split(names: list[str], validation_scans: int) -> tuple[list[str], list[str]
 
 
 def train(study: Study, network: NetworkOptions, options: TrainingOptions, checkpoint: Path, device: torch.device,
-          resume: bool = False, progress: Progress = silent, start: SupervoxelNet | None = None) -> tuple[SupervoxelNet, History]:
+          resume: bool = False, progress: Progress = silent, start: SupervoxelNet | None = None,
+          watch: Callable[[SupervoxelNet, History], None] = lambda net, history: None, ranks: Ranks = Ranks(),
+          task: Task | None = None) -> tuple[SupervoxelNet, History]:
     """Train on ``study``; returns the network in evaluation mode and its learning curve.
 
     start: a trained network of the same options whose weights the training begins with; None: fresh weights.
+    watch: called after each validation. ranks: which of the processes that share each batch this one is.
+    task: what is learned instead of supervoxels (see ``benchmarks/ablation.py``).
 
-    ``checkpoint`` is rewritten every `checkpoint_every` iterations, with everything that is needed to go on: on CPU a
-    run that was stopped and resumed gives the same weights as one that was not. ``resume`` goes on from it.
+    ``checkpoint`` is rewritten every `checkpoint_every` iterations and after `checkpoint_seconds`, with everything that is
+    needed to go on: on CPU a run that was stopped and resumed gives the same weights as one that was not. ``resume`` goes
+    on from it.
     """
     torch.manual_seed(options.seed)
+    task = task or Task()
     names, held = split(study.scans, options.validation_scans)
-    training = TrainingSet(study, names, options.augmentation, options.loss_voxels)
-    validation = TrainingSet(study, held, options.augmentation, options.loss_voxels or 20_000) if held else training
-    run = _Run(build(network).to(device, memory_format=torch.channels_last_3d), options, device)
+    training = TrainingSet(study, names, options.augmentation, options.loss_voxels, task.targets)
+    validation = TrainingSet(study, held, options.augmentation, options.loss_voxels or 20_000, task.targets) if held else training
+    net = task.build(network).to(device, memory_format=torch.channels_last_3d)
+    run = _Run(net, task.loss(net, options.precision), options, device, ranks)
     if start:
         run.begin_with(start)
     if resume:
         run.load(checkpoint)
-    while run.iteration < options.iterations:
-        chosen = torch.randint(len(names), (options.batch,), generator=run.generator).tolist()
-        run.step(training.batch(chosen, run.generator))
+    share = ranks.share(options.batch)
+    batches = Loader(lambda step: training.drawn(step, options.batch, options.seed, share), range(run.iteration, options.iterations),
+                     options.loaders if options.loaders is not None else _loaders(device))
+    saved = time.monotonic()
+    for batch in batches:
+        run.step(batch)
         last = run.iteration == options.iterations
+        run.waited = batches.waited
         if last or run.iteration % options.validation_every == 0:
-            run.record(*validate(run.net, validation, device, options))
-        if last or run.iteration % options.checkpoint_every == 0:
+            run.record(*(task.validate(run.net, validation, device, options) if ranks.first else (0.0, 0.0)))
+            if ranks.first:
+                watch(run.net, run.history)
+        if ranks.first and (last or run.iteration % options.checkpoint_every == 0 or time.monotonic() - saved > options.checkpoint_seconds):
             run.save(checkpoint)
+            saved = time.monotonic()
         progress("training", run.iteration / options.iterations, run.summary())
+    ranks.wait()
     return run.net.eval(), run.history
 
 
-def supervoxel_loss(net: SupervoxelNet, batch: Batch, device: torch.device, precision: str) -> torch.Tensor:
-    """Mean cross entropy over the batch's voxels and all layers."""
-    image = batch.image.to(device, memory_format=torch.channels_last_3d)
-    with autocast(device, precision):
-        features = net.features(image).flatten(2)  # (B, C, voxels)
-        picked = torch.cat([f[:, v].T for f, v in zip(features, batch.voxels.to(device))])
-        logits = net.logits(picked)
-    targets = batch.targets.to(device).flatten(0, 1).T  # (layers, voxels), as the logits
-    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+def _loaders(device: torch.device) -> int:
+    """Threads that make batches: on the CPU they would only take cores from the network."""
+    return min(8, max(1, (os.cpu_count() or 1) - 1)) if device.type == "cuda" else 0
+
+
+class SupervoxelLoss(nn.Module):
+    """Mean cross entropy over a batch's voxels and all layers: a module, so that processes can share its gradients."""
+
+    def __init__(self, net: SupervoxelNet, precision: str):
+        super().__init__()
+        self.net, self.precision = net, precision
+
+    def forward(self, image: torch.Tensor, voxels: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """As in `Batch`, on the network's device."""
+        with autocast(image.device, self.precision):
+            features = self.net.features(image).flatten(2)  # (B, C, voxels)
+            logits = self.net.logits(torch.cat([f[:, v].T for f, v in zip(features, voxels)]))
+        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(0, 1).T.flatten())  # (layers, voxels) each
 
 
 @torch.no_grad()
@@ -153,17 +189,29 @@ def validate(net: SupervoxelNet, scans: TrainingSet, device: torch.device, optio
     return loss / max(1, count), right / max(1, count)
 
 
+@dataclass(frozen=True)
+class Task:
+    """What is learned: the network, its loss (a module made of network and precision, called with a batch's image, voxels and
+    targets), its validation, and the targets at points of the template."""
+
+    build: Callable[[NetworkOptions], nn.Module] = build
+    loss: Callable[[nn.Module, str], nn.Module] = SupervoxelLoss
+    validate: Callable[..., tuple[float, float]] = validate
+    targets: Callable[..., torch.Tensor] = sample_layers
+
+
 class _Run:
     """The state of a training run: what a step changes and a checkpoint holds."""
 
-    def __init__(self, net: SupervoxelNet, options: TrainingOptions, device: torch.device):
-        self.net, self.options, self.device = net, options, device
+    def __init__(self, net: SupervoxelNet, loss: nn.Module, options: TrainingOptions, device: torch.device, ranks: Ranks):
+        self.net, self.options, self.device, self.ranks = net, options, device, ranks
+        self.loss = ranks.parallel(loss, device)
         self.optimiser = torch.optim.Adam(net.parameters(), lr=options.learning_rate)
         self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda" and options.precision in ("auto", "fp16"))
-        self.generator = torch.Generator().manual_seed(options.seed)
         self.iteration, self.losses, self.history = 0, [], History()
         self.start = ""  # hash of the weights it began with; empty: fresh ones
         self.earlier_seconds, self.started = 0.0, time.monotonic()
+        self.earlier_waited, self.waited = 0.0, 0.0  # seconds without a batch
 
     def begin_with(self, start: SupervoxelNet) -> None:
         self.net.load_state_dict(start.state_dict())
@@ -179,13 +227,15 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()
         self.optimiser.zero_grad(set_to_none=True)
-        loss = supervoxel_loss(self.net, batch, self.device, self.options.precision)
-        if not math.isfinite(loss.item()):
+        loss = self.loss(batch.image.to(self.device, memory_format=torch.channels_last_3d), batch.voxels.to(self.device),
+                         batch.targets.to(self.device))
+        mean = self.ranks.mean(loss)
+        if not math.isfinite(mean):
             raise UserError(f"Training diverged at iteration {self.iteration + 1}; lower the learning rate.")
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimiser)
         self.scaler.update()
-        self.losses.append(loss.item())
+        self.losses.append(mean)
         self.iteration += 1
 
     def _learning_rate(self) -> float:
@@ -198,6 +248,7 @@ class _Run:
     def record(self, loss: float, accuracy: float) -> None:
         mean = sum(self.losses) / len(self.losses)
         self.history.rows.append((self.iteration, round(self.seconds, 1), mean, loss, accuracy))
+        self.history.waiting_share = (self.earlier_waited + self.waited) / max(self.seconds, 1e-9)
         self.losses = []
 
     def summary(self) -> str:
@@ -209,12 +260,15 @@ class _Run:
         content = {"options": json.dumps([asdict(self.net.options), asdict(self.options)]), "net": self.net.state_dict(),
                    "start": self.start,
                    "optimiser": self.optimiser.state_dict(), "scaler": self.scaler.state_dict(),
-                   "generator": self.generator.get_state(), "torch": torch.get_rng_state(), "iteration": self.iteration,
-                   "losses": self.losses, "history": self.history.rows, "seconds": self.seconds}
+                   "torch": torch.get_rng_state(), "iteration": self.iteration,
+                   "losses": self.losses, "history": self.history.rows, "seconds": self.seconds,
+                   "waited": self.earlier_waited + self.waited}
         if self.device.type == "cuda":
             content["cuda"] = torch.cuda.get_rng_state(self.device)
+        packed = io.BytesIO()  # torch hides why it cannot write a file
+        torch.save(content, packed)
         with atomic(path) as part:
-            torch.save(content, part)
+            part.write_bytes(packed.getbuffer())
 
     def load(self, path: Path) -> None:
         if not path.is_file():
@@ -232,10 +286,10 @@ class _Run:
         self.optimiser.load_state_dict(content["optimiser"])
         if content["scaler"]:  # empty where the run began on a CPU
             self.scaler.load_state_dict(content["scaler"])
-        self.generator.set_state(content["generator"].cpu())
         torch.set_rng_state(content["torch"].cpu())
         if "cuda" in content:
             torch.cuda.set_rng_state(content["cuda"].cpu(), self.device)
         self.iteration, self.losses = content["iteration"], content["losses"]
         self.history = History([tuple(row) for row in content["history"]])
-        self.earlier_seconds = content["seconds"]
+        self.history.waiting_share = content["waited"] / max(content["seconds"], 1e-9)
+        self.earlier_seconds, self.earlier_waited = content["seconds"], content["waited"]

@@ -21,23 +21,19 @@ from pathlib import Path
 
 import SlicRegLib
 from SlicRegLib.errors import UserError
+from SlicRegLib.estimate import STARTING, Estimate
+from SlicRegLib.processes import end_tree
 
 WINDOWS = os.name == "nt"
 
 # Seconds that each stage typically takes on two cores; only their ratios matter once the first has passed. "starting" is what
 # comes before the first report: starting Python, importing torch, reading the scans.
-STARTING = "starting"
 STAGES = {
     "register": {STARTING: 2.5, "preparation": 2.0, "prediction": 1.0, "alignment": 0.4, "spline": 0.3, "refinement": 3.0,
                  "unfolding": 0.2, "writing": 10.0},
 }
-# stages that report only their start and end, or steps that say little about time: how far they are is judged by the clock
-BY_CLOCK = {STARTING, "preparation", "prediction", "spline", "unfolding", "writing"}
-CLOCK_SHARE = 0.9  # such a stage is never taken to be further than that before its end
 TICK = 0.5  # seconds between progress events while the process is silent
 
-# seconds after which cancel() becomes harsher, and those after which it gives up
-TERMINATE, KILL, GIVE_UP = 0.4, 1.2, 1.8
 STRAGGLERS = 1.0  # seconds that children may outlive the command
 
 
@@ -131,7 +127,7 @@ class Job:
         self._advance()
         if self.state != "running":
             return
-        end_tree(self._process)
+        end_tree(self._process.pid)
         for reader in self._readers:
             reader.join(0.05)
         self._take_lines()
@@ -151,7 +147,7 @@ class Job:
         if any(reader.is_alive() for reader in self._readers):
             if time.monotonic() - self._ended < STRAGGLERS:
                 return  # the last lines are on their way
-            end_tree(self._process, at_once=True)  # a child holds the pipes open
+            end_tree(self._process.pid, at_once=True, ended=True)  # a child holds the pipes open
             for reader in self._readers:
                 reader.join(0.2)
         self._take_lines()
@@ -198,57 +194,6 @@ class Job:
         self._events.append(self.progress)
 
 
-class Estimate:
-    """Share of the whole command that is done, and seconds that remain, from reports about single stages."""
-
-    def __init__(self, stages: dict[str, float]):
-        """stages: typical seconds of each, in order; empty for a command whose stages are not known."""
-        self.stages = stages
-        self.fraction = 0.0
-        self._stage, self._share, self._began = STARTING, 0.0, 0.0
-        self._first: tuple[float, float] | None = None  # time and share of the stage's first report
-
-    def update(self, stage: str, share: float, elapsed: float) -> None:
-        """A report: ``share`` of ``stage`` is done, ``elapsed`` seconds after the start."""
-        if self.stages and stage not in self.stages:
-            return  # a side stage, which is part of the one that goes on
-        if stage != self._stage:
-            self._stage, self._began, self._first = stage, elapsed, (elapsed, share)
-        self._share = min(max(share, 0.0), 1.0)
-
-    def at(self, elapsed: float) -> tuple[float, float | None]:
-        """(fraction, remaining seconds or None) ``elapsed`` seconds after the start."""
-        names = list(self.stages)
-        if self._stage not in names:
-            self.fraction = max(self.fraction, self._share)
-            return self.fraction, self._rest_of_stage(elapsed)
-        total = sum(self.stages.values())
-        done = sum(self.stages[name] for name in names[: names.index(self._stage)])
-        weight = self.stages[self._stage]
-        pace = self._began / done if done and self._began else 1.0  # seconds per typical second, so far
-        share = self._share
-        if self._stage in BY_CLOCK and share < 1:
-            share = min(CLOCK_SHARE, (elapsed - self._began) / (weight * pace))
-        self.fraction = max(self.fraction, min(1.0, (done + weight * share) / total))
-        if self._stage == STARTING:
-            return self.fraction, None  # how fast this computer is will be known after the first stage
-        pace = elapsed / (done + weight * share)
-        rest = weight * (1 - share) * pace
-        if self._stage not in BY_CLOCK:
-            own = self._rest_of_stage(elapsed)
-            if own is None and self._first[1] > 0:
-                return self.fraction, None  # a resumed stage: its first report says nothing about its speed
-            rest = rest if own is None else own
-        return self.fraction, rest + max(0.0, total - done - weight) * pace  # the sums are rounded
-
-    def _rest_of_stage(self, elapsed: float) -> float | None:
-        """By the stage's own reports; from the first one on, since a resumed stage does not begin at 0."""
-        if self._first is None or self._share <= self._first[1]:
-            return None
-        began, share = self._first
-        return (elapsed - began) * (1 - self._share) / (self._share - share)
-
-
 def reason(code: int, errors: list[str]) -> str:
     """One sentence: why a command ended with exit code ``code`` after it wrote the lines ``errors`` to stderr."""
     for line in reversed(errors):
@@ -272,60 +217,6 @@ def reason(code: int, errors: list[str]) -> str:
         return f"The process crashed (Windows code 0x{code & 0xFFFFFFFF:X}); the log shows what it did last."
     last = next((line.strip() for line in reversed(errors) if line.strip()), "")
     return f"The process ended with code {code}{f' ({last})' if last else ''}; see the log."
-
-
-def end_tree(process: subprocess.Popen, at_once: bool = False) -> None:
-    """End ``process`` and everything that it started, in less than two seconds.
-
-    First as Ctrl+C does, which lets the command remove its half-written files; then SIGTERM; then SIGKILL.
-    """
-    import psutil  # is installed with the other packages
-
-    began, sent, alive = time.monotonic(), None, set()
-    while time.monotonic() - began < GIVE_UP:
-        alive = _tree(process, alive)
-        if not alive:
-            return
-        seconds = time.monotonic() - began
-        wanted = "kill" if at_once or WINDOWS or seconds > KILL else "terminate" if seconds > TERMINATE else "interrupt"
-        if wanted != sent or wanted == "kill":  # what is born while others are killed is killed in the next round
-            for one in alive:
-                with contextlib.suppress(psutil.Error):
-                    one.send_signal(signal.SIGINT) if wanted == "interrupt" else getattr(one, wanted)()
-            sent = wanted
-        time.sleep(0.02)
-
-
-def _tree(process: subprocess.Popen, known: set) -> set:
-    """The living `psutil.Process`es: ``process``, the session that it leads, those ``known`` from before, all descendants."""
-    import psutil
-
-    found = set(known)
-    if process.poll() is None:  # else its number may be another's by now
-        with contextlib.suppress(psutil.Error):
-            found.add(psutil.Process(process.pid))
-    if not WINDOWS:  # a child whose own parent has ended is no descendant any more, but still of the session
-        found |= {one for one in psutil.process_iter() if _session(one.pid) == process.pid}
-    for one in list(found):
-        with contextlib.suppress(psutil.Error):
-            found.update(one.children(recursive=True))
-    return {one for one in found if _lives(one)}
-
-
-def _session(pid: int) -> int | None:
-    try:
-        return os.getsid(pid)
-    except OSError:
-        return None
-
-
-def _lives(process) -> bool:
-    import psutil
-
-    try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
-    except psutil.Error:
-        return False
 
 
 def python_executable() -> str:

@@ -3,15 +3,18 @@
 import os
 import pathlib
 import time
+from dataclasses import replace
 
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from SlicRegLib import MODELS
+from SlicRegLib import MODELS, jobfolder
 from SlicRegLib.errors import UserError
+from SlicRegLib.jobfolder import JobOptions
 
-from . import installation, models
+from . import installation, models, training
 from .batch import Batch
+from .job import Job, environment, python_executable
 from .parameters import SlicRegParameterNode
 from .run import Outputs, Request, Run, make_batch
 from .translation import _
@@ -79,6 +82,19 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
     def batch(self, request: Request, out, volumes=None, folder=None) -> Batch:
         """The registrations of ``volumes`` (nodes) or of a ``folder`` of files to the request's template, into ``out``."""
         return make_batch(request, pathlib.Path(out), volumes, folder)
+
+    def checkScans(self, options: JobOptions, folder) -> Job:
+        """Look at the scans of a training; call the result's `poll` until its state is not "running"."""
+        return Job(training.words_to_check(options, folder))
+
+    def startTraining(self, folder, options: JobOptions | None = None) -> None:
+        """Start a training that goes on when Slicer is closed; without ``options``, go on with the one that stands in the folder.
+
+        The finished model is copied to the user's models. `SlicRegLib.jobfolder` looks at it, pauses and stops it.
+        """
+        words = training.words_to_learn(replace(options, models=str(self.userModels()))) if options else []
+        python = python_executable()
+        jobfolder.start(folder, words, python, environment(python))
 
     def models(self):
         """Bundled models, then the user's own."""

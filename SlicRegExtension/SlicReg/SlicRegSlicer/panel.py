@@ -9,15 +9,15 @@ import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from SlicRegLib.errors import UserError
-
 from . import models
 from .job import Job
 from .logic import SlicRegLogic
 from .parameters import INPUTS, OPTIONS, OUTPUTS
 from .review import Review
 from .run import Request, of_other_scans, scalar_volumes
+from .training_panel import TrainingTab
 from .translation import _
+from .widgets import fill_table, select, select_device, selected, shown_errors, timer
 
 POLL_MS = 100
 FLICKER_MS = 600
@@ -34,10 +34,12 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.review = None
         self.batch = None
         self.batchJob = None
+        self.training = None
         self.installing = False
         self._parameterNode = None
         self._parameterTag = None
         self._models = []
+        self._devicesKnown = False
 
     def setup(self):
         ScriptedLoadableModuleWidget.setup(self)
@@ -61,19 +63,14 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.gridButton.connect("clicked(bool)", self.onGrid)
         self.ui.modelComboBox.connect("currentIndexChanged(int)", self.onModelChosen)
         self.ui.deviceComboBox.connect("currentIndexChanged(int)", self.onDeviceChosen)
-        self._pollTimer = self._timer(POLL_MS, self.onPoll)
-        self._flickerTimer = self._timer(FLICKER_MS, self.onFlicker)
+        self._pollTimer = timer(POLL_MS, self.onPoll)
+        self._flickerTimer = timer(FLICKER_MS, self.onFlicker)
         self.ui.deviceComboBox.addItem(_("Automatic"), "auto")
         self.ui.advancedButton.connect("contentsCollapsed(bool)", self.fillDevices)
+        self.training = TrainingTab(self)
+        self.ui.tabs.connect("currentChanged(int)", self.onTab)
         self.fillModels()
         self.initializeParameterNode()
-
-    @staticmethod
-    def _timer(milliseconds, slot):
-        timer = qt.QTimer()
-        timer.setInterval(milliseconds)
-        timer.connect("timeout()", slot)
-        return timer
 
     def cleanup(self):
         self.stopEverything()
@@ -82,6 +79,12 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self):
         self.initializeParameterNode()
+        self.onTab()
+
+    def onTab(self, index=None):
+        if self.ui.tabs.currentIndex == self.ui.tabs.indexOf(self.ui.trainingTab):
+            self.fillDevices()
+            self.training.watch()  # it may have been started or stopped by others
 
     def exit(self):
         self._flickerTimer.stop()  # the views belong to the other modules now; a registration goes on
@@ -105,6 +108,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.run:
             self.run.cancel()
         self.stopBatch()
+        self.training.close()
         self.stopReview()
         self.run = None
         self.showRunning(False)
@@ -125,6 +129,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.removeObserver(self._parameterNode.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameters)
         self._parameterNode = node
         if node:
+            self.training.adopt(node)
             bound = {w.property("SlicerParameterName"): w for w in vars(self.ui).values() if w.property("SlicerParameterName")}
             self._parameterTag = node.connectParametersToGui(bound)  # unlike connectGui it tells the tag to disconnect by
             self.addObserver(node.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameters)
@@ -137,10 +142,8 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if not parameters:
             return
         if parameters.model:
-            self._select(self.ui.modelComboBox, parameters.model)
-        if self.ui.deviceComboBox.findData(parameters.device) < 0:
-            self.ui.deviceComboBox.addItem(parameters.device, parameters.device)
-        self._select(self.ui.deviceComboBox, parameters.device)
+            select(self.ui.modelComboBox, parameters.model)
+        select_device(self.ui.deviceComboBox, parameters.device)
         missing = self.missing()
         running = self.running()
         self.ui.applyButton.enabled = not missing and not running
@@ -151,12 +154,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         batch = batch or ("" if all(folders) else _("Choose the scans and a folder for the results."))
         self.ui.batchApplyButton.enabled = not batch and not running
         self.ui.batchApplyButton.toolTip = batch or _("Register all scans to the template, one after the other.")
-
-    @staticmethod
-    def _select(box, data):
-        index = box.findData(data)
-        if index != box.currentIndex:
-            box.setCurrentIndex(index)
+        self.training.onParameters()
 
     def missing(self):
         """A sentence on what is still to be chosen, or an empty text."""
@@ -196,7 +194,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         for model in self._models:
             self.ui.modelComboBox.addItem(model.name, model.name)
         if chosen:
-            self._select(self.ui.modelComboBox, chosen)
+            select(self.ui.modelComboBox, chosen)
         self.onModelChosen()
 
     def chosenModel(self):
@@ -218,7 +216,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             with shown_errors():
                 model = models.add_model(path, self.logic.userModels())
                 self.fillModels()
-                self._select(self.ui.modelComboBox, model.name)
+                select(self.ui.modelComboBox, model.name)
 
     def onRemoveModel(self, clicked=False):
         model = self.chosenModel()
@@ -231,13 +229,15 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def fillDevices(self, collapsed=False):
         """Ask for the devices when they are first looked at: the driver may take seconds to answer."""
-        for name, text in [("cpu", _("CPU")), *self.logic.gpus()] if not collapsed else []:
-            if self.ui.deviceComboBox.findData(name) < 0:
-                self.ui.deviceComboBox.addItem(text, name)
+        if not collapsed and not self._devicesKnown:
+            self._devicesKnown = True
+            for name, text in [("cpu", _("CPU")), *self.logic.gpus()]:
+                if self.ui.deviceComboBox.findData(name) < 0:
+                    self.ui.deviceComboBox.addItem(text, name)
 
     def onDeviceChosen(self, index=None):
         if self._parameterNode and self.ui.deviceComboBox.currentIndex >= 0:
-            self._parameterNode.device = self.ui.deviceComboBox.itemData(self.ui.deviceComboBox.currentIndex)
+            self._parameterNode.device = selected(self.ui.deviceComboBox)
 
     # ---- a registration
 
@@ -456,31 +456,6 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.ui.batchStatusLabel.text = "\n".join([text or self.batch.summary(), *self.batch.left_out])
         fill_table(self.ui.batchTable, [_("Scan"), _("State"), _("Seconds"), _("Folding %"), _("Error")],
                    [[_number(row[column]) for column in ("name", "status", "seconds", "folding_percent", "error")] for row in rows])
-
-
-class shown_errors:
-    """Shows a user's mistake as one sentence; what else goes wrong is shown as the failure it is."""
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, kind, error, traceback):
-        if isinstance(error, (UserError, OSError)):
-            slicer.util.errorDisplay(str(error))
-            return True
-        return False
-
-
-def fill_table(table, header, rows):
-    table.clear()
-    table.setColumnCount(len(header))
-    table.setHorizontalHeaderLabels(header)
-    table.setRowCount(len(rows))
-    for i, row in enumerate(rows):
-        for j, text in enumerate(row):
-            table.setItem(i, j, qt.QTableWidgetItem(text))
-    table.verticalHeader().setVisible(False)
-    table.resizeColumnsToContents()
 
 
 def _number(value, digits=3):

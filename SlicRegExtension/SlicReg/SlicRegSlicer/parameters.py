@@ -1,10 +1,11 @@
 """The panel's state as a parameter node."""
 
+import os
 import pathlib
 from typing import Annotated
 
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTransformNode
-from slicer.parameterNodeWrapper import WithinRange, parameterNodeWrapper
+from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
 from .run import Request
 
@@ -32,6 +33,17 @@ class SlicRegParameterNode:
     batchScene: bool = False
     batchInput: pathlib.Path
     batchOutput: pathlib.Path
+    trainingTemplate: str = ""  # paths as texts: an empty pathlib.Path would be shown as "."
+    trainingImages: str = ""
+    trainingFolder: str = ""
+    trainingName: str = ""
+    trainingPreset: Annotated[str, Choice(["compact", "unet", "paper"])] = "compact"
+    trainingIterations: Annotated[int, WithinRange(0, 1000000)] = 0  # 0: the preset's own
+    trainingDevice: str = "auto"
+    trainingWorkers: Annotated[int, WithinRange(1, 1024)] = os.cpu_count() or 1
+    trainingLabels: str = ""
+    trainingTemplateLabel: str = ""
+    trainingStart: str = ""
 
 
 INPUTS = ("template", "target", "templateSegmentation", "targetSegmentation")
