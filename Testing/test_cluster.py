@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -33,21 +34,33 @@ def cluster():
         yield cluster
 
 
-@pytest.fixture
-def one_core(monkeypatch):
-    """One thread per registration without a cluster too, so that sums are taken in the same order."""
-    monkeypatch.setattr(module.joblib, "cpu_count", lambda: 1)
+@pytest.fixture(scope="module")
+def here(cohort, tmp_path_factory):
+    """The study made without a cluster, with one thread as well, so that sums are taken in the same order."""
+    folder = tmp_path_factory.mktemp("here")
+    (folder / "log").write_text("")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module.joblib, "cpu_count", lambda: 1)
+        make(cohort, folder / "study", LoggingTeacher(log=str(folder / "log")))
+    return folder / "study"
+
+
+def begun(here, folder, *kept):
+    """A copy of the study with the scans ``kept``, as if it had been interrupted; an empty log beside it."""
+    shutil.copytree(here, folder / "study")
+    for name in set(SCANS) - set(kept):
+        (folder / "study" / "scans" / f"{name}.npz").unlink()
+    (folder / "log").write_text("")
+    return folder / "study"
 
 
 def log_of(path) -> list[list[str]]:
     return [line.split() for line in path.read_text().splitlines()]
 
 
-def test_a_killed_worker_changes_nothing(cohort, cluster, one_core, tmp_path):
+def test_a_killed_worker_changes_nothing(cohort, cluster, here, tmp_path):
     """pt_3 hangs at its first attempt; its worker is killed there, another one takes it over."""
-    for name in ("here", "cluster"):
-        (tmp_path / f"{name}.log").write_text("")
-    make(cohort, tmp_path / "here", LoggingTeacher(log=str(tmp_path / "here.log")))
+    (tmp_path / "cluster.log").write_text("")
     log, killed, steps = tmp_path / "cluster.log", [], []
 
     def kill():
@@ -62,7 +75,7 @@ def test_a_killed_worker_changes_nothing(cohort, cluster, one_core, tmp_path):
                  progress=lambda stage, share, details="": steps.append((stage, share, details)))
     killer.join()
     assert study.scans == SCANS and study.failed == {}
-    assert_same(tmp_path / "here", tmp_path / "cluster")
+    assert_same(here, tmp_path / "cluster")
 
     lines = log_of(log)
     assert Counter(name for what, name, *_ in lines if what == "finished") == Counter(SCANS)
@@ -77,64 +90,59 @@ def test_a_killed_worker_changes_nothing(cohort, cluster, one_core, tmp_path):
     assert {details.split(": ")[1] for stage, share, details in steps if stage == "teacher" and share} == set(SCANS)
 
 
-def test_a_cluster_goes_on_with_what_is_there(cohort, cluster, one_core, tmp_path):
-    (tmp_path / "log").write_text("")
-    teacher = LoggingTeacher(log=str(tmp_path / "log"))
-    make(cohort, tmp_path / "here", teacher)
-    make(cohort, tmp_path / "study", teacher)
-    (tmp_path / "study" / "scans" / "pt_2.npz").unlink()
-    (tmp_path / "log").write_text("")
-    make(cohort, tmp_path / "study", teacher, scheduler=cluster.scheduler_address)
+def test_a_cluster_goes_on_with_what_is_there(cohort, cluster, here, tmp_path):
+    study = begun(here, tmp_path, "pt_1", "pt_3", "pt_4", "pt_5")
+    make(cohort, study, LoggingTeacher(log=str(tmp_path / "log")), scheduler=cluster.scheduler_address)
     assert [name for what, name, *_ in log_of(tmp_path / "log") if what == "finished"] == ["pt_2"]
-    assert_same(tmp_path / "here", tmp_path / "study")
+    assert_same(here, study)
 
 
-def test_a_task_that_is_started_again_does_nothing(cohort, tmp_path):
-    (tmp_path / "log").write_text("")
-    teacher = LoggingTeacher(log=str(tmp_path / "log"))
-    study = make(cohort, tmp_path / "study", teacher)
-    before = (tmp_path / "log").read_text()
-    file = tmp_path / "study" / "scans" / "pt_1.npz"
-    written = file.stat().st_mtime_ns
-    assert module._teach(study, cohort / "img" / "pt_1.nii.gz", study.template(), teacher, 1) == ("pt_1", "")
-    assert (tmp_path / "log").read_text() == before and file.stat().st_mtime_ns == written
+def test_a_task_that_is_started_again_does_nothing(cohort, here, tmp_path):
+    folder = begun(here, tmp_path, *SCANS)
+    file = folder / "scans" / "pt_1.npz"
+    written, study = file.stat().st_mtime_ns, module.open_study(folder)
+    again = module._teach(study, cohort / "img" / "pt_1.nii.gz", study.template(), LoggingTeacher(log=str(tmp_path / "log")), 1)
+    assert again == ("pt_1", "")
+    assert log_of(tmp_path / "log") == [] and file.stat().st_mtime_ns == written
 
 
-def test_a_scan_on_which_workers_die_is_left_out(cohort, cluster, tmp_path, monkeypatch):
+def test_a_scan_on_which_workers_die_is_left_out(cohort, cluster, here, tmp_path, monkeypatch):
+    """And only that one, though others may have waited on the workers that died."""
     monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
-    study = make(cohort, tmp_path / "study", DeadlyTeacher(deadly="pt_5"), scheduler=cluster.scheduler_address)
-    assert study.scans == SCANS[:4] and "the workers that registered it died" in study.failed["pt_5"]
+    study = make(cohort, begun(here, tmp_path), DeadlyTeacher(deadly="pt_1"), scheduler=cluster.scheduler_address)
+    assert study.scans == SCANS[1:] and "the workers that registered it died" in study.failed["pt_1"]
 
 
-def test_workers_without_the_teacher(cohort, cluster, tmp_path):
+def test_workers_without_the_teacher(cohort, cluster, here, tmp_path):
     with pytest.raises(UserError, match=r"cannot register \(.*; every worker needs the same SlicReg, the teacher's package"):
-        make(cohort, tmp_path / "study", UnknownTeacher(), scheduler=cluster.scheduler_address)
+        make(cohort, begun(here, tmp_path), UnknownTeacher(), scheduler=cluster.scheduler_address)
 
 
-def test_workers_that_write_elsewhere(cohort, cluster, tmp_path, monkeypatch):
+def test_workers_that_write_elsewhere(cohort, cluster, here, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "os", SimpleNamespace(listdir=lambda folder: []))  # what this side sees of the folder
     with pytest.raises(UserError, match="must lie where all workers see the same folder"):
-        make(cohort, tmp_path / "study", scheduler=cluster.scheduler_address)
+        make(cohort, begun(here, tmp_path), scheduler=cluster.scheduler_address)
 
 
-def test_the_scheduler_goes_away(cohort, tmp_path, monkeypatch):
-    """What was registered stays, and the same call goes on without it."""
+def test_the_scheduler_goes_away(cohort, here, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "CONNECT_SECONDS", 1.0)  # for which the client tries to come back
-    (tmp_path / "log").write_text("")
     command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
                "--scheduler-file", str(tmp_path / "address.json")]
+    study = begun(here, tmp_path, "pt_1", "pt_2")
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as scheduler:
         while not (tmp_path / "address.json").exists():
             assert scheduler.poll() is None
             time.sleep(0.05)
         address = json.loads((tmp_path / "address.json").read_text())["address"]
 
-        def kill(stage, share, details=""):
-            if stage == "teacher":
-                scheduler.kill()
+        def as_completed(*arguments, real=distributed.as_completed, **more):  # all tasks are submitted
+            scheduler.kill()
+            return real(*arguments, **more)
 
+        monkeypatch.setattr(distributed, "as_completed", as_completed)
         with pytest.raises(UserError, match="is gone; run the same command again"):
-            make(cohort, tmp_path / "study", progress=kill, scheduler=address)
+            make(cohort, study, scheduler=address)
+    assert make(cohort, study).scans == SCANS
 
 
 def test_no_scheduler_at_the_address(cohort, tmp_path, monkeypatch):
@@ -144,7 +152,8 @@ def test_no_scheduler_at_the_address(cohort, tmp_path, monkeypatch):
         silent.listen()
         with socket.socket() as closed:
             closed.bind(("127.0.0.1", 0))
-            for address in (f"tcp://127.0.0.1:{silent.getsockname()[1]}", f"127.0.0.1:{closed.getsockname()[1]}", "nonsense://here"):
+            ports = [s.getsockname()[1] for s in (silent, closed)]
+            for address in (f"tcp://127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}", "nonsense://here"):
                 with pytest.raises(UserError, match=f"No Dask scheduler answers at {address}"):
                     make(cohort, tmp_path / "study", scheduler=address)
     assert not (tmp_path / "study").exists()

@@ -340,7 +340,7 @@ def test_no_cuda_though_asked_for(cohort, study, model, tmp_path, capfd, monkeyp
 def test_empty_cohort(cohort, model, tmp_path, capfd):
     (tmp_path / "none").mkdir()
     template, out = cohort / "template.nii.gz", tmp_path / "out"
-    for images, words in ((tmp_path / "none", "no scan"), (tmp_path / "missing", "does not exist"), (template, "does not exist")):
+    for images, words in ((tmp_path / "none", "no scan"), (tmp_path / "missing", "does not exist"), (template, "a folder of scans or a CSV file")):
         assert run("prepare", "--template", template, "--images", images, "--out", out) == 2 and said_once(capfd, words)
     (tmp_path / "none" / "template.nii.gz").symlink_to(template)
     assert run("prepare", "--template", template, "--images", tmp_path / "none", "--out", out) == 2

@@ -45,7 +45,8 @@ def test_the_shift_between_frames_is_no_displacement(scan):
 
 def test_a_scaling_about_the_centre(scan):
     centre = scan.grid.centre
-    quality = measure(scan, scan, affine_field(translation(centre) @ np.diag([1.2, 1.1, 0.9, 1]) @ translation(-centre), scan.grid))
+    matrix = translation(centre) @ np.diag([1.2, 1.1, 0.9, 1]) @ translation(-centre)
+    quality = measure(scan, scan, affine_field(matrix, scan.grid))
     assert (quality.stretch_low, quality.stretch_high) == pytest.approx((1.2 * 1.1 * 0.9,) * 2, rel=1e-3)
     assert quality.folding_percent == 0 and quality.similarity_after < quality.similarity_before
     away = (scan.grid.points().numpy() - centre)[scan.body.numpy()]
@@ -77,7 +78,7 @@ def test_a_field_that_makes_it_worse(scan):
 
 
 @pytest.mark.parametrize("change, words", [
-    ({"similarity_after": 0.55}, "the teacher's field makes the scan less like the template (correlation 0.600 before, 0.550 after)"),
+    ({"similarity_after": 0.55}, "field makes the scan less like the template (correlation 0.600 before, 0.550 after)"),
     ({"folding_percent": 7.2}, "the teacher's field folds 7.2 % of the body"),
     ({"stretch_low": 0.01}, "crushes the body"),
     ({"stretch_high": 21.0}, "inflates the body"),
@@ -124,4 +125,5 @@ def test_outliers_are_never_half(seed):
     values = np.concatenate([generator.uniform(0.1, 0.5, seed), generator.uniform(0.85, 0.9, 20)])
     left_out = implausible(cohort(*values))
     assert len(left_out) < len(values) / 2 and all(float(v) < 0.85 for n, v in zip(cohort(*values), values) if n in left_out)
-    assert len(left_out) == seed if seed < 10 else True
+    if seed < 10:
+        assert len(left_out) == seed

@@ -54,11 +54,12 @@ def test_every_module_has_its_row():
 
 SLICER_LAYERS = """
     translation
-    nodes job models sample batch
-    review installation
+    nodes job models sample batch widgets
+    review installation training
     run
     parameters
     logic
+    training_panel
     panel
 """
 

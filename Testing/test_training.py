@@ -1,6 +1,7 @@
 """Training: the loss falls, samples are right, and a resumed run is the run that was never stopped."""
 
 import csv
+import time
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from SlicRegLib.dataset import AugmentationOptions, Batch, TrainingSet
+from SlicRegLib.dataset import AugmentationOptions, Batch, Loader, TrainingSet
 from SlicRegLib.errors import UserError
 from SlicRegLib.geometry import Grid
 from SlicRegLib.networks import STRIDE
@@ -201,6 +202,38 @@ def test_chosen_voxels_lie_in_the_moved_body(study):
         assert near_body[::2, ::2, ::2].flatten()[voxels].mean() > 0.98
     again = scans.batch([1, 4], torch.Generator().manual_seed(1))
     assert all(torch.equal(getattr(batch, k), getattr(again, k)) for k in ("image", "voxels", "targets"))
+
+
+def test_every_scan_comes_once_in_each_pass(study):
+    """Whatever was drawn before, a step's samples are the same; all scans are seen equally often, in changing order."""
+    scans = TrainingSet(study, study.scans, AugmentationOptions(0.0, 0.0), 20)
+    seen = []
+    scans.study = SimpleNamespace(scan=lambda name: (seen.append(name), study.scan(name))[1])
+    for step in range(5):
+        scans.drawn(step, 2, seed=3)
+    passes = [seen[:5], seen[5:]]
+    assert [sorted(names) for names in passes] == [sorted(study.scans)] * 2 and passes[0] != passes[1]
+    scans = TrainingSet(study, study.scans, AugmentationOptions(), 50)
+    whole, parts = scans.drawn(4, 2, seed=3), [scans.drawn(4, 2, 3, range(n, n + 1)) for n in range(2)]
+    for name in ("image", "voxels", "targets"):
+        assert torch.equal(getattr(whole, name), torch.cat([getattr(part, name) for part in parts]))
+    assert not torch.equal(whole.image, scans.drawn(4, 2, seed=4).image)
+
+
+@pytest.mark.parametrize("workers", [0, 3])
+def test_batches_come_in_order_and_errors_come_through(workers):
+    def draw(step):
+        if step == 20:
+            raise UserError("damaged")
+        time.sleep(0.002 * (step % 3))
+        return step
+
+    loader = Loader(draw, range(4, 20), workers)
+    assert list(loader) == list(range(4, 20)) and loader.waited > 0
+    with pytest.raises(UserError, match="damaged"):
+        list(Loader(draw, range(18, 22), workers))
+    made = []
+    assert next(iter(Loader(made.append, range(100), workers))) is None and len(made) <= 2 * workers + 1  # not the whole cohort
 
 
 def test_noise_changes_the_image_alone(study):

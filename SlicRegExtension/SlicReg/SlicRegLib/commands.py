@@ -67,7 +67,7 @@ def make_teacher(name: str, template: Path, deeds_dir: Path | None = None, affin
     if name == "deeds":
         if deeds_dir is None:
             raise UserError("The deeds teacher needs --deeds-dir, the folder of its programs or results.")
-        return DeedsTeacher(deeds_dir, template)
+        return DeedsTeacher(Path(deeds_dir).absolute(), Path(template).absolute())  # workers of a cluster stand elsewhere
     if importlib.util.find_spec("convexAdam") is None:
         raise UserError("The teacher convexAdam is not installed; run `pip install convexAdam` or use --teacher deeds.")
     return ConvexAdamTeacher(affine_first=affine_first)

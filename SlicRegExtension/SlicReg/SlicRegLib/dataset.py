@@ -23,7 +23,7 @@ from .networks import STRIDE
 from .preparation import AIR_HU, network_input
 from .study import Study
 from .supervoxels import random_affine
-from .warping import sample
+from .warping import resample, sample
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class TrainingSet:
                  targets: Callable[[torch.Tensor, Grid, torch.Tensor], torch.Tensor] | None = None):
         """voxels: output voxels per scan in which the loss is taken, from the body; None: all of the grid.
         targets: what is to be learned at world points of the template, from its layers and their grid; None: `sample_layers`."""
-        self.layers = torch.from_numpy(study.layers())
+        self.layers = torch.from_numpy(study.layers()).float()  # as they are sampled
         self.template_grid = study.template().grid
         self.study, self.augmentation, self.voxels, self.names = study, augmentation, voxels, names
         self.targets = targets or sample_layers
@@ -86,9 +86,9 @@ class TrainingSet:
             if options.crop_share and torch.rand((), generator=generator) < options.crop_share:
                 image, body, move = _cropped(image, body, grid, options.crop_mm, generator)
             move = move @ _random_move(grid, options, generator)
-            points = apply_affine(move, grid.points())
-            image = sample(image[None], grid, points, fill=AIR_HU if options.crop_share else None)[0]
-            body = sample(body[None].float(), grid, points, "nearest", fill=0.0)[0] > 0.5
+            image, body = resample(torch.stack([image, body.float()]), grid, Grid(grid.shape, move @ grid.affine),
+                                   fill=AIR_HU if options.crop_share else None)
+            body = body > 0.5
             if options.gain_noise:
                 image = image * (1 + options.gain_noise * torch.randn((), generator=generator))
             if options.hu_noise:
@@ -182,5 +182,5 @@ def _cropped(hu: torch.Tensor, body: torch.Tensor, grid: Grid, lengths_mm: tuple
 
 
 def sample_layers(layers: torch.Tensor, grid: Grid, points: torch.Tensor) -> torch.Tensor:
-    """Supervoxel classes at world points (n, 3), nearest, background outside: (n, layers) int64."""
-    return sample(layers.float(), grid, points, "nearest", fill=0.0).T.long()
+    """Supervoxel classes (float layers) at world points (n, 3), nearest, background outside: (n, layers) int64."""
+    return sample(layers, grid, points, "nearest", fill=0.0).T.long()

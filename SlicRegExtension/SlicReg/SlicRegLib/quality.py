@@ -40,7 +40,8 @@ def measure(scan: Prepared, template: Prepared, field: DisplacementField) -> Fie
     differences on that grid; a coarser field is interpolated, so that folds between its points count.
     """
     shift = template.grid.centre - scan.grid.centre
-    laid = resample(template.hu[None], template.grid, Grid(scan.grid.shape, translation(shift) @ scan.grid.affine), fill=AIR_HU)[0]
+    beneath = Grid(scan.grid.shape, translation(shift) @ scan.grid.affine)
+    laid = resample(template.hu[None], template.grid, beneath, fill=AIR_HU)[0]
     points = scan.grid.points()
     vectors = field.at(points)
     pulled = sample(template.hu[None], template.grid, points + vectors, fill=AIR_HU)[0]
@@ -76,7 +77,8 @@ def _similarity(scan: Prepared, other: torch.Tensor) -> float:
 def _problem(quality: FieldQuality) -> str:
     before, after = quality.similarity_before, quality.similarity_after
     texts = [text for holds, text in [
-        (before - after > MAX_FALL, f"makes the scan less like the template (correlation {before:.3f} before, {after:.3f} after)"),
+        (before - after > MAX_FALL,
+         f"makes the scan less like the template (correlation {before:.3f} before, {after:.3f} after)"),
         (quality.folding_percent > MAX_FOLDING_PERCENT, f"folds {quality.folding_percent:.1f} % of the body"),
         (quality.stretch_low < STRETCH[0],
          f"crushes the body (1st percentile of the volume's change {quality.stretch_low:.2g}, below {STRETCH[0]:g})"),

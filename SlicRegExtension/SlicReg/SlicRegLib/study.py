@@ -178,21 +178,23 @@ def _reach(scheduler: str) -> None:
         raise UserError("A Dask cluster needs the Python package distributed; run `pip install distributed`.") from error
 
     async def greet():
-        async with Client(scheduler, asynchronous=True, timeout=CONNECT_SECONDS, set_as_default=False):
-            pass
+        client = Client(scheduler, asynchronous=True, timeout=CONNECT_SECONDS, set_as_default=False)
+        try:  # limited from outside: the client itself waits for ever where something listens that is no scheduler
+            await asyncio.wait_for(client, CONNECT_SECONDS + 1)
+        finally:
+            await client.close()
 
-    try:  # limited from outside: the client itself waits for ever where something listens that is no scheduler
-        asyncio.run(asyncio.wait_for(greet(), CONNECT_SECONDS + 1))
+    try:
+        asyncio.run(greet())
     except (OSError, ValueError, asyncio.TimeoutError) as error:
-        raise UserError(f"No Dask scheduler answers at {scheduler}; start one with `dask scheduler` or mend the address.") from error
+        raise UserError(f"No Dask scheduler answers at {scheduler}; start `dask scheduler` or mend the address.") from error
 
 
 def _taught_by_cluster(scheduler: str, study: Study, todo: list[Path], template: Prepared,
                        teacher: Teacher) -> Iterator[tuple[str, str]]:
     """What `_teach` returns for each scan, as the workers finish. The scans of a worker that dies go to the others.
 
-    Not through joblib's Dask backend: that waits for ever for a task that fails outside its function (a worker without
-    the package, a scan on which workers die), and workers that join later get nothing from it.
+    Not through joblib's Dask backend: that (of joblib 1.6) never returns where workers die of one scan.
     """
     from distributed import Client, as_completed
 
@@ -230,8 +232,8 @@ def _result(future, study: Study, scheduler: str) -> tuple[str, str] | None:
         raise UserError(f"The Dask scheduler at {scheduler} is gone; run the same command again and it goes on.") from error
     except Exception as error:  # whatever a worker raises that `_teach` does not expect
         reason = " ".join(str(error).split()) or "no message"
-        raise UserError(f"A worker of {scheduler} cannot register ({type(error).__name__}: {reason}); every worker needs the same "
-                        "SlicReg, the teacher's package, and the cohort and the study under the same paths.") from error
+        raise UserError(f"A worker of {scheduler} cannot register ({type(error).__name__}: {reason}); every worker needs the "
+                        "same SlicReg, the teacher's package, and the cohort and the study under the same paths.") from error
     # reading the folder, unlike asking for the file, goes past what a network file system remembers of it
     if not problem and f"{name}.npz" not in os.listdir(study.folder / "scans"):
         raise UserError(f"A worker of {scheduler} wrote {name}.npz, which is not in {study.folder / 'scans'}; the study must lie "

@@ -24,9 +24,13 @@ def sample(volume: torch.Tensor, grid: Grid, points: torch.Tensor, mode="bilinea
 
     fill: the value outside the grid; None repeats the edge. mode: "bilinear" (trilinear) or "nearest".
     """
-    coordinates = grid.to_normalised(points).flip(-1).to(volume.dtype)  # grid_sample wants (k, j, i)
+    return _sample_at(volume, grid.to_normalised(points).flip(-1).to(volume.dtype), mode, fill)
+
+
+def _sample_at(volume: torch.Tensor, coordinates: torch.Tensor, mode: str, fill: float | None) -> torch.Tensor:
+    """`sample` at normalised coordinates (..., 3) in the order of grid_sample: k, j, i."""
     values = F.grid_sample(volume[None], coordinates.reshape(1, 1, 1, -1, 3), mode=mode, padding_mode="border",
-                           align_corners=False).reshape(volume.shape[0], *points.shape[:-1])
+                           align_corners=False).reshape(volume.shape[0], *coordinates.shape[:-1])
     if fill is not None:  # as in ITK: a voxel is its whole box, and outside of all boxes there is nothing to blend with
         values.masked_fill_((coordinates.abs() > 1).any(-1), fill)
     return values
@@ -78,8 +82,12 @@ def resample(volume: torch.Tensor, grid: Grid, target: Grid, field: Displacement
     step = max(1, _SLAB_VOXELS // (target.shape[1] * target.shape[2]))
     slabs = []
     for start in range(0, target.shape[0], step):
-        points = target.slab(start, start + step).points(volume.device)
-        slabs.append(sample(volume, grid, field(points) if field else points, mode, fill))
+        slab = target.slab(start, start + step)
+        if field:
+            slabs.append(sample(volume, grid, field(slab.points(volume.device)), mode, fill))
+        else:  # from voxel to voxel in one step
+            matrix = (grid.normalised_from_world @ slab.affine)[[2, 1, 0, 3]]
+            slabs.append(_sample_at(volume, apply_affine(matrix, slab.voxels(volume.device)).to(volume.dtype), mode, fill))
     return torch.cat(slabs, 1)
 
 

@@ -60,6 +60,7 @@ REQUIREMENTS = {  # import name -> package
     "joblib": Package("joblib>=1.4", PIP, 1),
     "tqdm": Package("tqdm>=4.64", PIP, 1),
     "matplotlib": Package("matplotlib>=3.7", PIP, 20),
+    "filelock": Package("filelock>=3.12", PIP, 1),
     "psutil": Package("psutil>=5.9", PIP, 1),
 }
 CUDA_MEGABYTES = 3000  # of torch where it comes with CUDA
