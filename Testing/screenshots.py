@@ -96,7 +96,11 @@ def training():
         try:
             HOST.wait(lambda: ui.trainingPictureLabel.visible or tab.state.state != "running", 1800)
             assert tab.state.state == "running", tab.state
-            save_panel(panel, OUT / "training.png", ui.trainingTab)
+            tab.close()  # what is shown now stays: names instead of this computer's paths
+            for path in (ui.trainingTemplatePath, ui.trainingImagesPath, ui.trainingFolderPath):
+                path.blockSignals(True)
+                path.currentPath = str(Path(path.currentPath).relative_to(scratch))
+            save_panel(panel, OUT / "training.png", ui.trainingReportButton)
         finally:
             if jobfolder.owner_of(folder):
                 jobfolder.stop(folder)
@@ -116,16 +120,17 @@ def show_only(*segmentations, visible):
         display.SetOpacity2DFill(0.15)
 
 
-def save_panel(panel, path, tab=None):
-    """As high as ``tab``, the first one if none is given."""
-    widget, ui = panel.parent, panel.ui
-    for other in {ui.registrationTab, ui.batchTab, ui.trainingTab} - {tab or ui.registrationTab}:
-        other.setSizePolicy(qt.QSizePolicy.Ignored, qt.QSizePolicy.Ignored)
+def save_panel(panel, path, last=None):
+    """The panel at its full height, or down to the widget ``last``."""
+    widget = panel.parent
     widget.resize(560, 10)
     slicer.app.processEvents()
-    widget.resize(560, widget.sizeHint.height() if not callable(widget.sizeHint) else widget.sizeHint().height())
+    height = widget.sizeHint.height() if not callable(widget.sizeHint) else widget.sizeHint().height()
+    widget.resize(560, height)
     slicer.app.processEvents()
-    widget.grab().save(str(path))
+    if last:
+        height = last.mapTo(widget, qt.QPoint(0, 0)).y() + last.height + 14
+    widget.grab(qt.QRect(0, 0, 560, height)).save(str(path))
 
 
 class SliceView:

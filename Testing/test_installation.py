@@ -11,7 +11,7 @@ import pytest
 
 from SlicRegLib.errors import UserError
 from SlicRegSlicer import installation
-from SlicRegSlicer.installation import REQUIREMENTS, check, install, missing, summary
+from SlicRegSlicer.installation import REQUIREMENTS, TEACHER, check, install, missing, summary
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,6 +37,15 @@ def test_requirements_are_those_of_the_project():
 
 def test_nothing_missing_here():
     assert missing() == [] and summary() == ""
+
+
+def test_a_training_needs_its_teacher_too(monkeypatch):
+    text = (ROOT / "pyproject.toml").read_text()
+    assert f'train = ["{TEACHER["convexAdam"].requirement}"]' in text
+    assert missing(training=True) == []
+    absent(monkeypatch, "convexAdam")
+    assert missing() == [] and missing(training=True) == ["convexAdam"]
+    assert summary() == "" and "1 Python package " in summary(training=True) and "convexAdam>=0.2" in summary(training=True)
 
 
 def test_missing_and_too_old(monkeypatch):

@@ -321,7 +321,7 @@ def test_nothing_starts_while_packages_are_installed(panel, pair, monkeypatch):
     choose_inputs(panel, pair)
     seen = []
 
-    def installed(ask, progress):
+    def installed(ask, progress, training):
         progress("installing", 0.1, "torch")
         ui = panel.ui
         seen.append((ui.applyButton.enabled or ui.batchApplyButton.enabled or ui.checkInstallationButton.enabled, ui.statusLabel.text))

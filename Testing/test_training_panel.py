@@ -16,7 +16,7 @@ if available():
     HOST = start()
     import slicer
 
-FURTHER = {"spacing_mm": 12.0, "shape": (32, 32, 32)}  # a frame in which everything takes seconds
+FURTHER = {"spacing_mm": 12.0, "shape": (48, 32, 48)}  # a frame in which everything takes seconds
 PARTS = ("vtkMRMLTableNode", "vtkMRMLPlotSeriesNode", "vtkMRMLPlotChartNode")
 
 
@@ -346,4 +346,4 @@ def test_words_give_the_options_back(tmp_path):
     given = parser().parse_args(words_to_check(options, tmp_path))
     assert (given.template, given.images, given.out) == (tmp_path / "template.nii.gz", tmp_path, tmp_path)
     assert (given.preset, given.device, given.iterations, given.jobs) == ("unet", "cpu", 7, 1)
-    assert (given.spacing, given.shape) == (12.0, [32, 32, 32])
+    assert (given.spacing, given.shape) == (12.0, [48, 32, 48])

@@ -233,7 +233,12 @@ def stop(folder: str | Path) -> None:
 
 def pause(folder: str | Path) -> None:
     """Hold all processes of the job where they are; they keep their memory. Raises UserError where none runs."""
-    _signal(_owner_here(folder), "suspend")
+    owner = _owner_here(folder)
+    _signal(owner, "suspend")
+    for _ in range(50):  # the system takes a moment
+        if _held(owner):
+            break
+        time.sleep(0.02)
 
 
 def resume(folder: str | Path) -> None:

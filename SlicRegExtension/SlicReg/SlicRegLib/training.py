@@ -41,7 +41,7 @@ class TrainingOptions:
     checkpoint_every: int = 50  # iterations
     checkpoint_seconds: float = 60.0  # where that many iterations take longer
     loaders: int | None = None  # threads that make batches; None: as many as help on the device
-    precision: str = "auto"  # "fp32", "bf16", "fp16" or "auto": fp16 on CUDA, bf16 on CPUs that compute in it
+    precision: str = "auto"  # "fp32", "bf16", "fp16" or "auto": fp16 on CUDA, fp32 on CPUs
     seed: int = 0
     augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
 
@@ -125,7 +125,7 @@ def train(study: Study, network: NetworkOptions, options: TrainingOptions, check
     training = TrainingSet(study, names, options.augmentation, options.loss_voxels, task.targets)
     validation = TrainingSet(study, held, options.augmentation, options.loss_voxels or 20_000, task.targets) if held else training
     net = task.build(network).to(device, memory_format=torch.channels_last_3d)
-    run = _Run(net, task.loss(net, options.precision), options, device, ranks)
+    run = _Run(net, task.loss(net, _precision(device, options.precision)), options, device, ranks)
     if start:
         run.begin_with(start)
     if resume:
@@ -148,6 +148,11 @@ def train(study: Study, network: NetworkOptions, options: TrainingOptions, check
         progress("training", run.iteration / options.iterations, run.summary())
     ranks.wait()
     return run.net.eval(), run.history
+
+
+def _precision(device: torch.device, wanted: str) -> str:
+    """Not bfloat16 on CPUs: on some frames its convolutions give gradients that are not numbers (seen with torch 2.13)."""
+    return "fp32" if wanted == "auto" and device.type == "cpu" else wanted
 
 
 def _loaders(device: torch.device) -> int:

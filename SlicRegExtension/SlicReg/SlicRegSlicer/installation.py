@@ -63,6 +63,7 @@ REQUIREMENTS = {  # import name -> package
     "filelock": Package("filelock>=3.12", PIP, 1),
     "psutil": Package("psutil>=5.9", PIP, 1),
 }
+TEACHER = {"convexAdam": Package("convexAdam>=0.2", PIP, 10)}  # what a training needs besides; a registration does not
 CUDA_MEGABYTES = 3000  # of torch where it comes with CUDA
 
 
@@ -77,20 +78,24 @@ class Finding:
     blocking: bool = False
 
 
-def missing() -> list[str]:
+def needed(training: bool) -> dict[str, Package]:
+    return REQUIREMENTS | TEACHER if training else REQUIREMENTS
+
+
+def missing(training: bool = False) -> list[str]:
     """Import names of the requirements that are not there or too old. Imports nothing and starts no process."""
     importlib.invalidate_caches()
-    return [name for name, package in REQUIREMENTS.items() if not _found(name) or _older(_version(package), package.least)]
+    return [name for name, package in needed(training).items() if not _found(name) or _older(_version(package), package.least)]
 
 
-def summary() -> str:
+def summary(training: bool = False) -> str:
     """What an installation would bring, and how much; "" if nothing is missing."""
-    names = missing()
+    names = missing(training)
     if not names:
         return ""
     lines, total = [], 0
     for name in names:
-        package = REQUIREMENTS[name]
+        package = needed(training)[name]
         size = CUDA_MEGABYTES if name == "torch" and sys.platform != "darwin" and nvidia_driver() else package.megabytes
         total += size
         lines.append(f"- {package.requirement}, {f'about {_size(size)}, ' if size else ''}from {package.source}")
@@ -98,26 +103,26 @@ def summary() -> str:
                       f"(about {_size(total)} to download):", *lines, "They are installed into Slicer's own Python."])
 
 
-def install(progress: Callable[[str, float, str], None] = lambda *_: None, reinstall_torch: bool = False) -> None:
+def install(progress: Callable[[str, float, str], None] = lambda *_: None, reinstall_torch: bool = False, training: bool = False) -> None:
     """Install what is missing: torch through the PyTorch extension, the rest with pip. Ask the user before.
 
     progress: called with (stage, share, details). reinstall_torch: remove a broken torch first. Runs inside Slicer only.
     Packages that Slicer brings are never touched. Raises UserError with the last lines of pip's output.
     """
-    absent = missing()
-    bundled = [name for name in absent if REQUIREMENTS[name].source == SLICER]
+    absent = missing(training)
+    bundled = [name for name in absent if needed(training)[name].source == SLICER]
     if bundled:
         raise UserError(f"This Slicer is too old: it lacks {', '.join(REQUIREMENTS[name].requirement for name in bundled)}; "
                         "install a newer Slicer.")
     if "torch" in absent or reinstall_torch:
         progress("installation", 0.0, "PyTorch")
         _install_torch(reinstall_torch or _found("torch"))
-    wanted = [REQUIREMENTS[name].requirement for name in absent if REQUIREMENTS[name].source == PIP]
+    wanted = [needed(training)[name].requirement for name in absent if needed(training)[name].source == PIP]
     if wanted:
         progress("installation", 0.7, ", ".join(wanted))
         _install_packages(wanted)
     importlib.invalidate_caches()
-    left = missing()
+    left = missing(training)
     if left:
         raise UserError(f"The installation ended but {', '.join(left)} cannot be found; restart Slicer and try again.")
     progress("installation", 1.0, "")

@@ -119,13 +119,14 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         """[("cuda:0", its name), ...] without importing torch."""
         return installation.gpus()
 
-    def installed(self, ask=False, progress=lambda stage, share, details: None) -> bool:
-        """Whether the Python packages are there; with ``ask``, the user is asked once and they are installed."""
-        if not installation.missing():
+    def installed(self, ask=False, progress=lambda stage, share, details: None, training=False) -> bool:
+        """Whether the Python packages are there, with ``training`` also those of the teacher; with ``ask``, the user is asked
+        once and they are installed."""
+        if not installation.missing(training):
             return True
-        if not ask or not slicer.util.confirmOkCancelDisplay(installation.summary(), _("Install Python packages")):
+        if not ask or not slicer.util.confirmOkCancelDisplay(installation.summary(training), _("Install Python packages")):
             return False
-        installation.install(progress)
+        installation.install(progress, training=training)
         return True
 
     def checkInstallation(self) -> tuple[str, bool]:

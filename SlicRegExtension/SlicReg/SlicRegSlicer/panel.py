@@ -272,10 +272,10 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
                 self.ended(_("Failed: {reason}").format(reason=self.run.error))
                 slicer.util.errorDisplay(self.run.error)
 
-    def installed(self):
+    def installed(self, training=False):
         """Whether all packages are there; those that are missing are asked for first."""
         with self.nothingElse():
-            return self.logic.installed(ask=True, progress=self.showInstalling)
+            return self.logic.installed(ask=True, progress=self.showInstalling, training=training)
 
     @contextlib.contextmanager
     def nothingElse(self):

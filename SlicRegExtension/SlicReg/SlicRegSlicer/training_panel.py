@@ -167,7 +167,7 @@ class TrainingTab:
 
     def onStart(self, clicked=False):
         with shown_errors():
-            if self.panel.installed():
+            if self.panel.installed(training=True):
                 slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
                 try:
                     self.logic.startTraining(self.folder, None if self.config else self.asked())
