@@ -3,12 +3,15 @@
 import errno
 import json
 import os
+import platform
 import random
 import signal
 import subprocess
 import sys
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +88,7 @@ def test_a_job_leaves_all_that_it_promises(undisturbed):
     log = (undisturbed / "job.log").read_text()
     assert [line.split(" ", 2)[2] for line in log.splitlines() if "begins" in line] == [
         f"{stage} begins" for stage in ("check", "supervoxels", "teacher", "training", "report")]
-    assert not [path for path in undisturbed.rglob(".*") if path.name != ".lock"]
+    assert not list(undisturbed.rglob(f"*{files._PART}*"))
 
 
 def test_a_finished_job_stays_as_it_is(undisturbed, capsys):
@@ -110,6 +113,20 @@ def test_mistakes_are_said_before_anything_is_made(arguments, tmp_path, changes,
     said = capsys.readouterr().err
     assert words in said and said.count("\n") == 1
     assert not (tmp_path / "job").exists()
+
+
+def test_nothing_of_the_users_is_touched(arguments, tmp_path):
+    """A check made before of other scans, and files whose names begin with a dot."""
+    for name in (".profile", "study/scans/.hidden.npz", "deep/.env"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("mine")
+    (tmp_path / f".old{files._PART}abc.npz").write_text("half")
+    (tmp_path / "cohort.json").write_text("of other scans")
+    with jobfolder.claimed(tmp_path):
+        jobfolder.write_config(tmp_path, JobOptions(name=NAME, template=arguments[1], images=arguments[3]))
+        jobfolder.forget_interrupted_writing(tmp_path)
+    assert all((tmp_path / name).read_text() == "mine" for name in (".profile", "study/scans/.hidden.npz", "deep/.env"))
+    assert not (tmp_path / f".old{files._PART}abc.npz").exists() and not (tmp_path / "cohort.json").exists()
 
 
 # ---- the lock --------------------------------------------------------------------------------------------------------
@@ -179,7 +196,7 @@ def test_pause_resume_and_stop_reach_every_process(arguments, tmp_path):
     until(lambda: len(jobfolder.tree(pid)) > 2, "its processes")
     jobfolder.pause(folder)
     assert jobfolder.read_state(folder).state == "paused"
-    assert all(one.status() == psutil.STATUS_STOPPED for one in jobfolder.tree(pid))
+    assert {one.status() for one in jobfolder.tree(pid)} == {psutil.STATUS_STOPPED}
     with pytest.raises(UserError, match="runs in"):
         jobfolder.start(folder)
     jobfolder.resume(folder)
@@ -206,6 +223,49 @@ def test_a_job_outlives_who_started_it(arguments, tmp_path):
     pid = int(subprocess.run([sys.executable, "-c", starter, str(tmp_path / "job"), *arguments], capture_output=True, text=True, check=True).stdout)
     assert jobfolder.owner_of(tmp_path / "job").pid == pid
     jobfolder.stop(tmp_path / "job")
+
+
+@posix
+def test_python_may_be_a_launcher(arguments, tmp_path):
+    """As in Slicer: what is started starts the real Python and waits for it."""
+    launcher = tmp_path / "python"
+    launcher.write_text(f"#!/bin/sh\n{sys.executable} \"$@\"\nexit $?\n")
+    launcher.chmod(0o755)
+    pid = jobfolder.start(tmp_path / "job", arguments, str(launcher))
+    assert jobfolder.owner_of(tmp_path / "job").pid == pid != os.getpid()
+    assert psutil.Process(pid).parent().cmdline()[:2] == ["/bin/sh", str(launcher)]
+    jobfolder.stop(tmp_path / "job")
+    assert not jobfolder.tree(pid)
+
+
+@posix
+def test_what_a_killed_run_left_behind_is_ended(tmp_path):
+    """Only the leader of the session is killed, as by the system when memory runs out: a child of it works on."""
+    parent = subprocess.Popen([sys.executable, "-c", HOLDER.replace("print(", "import subprocess; print(subprocess.Popen(['sleep', '600']).pid, ")
+                               .replace('"holding", ', ""), str(tmp_path)], stdout=subprocess.PIPE, text=True, start_new_session=True)
+    child = psutil.Process(int(parent.stdout.readline()))
+    parent.kill()
+    parent.wait()
+    assert child.is_running()
+    with jobfolder.claimed(tmp_path):
+        child.wait(5)
+
+
+def test_where_and_how_fast_may_change_from_run_to_run(arguments, tmp_path):
+    options = JobOptions(name=NAME, template=arguments[1], images=arguments[3])
+    jobfolder.write_config(tmp_path, options)
+    jobfolder.write_config(tmp_path, replace(options, workers=7, device="cpu", scheduler="tcp://elsewhere:8786"))
+    assert jobfolder.read_config(tmp_path)["workers"] == 7
+    with pytest.raises(UserError, match="another preset, seed; choose"):
+        jobfolder.write_config(tmp_path, replace(options, preset="paper", seed=1, workers=3))
+
+
+def test_looking_never_disturbs_and_never_lies(tmp_path):
+    """Many look at once at a folder in which nobody works: none sees an owner."""
+    (tmp_path / "owner.json").write_text(json.dumps({"pid": 2**22 + 1, "created": 1.0, "host": platform.node(), "user": "u", "started": "then"}))
+    (tmp_path / ".lock").touch()
+    with ThreadPoolExecutor(8) as pool:
+        assert not any(pool.map(lambda _: jobfolder.owner_of(tmp_path), range(400)))
 
 
 def test_a_start_that_fails_says_why_and_leaves_nothing(arguments, tmp_path):
@@ -235,7 +295,7 @@ def killed_at_random_moments(arguments, undisturbed, tmp_path, kills: int, longe
                 kills -= 1
                 stages.append(jobfolder.read_state(folder).stage)
         assert same_job(folder, undisturbed)
-        assert not [path for path in folder.rglob(".*") if path.name != ".lock"]
+        assert not list(folder.rglob(f"*{files._PART}*"))
     return stages
 
 
@@ -262,7 +322,7 @@ from SlicRegLib import files
 from SlicRegLib.__main__ import main
 flushed = files._flushed
 def flush(path):
-    if files.stem(os.path.basename(path)).startswith({'.' + files.stem(written) + '.'!r}):
+    if files.stem(os.path.basename(path)).startswith({'.' + files.stem(written) + files._PART!r}):
         os.truncate(path, os.path.getsize(path) // 2)
         os.kill(os.getpid(), signal.SIGKILL)
     flushed(path)
@@ -283,7 +343,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(arguments, undisturbed, tmp_pat
 
     def flush(path):
         name = Path(path).name
-        kind = name.rsplit(".", 2)[0] if name.startswith(".") else ""  # of `files.atomic`: .NAME.random.suffix
+        kind = name.partition(files._PART)[0] if files._PART in name else ""
         if kind and kind not in failed:
             failed.add(kind)
             os.truncate(path, os.path.getsize(path) // 2)
@@ -299,7 +359,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(arguments, undisturbed, tmp_pat
         assert runs < 40
     assert runs == len(failed) >= 12 and {".job.json", ".state.json", ".pt_2.npz", f".{NAME}", ".study.json"} <= failed
     assert same_job(tmp_path / "job", undisturbed)
-    assert not [path for path in (tmp_path / "job").rglob(".*") if path.name != ".lock"]
+    assert not list((tmp_path / "job").rglob(f"*{files._PART}*"))
 
 
 def test_options_are_what_the_file_says(arguments, cohort, tmp_path):

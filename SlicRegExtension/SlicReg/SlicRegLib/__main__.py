@@ -26,6 +26,8 @@ def parser() -> argparse.ArgumentParser:
     prepare.add_argument("--template", type=Path, required=True, help="template scan (NIfTI, NRRD or MHA; CT in HU)")
     prepare.add_argument("--images", type=Path, required=True, help="folder of training scans; no labels are used")
     prepare.add_argument("--out", type=Path, required=True, help="study folder; an interrupted run goes on where it stopped")
+    prepare.add_argument("--from", dest="start", type=Path, metavar="MODEL",
+                         help="take frame and supervoxels from this model of the same template, for `train --from` it")
     _teacher(prepare)
 
     train = _command(commands, "train", "train a network on a study")
@@ -208,7 +210,8 @@ def _prepare(options, progress) -> str:
     from .preparation import PreparationOptions
     shape = tuple(options.shape) if options.shape else None
     study = run_prepare(options.template, options.images, options.out, options.teacher, options.deeds_dir, options.affine_first,
-                        max(1, options.jobs), PreparationOptions(spacing_mm=options.spacing, shape=shape), progress, options.scheduler)
+                        max(1, options.jobs), PreparationOptions(spacing_mm=options.spacing, shape=shape), progress, options.scheduler,
+                        options.start)
     problems = "".join(f"\n  left out: {reason}" for reason in study.failed.values())
     return f"{len(study.scans)} scans prepared in {options.out}.{problems}\nNext: slicreg train --study {options.out} --out model.slicreg"
 
@@ -230,7 +233,7 @@ def _learn(options, progress) -> str:
     wanted = _job_options(options, folder)
     with jobfolder.claimed(folder):  # before the long imports: who comes second is told so at once
         jobfolder.write_config(folder, wanted)
-        jobfolder.forget_half_written(folder)
+        jobfolder.forget_interrupted_writing(folder)
         if jobfolder.last_state(folder).state == "finished":
             return f"{folder} is finished: the model {wanted.name} and report.html stand there."
         recorder = jobfolder.Recorder(folder, jobfolder.STAGES, progress)

@@ -38,11 +38,22 @@ from .training import History, TrainingOptions, train
 from .volumes import load_labels, load_scan, save_transform, save_volume
 
 
-def run_prepare(template: Path, images: Path, out: Path, teacher: str, deeds_dir: Path | None, affine_first: bool, jobs: int,
-                preparation: PreparationOptions, progress: Progress, scheduler: str = "") -> Study:
-    """`slicreg prepare`: template, cohort and teacher to a study folder. scheduler: address of a Dask cluster for the teacher."""
-    return create_study(template, list_cohort(images), out, make_teacher(teacher, template, deeds_dir, affine_first), jobs, preparation,
-                        progress=progress, scheduler=scheduler)
+def run_prepare(template: Path, images: Path | list[Path], out: Path, teacher: str, deeds_dir: Path | None, affine_first: bool, jobs: int,
+                preparation: PreparationOptions, progress: Progress, scheduler: str = "", start: Path | None = None) -> Study:
+    """`slicreg prepare`: template, cohort and teacher to a study folder.
+
+    scheduler: address of a Dask cluster for the teacher. start: a model of the same template; its frame and supervoxels are
+    used again, so that a training can begin with its weights.
+    """
+    given = None
+    if start:
+        begun = load_bundle(start)
+        if load_scan(template).fingerprint() != begun.template_sha256:
+            raise UserError(f"{start} was trained with another template than {template}; training cannot begin with it.")
+        preparation, given = begun.preparation, (begun.layers, begun.template_grid)
+    return create_study(template, list_cohort(images) if isinstance(images, Path) else images, out,
+                        make_teacher(teacher, template, deeds_dir, affine_first), jobs, preparation, progress=progress,
+                        scheduler=scheduler, given=given)
 
 
 def run_check(template: Path, images: Path, preset: str, options: TrainingOptions, device: str, jobs: int,

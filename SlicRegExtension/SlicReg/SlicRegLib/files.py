@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import time
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from .errors import UserError
 
 NIFTI = (".nii", ".nii.gz")
 IMAGE_SUFFIXES = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
+_PART = ".slicreg-part-"  # in the names of files that are being written
 MODEL_SUFFIX = ".slicreg"
 MODEL_VERSION = 1  # of the model files that are written, and the newest that can be read
 MIN_SLICES = 8  # of a scan, along each axis
@@ -42,17 +44,33 @@ def atomic(path: str | Path):
     """Yields a temporary path beside ``path`` that takes its place only if the block succeeds, also through a loss of power."""
     path = Path(path)
     suffix = next((s for s in (*IMAGE_SUFFIXES, MODEL_SUFFIX, ".h5") if path.name.lower().endswith(s)), path.suffix)
-    handle, name = tempfile.mkstemp(suffix=suffix, prefix=f".{stem(path)}.", dir=path.parent)
+    handle, name = tempfile.mkstemp(suffix=suffix, prefix=f".{stem(path)}{_PART}", dir=path.parent)
     os.close(handle)
     try:
         yield Path(name)
         os.chmod(name, 0o666 & ~_umask())
         _flushed(name)
-        os.replace(name, path)
+        _take_place(name, path)
         if os.name != "nt":
             _flushed(path.parent)  # the name too
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def forget_half_written(folder: Path) -> None:
+    """Remove from a folder, not from those in it, what a killed process was just writing; for who alone writes there."""
+    for path in folder.glob(f".*{_PART}*"):
+        path.unlink(missing_ok=True)
+
+
+def _take_place(name: str, path: Path) -> None:
+    for _ in range(100 if os.name == "nt" else 0):  # Windows replaces no file that somebody is reading
+        try:
+            os.replace(name, path)
+            return
+        except PermissionError:
+            time.sleep(0.02)
+    os.replace(name, path)
 
 
 def _flushed(path: str | Path) -> None:

@@ -27,14 +27,16 @@ import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 
 from .errors import UserError
 from .estimate import STARTING, Estimate
-from .files import atomic
+from .files import atomic, forget_half_written
 from .processes import WINDOWS, end_tree, tree
 
 JOB_VERSION = 1
+MAY_CHANGE = {"workers", "device", "scheduler", "models"}  # from run to run: where and how fast, not what
 STATE_SECONDS = 0.5  # between two writings of the state
 STAGES = {STARTING: 4.0, "check": 20.0, "supervoxels": 15.0, "teacher": 600.0, "training": 3600.0, "report": 30.0}  # seconds, before more is known
 START_SECONDS = 60.0  # a job that does not work in its folder after that long did not start
@@ -140,7 +142,7 @@ def last_state(folder: str | Path) -> JobState:
     try:
         return JobState(**json.loads((Path(folder) / "state.json").read_text()))
     except (OSError, ValueError, TypeError):
-        return JobState("interrupted" if (Path(folder) / "job.json").is_file() else "absent")
+        return JobState("interrupted" if os.path.isfile(Path(folder) / "job.json") else "absent")
 
 
 def owner_of(folder: str | Path) -> Owner | None:
@@ -148,20 +150,39 @@ def owner_of(folder: str | Path) -> Owner | None:
     from filelock import FileLock, Timeout
 
     folder = Path(folder)
-    if not (folder / ".lock").is_file():
-        return None
-    try:
-        with FileLock(folder / ".lock", timeout=0):
+    for child in _children:
+        child.poll()  # so that the system can forget those that ended
+    for _ in range(100):  # others who look hold the lock for a moment too, and who has just taken it has not yet said who it is
+        if not os.path.isfile(folder / ".lock"):
             return None
-    except Timeout:
-        pass
-    except OSError:
-        return None  # a folder that cannot be written to
-    for _ in range(50):  # who has just taken the lock has not yet said who it is
-        with contextlib.suppress(OSError, ValueError, TypeError):
-            return Owner(**json.loads((folder / "owner.json").read_text()))
-        time.sleep(0.02)
+        try:
+            with FileLock(folder / ".lock", timeout=0):
+                return None
+        except Timeout:
+            pass
+        except OSError:
+            return None  # a folder that cannot be written to
+        if (owner := _last_owner(folder)) and (owner.host != platform.node() or _alive(owner)):
+            return owner
+        time.sleep(0.01)
     return Owner(0, 0.0, "this computer", "somebody", "a moment ago")
+
+
+def _last_owner(folder: Path) -> Owner | None:
+    try:
+        return Owner(**json.loads((folder / "owner.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def _alive(owner: Owner) -> bool:
+    """Whether the process itself lives, on this computer, and not another with its number."""
+    import psutil
+
+    try:
+        return abs(psutil.Process(owner.pid).create_time() - owner.created) < 1
+    except psutil.Error:
+        return False
 
 
 def read_curve(folder: str | Path) -> list[tuple[float, ...]]:
@@ -186,7 +207,7 @@ def start(folder: str | Path, arguments=(), python: str | None = None, environme
     folder = Path(folder).absolute()
     if owner := owner_of(folder):
         raise UserError(_taken(folder, owner))
-    made = not folder.exists()
+    made, began = not folder.exists(), round(time.time(), 1)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         log = open(folder / "job.log", "ab")
@@ -195,10 +216,8 @@ def start(folder: str | Path, arguments=(), python: str | None = None, environme
     with log:
         begins = log.tell()
         command = [python or sys.executable, "-m", "SlicRegLib", "learn", "--out", str(folder), "--quiet", *map(str, arguments)]
-        detached = (subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW | subprocess.CREATE_BREAKAWAY_FROM_JOB
-                    if WINDOWS else 0)
-        process = subprocess.Popen(command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                                   start_new_session=not WINDOWS, creationflags=detached)
+        process = _detached(command, folder, environment, log)
+    _children.append(process)
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         code = process.poll()
@@ -211,15 +230,27 @@ def start(folder: str | Path, arguments=(), python: str | None = None, environme
                     (folder / "job.log").unlink()
                     folder.rmdir()  # only if nothing else came to stand there
             raise UserError(said[-1].removeprefix("slicreg: ") if said else f"The training ended at once with code {code}.")
-        if (owner := owner_of(folder)) and owner.pid == process.pid and (folder / "job.json").is_file():
-            _children.append(process)
-            return process.pid
+        # Slicer's Python is a launcher: what works in the folder may be its child
+        if last_state(folder).updated >= began and (owner := owner_of(folder)) and owner.pid in {one.pid for one in tree(process.pid)}:
+            return owner.pid
         time.sleep(0.05)
     end_tree(process.pid)
     raise UserError(f"The training did not start within {START_SECONDS:.0f} seconds; {folder / 'job.log'} may say why.")
 
 
-_children: list[subprocess.Popen] = []  # kept, so that the system can forget those that ended
+def _detached(command: list[str], folder: Path, environment: dict[str, str] | None, log) -> subprocess.Popen:
+    """A process that does not end with this one."""
+    start = partial(subprocess.Popen, command, env=environment, cwd=folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+    if not WINDOWS:
+        return start(start_new_session=True)
+    flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+    try:
+        return start(creationflags=flags | subprocess.CREATE_BREAKAWAY_FROM_JOB)
+    except PermissionError:  # where what Slicer was started by forbids it
+        return start(creationflags=flags)
+
+
+_children: list[subprocess.Popen] = []
 
 
 def stop(folder: str | Path) -> None:
@@ -233,11 +264,14 @@ def stop(folder: str | Path) -> None:
 
 def pause(folder: str | Path) -> None:
     """Hold all processes of the job where they are; they keep their memory. Raises UserError where none runs."""
+    import psutil
+
     owner = _owner_here(folder)
-    _signal(owner, "suspend")
-    for _ in range(50):  # the system takes a moment
-        if _held(owner):
-            break
+    for _ in range(50):  # the system takes a moment, and a child may just have been born
+        _signal(owner, "suspend")
+        with contextlib.suppress(psutil.Error):
+            if all(process.status() == psutil.STATUS_STOPPED for process in tree(owner.pid)):
+                break
         time.sleep(0.02)
 
 
@@ -247,14 +281,11 @@ def resume(folder: str | Path) -> None:
 
 
 def _owner_here(folder: str | Path) -> Owner:
-    import psutil
-
     owner = owner_of(folder)
     if owner is None:
         raise UserError(f"No training runs in {folder}; start it first.")
-    with contextlib.suppress(psutil.Error):
-        if owner.host == platform.node() and abs(psutil.Process(owner.pid).create_time() - owner.created) < 1:
-            return owner
+    if owner.host == platform.node() and _alive(owner):
+        return owner
     raise UserError(f"The training in {folder} runs elsewhere ({owner.sentence()}); stop it there.")
 
 
@@ -291,6 +322,9 @@ def claimed(folder: Path):
     except Timeout:
         raise UserError(_taken(folder, owner_of(folder))) from None
     try:
+        before = _last_owner(folder)
+        if before and before.pid != os.getpid() and before.host == platform.node() and not psutil.pid_exists(before.pid):
+            end_tree(before.pid, at_once=True, ended=True)  # what a killed run left behind
         owner = Owner(os.getpid(), psutil.Process().create_time(), platform.node(), getpass.getuser(),
                       time.strftime("%Y-%m-%d %H:%M:%S"))
         _write_json(folder / "owner.json", asdict(owner))
@@ -308,13 +342,18 @@ def write_config(folder: Path, options: JobOptions) -> None:
     """Write the configuration, or check that it is the one that stands there: a job has one for all its runs."""
     content = json.loads(json.dumps({"version": JOB_VERSION, **asdict(options)}))
     if not (folder / "job.json").exists():
+        for name in ("cohort.json", "cohort_unusual.png"):  # a check made before may have been of other scans
+            (folder / name).unlink(missing_ok=True)
         _write_json(folder / "job.json", content)
         return
     before = read_config(folder)
     differing = sorted(key for key in {*before, *content} if before.get(key) != content.get(key))
-    if differing:
-        raise UserError(f"{folder} holds a training with another {', '.join(differing)}; choose another folder, or give the folder "
-                        "alone to go on with it.")
+    if set(differing) <= MAY_CHANGE:
+        if differing:
+            _write_json(folder / "job.json", content)
+        return
+    raise UserError(f"{folder} holds a training with another {', '.join(sorted({*differing} - MAY_CHANGE))}; choose another folder, or give the "
+                    "folder alone to go on with it.")
 
 
 def write_state(folder: str | Path, state: JobState) -> None:
@@ -326,11 +365,10 @@ def _write_json(path: Path, content: dict) -> None:
         part.write_text(json.dumps(content, indent=1))
 
 
-def forget_half_written(folder: Path) -> None:
-    """Remove what a killed run was just writing (see `files.atomic`); only for the folder's owner."""
-    for path in folder.rglob(".*"):
-        if path.is_file() and path.name != ".lock":
-            path.unlink(missing_ok=True)
+def forget_interrupted_writing(folder: Path) -> None:
+    """Only for the folder's owner."""
+    for part in (folder, folder / "study", folder / "study" / "scans"):
+        forget_half_written(part)
 
 
 class Recorder:

@@ -12,7 +12,7 @@ import torch
 
 from .bundle import Bundle, load_bundle
 from .cohort import Cohort, check_cohort, load_cohort, save_cohort
-from .commands import expected, make_teacher, run_train
+from .commands import expected, run_prepare, run_train
 from .devices import choose_device, peak_memory_mb
 from .errors import UserError
 from .evaluation import compare, labels_of
@@ -22,7 +22,7 @@ from .networks import SupervoxelNet
 from .preparation import PreparationOptions
 from .progress import Progress
 from .registration import Registration, register
-from .study import Study, create_study
+from .study import Study, open_study
 from .training import History, TrainingOptions, split, training_preset
 from .trainingreport import ReportContent, hardware, validation_overlay, write_report
 from .volumes import Volume, load_labels, load_scan
@@ -34,14 +34,15 @@ def learn(folder: Path, options: JobOptions, recorder: Recorder) -> Path:
     """Run the job, or what is left of it; returns the model's path. Only for the folder's owner (`jobfolder.claimed`)."""
     model = folder / f"{options.name}{MODEL_SUFFIX}"
     device, _ = choose_device(options.device)
+    template_labels = labels_of_template(options)  # what is wrong with them is said now, not after the training
     cohort = checked(folder, options, device, recorder)
     study = taught(folder, options, cohort, recorder)
     history = run_train(study.folder, model, options.preset, training_of(options), options.device, model.with_suffix(".checkpoint").is_file(),
                         options.cohort, recorder, start=Path(options.start) if options.start else None,
-                        watch=Watch(folder, study, options, device))
-    write_report(folder / "report.html", measured(folder, options, cohort, study, load_bundle(model), history, recorder))
+                        watch=Watch(folder, study, options, device, recorder))
     if options.models:
         copied(model, Path(options.models))
+    write_report(folder / "report.html", measured(folder, options, cohort, study, load_bundle(model), history, template_labels, recorder))
     recorder("report", 1.0, "")
     return model
 
@@ -78,52 +79,66 @@ def checked(folder: Path, options: JobOptions, device: torch.device, recorder: R
 
 
 def taught(folder: Path, options: JobOptions, cohort: Cohort, progress: Progress) -> Study:
-    """The study: template in supervoxels, scans prepared, fields of the teacher, implausible ones left out."""
-    teacher = make_teacher(options.teacher, Path(options.template), Path(options.deeds_dir) if options.deeds_dir else None,
-                           options.affine_first)
+    """The study: template in supervoxels, scans prepared, fields of the teacher, implausible ones left out. A finished one stays
+    as it is, whatever failed in it: a training that has begun must not see other scans."""
+    if (study := finished_study(folder / "study")) is not None:
+        return study
     usable = set(cohort.usable)
     paths = [Path(scan.path) for scan in cohort.scans if scan.name in usable]
-    return create_study(Path(options.template), paths, folder / "study", teacher, options.workers, preparation_of(options),
-                        progress=progress, scheduler=options.scheduler)
+    return run_prepare(Path(options.template), paths, folder / "study", options.teacher, Path(options.deeds_dir) if options.deeds_dir else None,
+                       options.affine_first, options.workers, preparation_of(options), progress, options.scheduler,
+                       Path(options.start) if options.start else None)
+
+
+def finished_study(folder: Path) -> Study | None:
+    try:
+        return open_study(folder)
+    except UserError:
+        return None
 
 
 class Watch:
     """After each validation: the first held-out scan registered with the network as it is, as a picture."""
 
-    def __init__(self, folder: Path, study: Study, options: JobOptions, device: torch.device):
-        self.folder, self.study, self.device = folder, study, device
+    def __init__(self, folder: Path, study: Study, options: JobOptions, device: torch.device, recorder: Recorder):
+        self.folder, self.study, self.device, self.recorder = folder, study, device, recorder
         self.name = (held_out(study, options) or study.scans)[0]
 
     def __call__(self, net: SupervoxelNet) -> None:
         training = net.training
         template, (scan, _) = self.study.template(), self.study.scan(self.name)
         bundle = Bundle(net.eval(), self.study.preparation, self.study.layers(), template.grid, "")
-        try:  # early networks may see nothing: the training goes on without a picture
+        try:
             result = register(bundle, Volume(template.hu.numpy(), template.grid), Volume(scan.hu.numpy(), scan.grid), device=self.device)
             validation_overlay(self.folder / "validation.png", result)
-        except UserError:
-            return
+        except Exception as error:  # noqa: BLE001  a network may see nothing yet, or memory lack: the training goes on without a picture
+            self.recorder.log(f"no picture of the validation: {type(error).__name__}: {error}")
         finally:
             net.train(training)
+            if self.device.type == "cuda":
+                torch.cuda.empty_cache()
 
 
 def measured(folder: Path, options: JobOptions, cohort: Cohort, study: Study, bundle: Bundle, history: History,
-             recorder: Recorder) -> ReportContent:
-    """What the report says; the held-out scans are registered to the template as a user would."""
+             template_labels: Volume | None, recorder: Recorder) -> ReportContent:
+    """What the report says; the held-out scans are registered to the template as a user would. What cannot be measured is
+    missing in it, and named in the log."""
     recorder("report", 0.0, "registering the held-out scans")
     held = held_out(study, options)
     shown = held[:SHOWN] or study.scans[:1]
     template, paths = load_scan(Path(options.template)), {scan.name: Path(scan.path) for scan in cohort.scans}
-    template_labels = load_labels(Path(options.template_label), template) if options.template_label else None
     device, _ = choose_device(options.device)
     overlays, dice = [], {}
     for index, name in enumerate(shown):
-        target = load_scan(paths[name])
-        result = register(bundle, template, target, device=device)
-        overlays.append((name, _picture(result)))
-        found = labels_of(Path(options.labels), name) if template_labels else None
-        if found:
-            dice[name] = compare(result, template_labels, load_labels(found, target))
+        try:
+            target = load_scan(paths[name])
+            result = register(bundle, template, target, device=device)
+            overlays.append((name, _picture(result)))
+            found = labels_of(Path(options.labels), name) if template_labels else None
+            if found:
+                dice[name] = compare(result, template_labels, load_labels(found, target))
+        except UserError as error:
+            recorder.log(f"{name} is not measured in the report: {error}")
         recorder("report", (index + 1) / (len(shown) + 1), f"held-out scan {index + 1} of {len(shown)}")
     picture = folder / "cohort_unusual.png"
     left_out = {s.name: s.problem or f"the same voxels as {s.same_as}" for s in cohort.scans if s.problem or s.same_as} | study.failed
@@ -134,6 +149,10 @@ def measured(folder: Path, options: JobOptions, cohort: Cohort, study: Study, bu
         unusual_picture=picture.read_bytes() if picture.is_file() else b"", teacher=study.quality, overlays=overlays, dice=dice,
         configuration=asdict(options), hardware=hardware(), seconds=recorder.seconds, waiting_share=history.waiting_share,
         peak_memory_mb=peak_memory_mb(device), versions=bundle.provenance["versions"], provenance=bundle.provenance)
+
+
+def labels_of_template(options: JobOptions) -> Volume | None:
+    return load_labels(Path(options.template_label), load_scan(Path(options.template))) if options.template_label else None
 
 
 def _picture(result: Registration) -> bytes:

@@ -25,6 +25,7 @@ from pathlib import Path
 import joblib
 import numpy as np
 import torch
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from .errors import UserError
 from .files import atomic, list_images, stem
@@ -70,13 +71,14 @@ class Study:
 
 def create_study(template_path: Path, images: Path | list[Path], folder: Path, teacher: Teacher, jobs: int = 1,
                  preparation: PreparationOptions = PreparationOptions(), supervoxels: SupervoxelOptions = SupervoxelOptions(),
-                 progress: Progress = silent, scheduler: str = "") -> Study:
+                 progress: Progress = silent, scheduler: str = "", given: tuple[np.ndarray, Grid] | None = None) -> Study:
     """Cut the template, register it to every scan of ``images`` with ``teacher`` and write the study.
 
     images: a folder, or files with different names. Goes on with an interrupted study made with the same options; a study
     made with others is refused. Scans that cannot be read or registered, and those whose field is implausible (see
     `quality.implausible`), are listed in ``study.failed``, with the reason; the template itself is left out of the cohort.
     ``jobs`` processes share the cores; with ``scheduler``, the address of a Dask scheduler, its workers register instead.
+    given: the layers (uint8) and grid of supervoxels that were cut from this template before, to be used again.
     """
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
@@ -87,18 +89,18 @@ def create_study(template_path: Path, images: Path | list[Path], folder: Path, t
     folder_given = isinstance(images, (str, Path))
     origin = str(images) if folder_given else "the list of scans"
     paths = _by_name(list_images(images) if folder_given else images, Path(template_path), origin)
-    shape = fit_shape(template_scan, preparation)
+    shape = given[1].shape if given else fit_shape(template_scan, preparation)
     preparation = replace(preparation, shape=shape)
     study = Study(folder, stem(template_path), template_scan.fingerprint(), teacher.name, preparation, supervoxels, [])
     _check_same(study)
     started_here = not folder.exists()
     (study.folder / "scans").mkdir(parents=True, exist_ok=True)
     _save_json(study)
-    template = _prepared(template_path, template_scan, preparation)
+    template = _prepared(template_path, template_scan, preparation, given[1] if given else None)
     if not (study.folder / "supervoxels.npz").exists():
         _savez(study.folder / "template.npz", _packed(template))
         try:
-            layers = cut(template.hu, template.grid, supervoxels, lambda share: progress("supervoxels", share, ""))
+            layers = given[0] if given else cut(template.hu, template.grid, supervoxels, lambda share: progress("supervoxels", share, ""))
         except UserError:
             if started_here:
                 shutil.rmtree(folder)
@@ -162,11 +164,15 @@ def _teach_all(study: Study, paths: dict[str, Path], template: Prepared, teacher
         threads = max(1, (joblib.cpu_count() or 1) // jobs)
         parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
         taught = parallel(joblib.delayed(_teach)(study, path, template, teacher, threads) for path in todo)
-    for name, problem in taught:
-        done += 1
-        if problem:
-            failed[name] = problem
-        progress("teacher", done / len(paths), f"{done} of {len(paths)}: {name}")
+    try:
+        for name, problem in taught:
+            done += 1
+            if problem:
+                failed[name] = problem
+            progress("teacher", done / len(paths), f"{done} of {len(paths)}: {name}")
+    except TerminatedWorkerError as error:
+        raise UserError(f"One of the teacher's {jobs} processes was ended by the system, most likely since memory ran out; use fewer "
+                        "--jobs.") from error
     return failed
 
 
@@ -261,6 +267,7 @@ def _teach(study: Study, path: Path, template: Prepared, teacher: Teacher, threa
     file = _scan_file(study, name)
     if _stored_quality(file):
         return name, ""
+    before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
         content = _stored(file)  # of a version that measured nothing
@@ -277,12 +284,14 @@ def _teach(study: Study, path: Path, template: Prepared, teacher: Teacher, threa
     except (RuntimeError, ValueError) as error:  # a teacher's own failure on one scan must not end the cohort's run
         reason = " ".join(str(error).split()) or "no message"
         return name, f"{path}: the teacher failed ({type(error).__name__}: {reason})."
+    finally:
+        torch.set_num_threads(before)
     _savez(file, content | {"region": np.packbits(scan.region.numpy()), "quality": np.array(astuple(quality))})
     return name, ""
 
 
-def _prepared(path: Path, scan: Volume, options: PreparationOptions) -> Prepared:
-    grid = canonical_grid(scan, options.shape, options.spacing_mm)
+def _prepared(path: Path, scan: Volume, options: PreparationOptions, grid: Grid | None = None) -> Prepared:
+    grid = grid or canonical_grid(scan, options.shape, options.spacing_mm)
     return Prepared(stem(path), prepare(scan, grid), grid, str(path))
 
 

@@ -125,7 +125,7 @@ def train(study: Study, network: NetworkOptions, options: TrainingOptions, check
     training = TrainingSet(study, names, options.augmentation, options.loss_voxels, task.targets)
     validation = TrainingSet(study, held, options.augmentation, options.loss_voxels or 20_000, task.targets) if held else training
     net = task.build(network).to(device, memory_format=torch.channels_last_3d)
-    run = _Run(net, task.loss(net, _precision(device, options.precision)), options, device, ranks)
+    run = _Run(net, task.loss(net, _precision(device, options.precision)), options, device, ranks, [names, held])
     if start:
         run.begin_with(start)
     if resume:
@@ -208,8 +208,9 @@ class Task:
 class _Run:
     """The state of a training run: what a step changes and a checkpoint holds."""
 
-    def __init__(self, net: SupervoxelNet, loss: nn.Module, options: TrainingOptions, device: torch.device, ranks: Ranks):
-        self.net, self.options, self.device, self.ranks = net, options, device, ranks
+    def __init__(self, net: SupervoxelNet, loss: nn.Module, options: TrainingOptions, device: torch.device, ranks: Ranks,
+                 scans: list[list[str]]):
+        self.net, self.options, self.device, self.ranks, self.scans = net, options, device, ranks, scans
         self.loss = ranks.parallel(loss, device)
         self.optimiser = torch.optim.Adam(net.parameters(), lr=options.learning_rate)
         self.scaler = torch.amp.GradScaler(device.type, enabled=device.type == "cuda" and options.precision in ("auto", "fp16"))
@@ -263,7 +264,7 @@ class _Run:
 
     def save(self, path: Path) -> None:
         content = {"options": json.dumps([asdict(self.net.options), asdict(self.options)]), "net": self.net.state_dict(),
-                   "start": self.start,
+                   "start": self.start, "scans": self.scans,
                    "optimiser": self.optimiser.state_dict(), "scaler": self.scaler.state_dict(),
                    "torch": torch.get_rng_state(), "iteration": self.iteration,
                    "losses": self.losses, "history": self.history.rows, "seconds": self.seconds,
@@ -282,9 +283,11 @@ class _Run:
             content = torch.load(path, map_location=self.device, weights_only=True)
             options = json.loads(content["options"])
         except Exception as error:
-            raise UserError(f"The checkpoint {path} is damaged; start again without --resume.") from error
+            raise UserError(f"The checkpoint {path} is damaged; delete it and start again (train: without --resume).") from error
         if [list(part) for part in options] != [list(asdict(part)) for part in (self.net.options, self.options)]:
             raise UserError(f"The checkpoint {path} was made by another version of SlicReg; start again without --resume.")
+        if content.get("scans", self.scans) != self.scans:
+            raise UserError(f"The checkpoint {path} was made with other scans; start again without it.")
         if content.get("start", "") != self.start or options != json.loads(json.dumps([asdict(self.net.options), asdict(self.options)])):
             raise UserError(f"The checkpoint {path} was made with other options; resume with the options of the first run (and --from).")
         self.net.load_state_dict(content["net"])
