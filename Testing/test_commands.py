@@ -14,6 +14,7 @@ from SlicRegLib import commands
 from SlicRegLib.__main__ import main
 from SlicRegLib.bundle import load_bundle, save_bundle
 from SlicRegLib.errors import UserError
+from SlicRegLib.geometry import Grid, translation
 from SlicRegLib.networks import PRESETS
 from SlicRegLib.study import create_study, open_study
 from SlicRegLib.supervoxels import SupervoxelOptions
@@ -56,6 +57,23 @@ def run(*arguments) -> int:
 
 def json_lines(text: str) -> list[dict]:
     return [json.loads(line) for line in text.splitlines()]
+
+
+def test_a_model_lends_its_frame_and_supervoxels(cohort, study, tmp_path, capfd):
+    """A training can begin with a model whose supervoxels another version would cut otherwise, and on a grid a little off."""
+    template, out = cohort / "template.nii.gz", tmp_path / "study"
+    grid = study.template().grid
+    before = tiny_bundle(study, layers=study.layers()[::-1].copy(), template_grid=Grid(grid.shape, translation([0.6, 0, -0.4]) @ grid.affine))
+    save_bundle(tmp_path / "before.slicreg", before)
+    assert run("prepare", "--template", template, "--images", cohort / "img", "--out", out, "--jobs", 1, "--from", tmp_path / "before.slicreg") == 0
+    made = open_study(out)
+    assert np.array_equal(made.layers(), before.layers) and np.array_equal(made.template().grid.affine, before.template_grid.affine)
+    train = ["train", "--study", out, "--out", tmp_path / "m.slicreg", "--iterations", 1, "--batch", 1, "--device", "cpu"]
+    assert run(*train, "--from", tmp_path / "before.slicreg") == 0
+    capfd.readouterr()
+    assert run("prepare", "--template", cohort / "img" / "pt_1.nii.gz", "--images", cohort / "img", "--out", tmp_path / "other", "--jobs", 1,
+               "--from", tmp_path / "before.slicreg") == 2
+    assert said_once(capfd, "another template") and not (tmp_path / "other").exists()
 
 
 # ---- the main job ---------------------------------------------------------------------------------------------
