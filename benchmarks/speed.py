@@ -7,7 +7,7 @@ Registers two phantoms at three frame sizes (0.25, 1 and 4 million voxels) with 
 does not depend on the weights) and prints each stage's seconds, its ratio to a 4096 x 4096 x 4096 fp32 matrix product timed
 in the same run, and the process's peak memory during the stage; "the three between" leaves out preparation and refinement,
 as the published figures do. The last lines give cost against voxels as exponents. With --cohorts instead: what training
-costs with so many scans, copies of one phantom: seconds to load them, memory they hold, seconds of an iteration.
+costs with so many scans, copies of one phantom: seconds of an iteration, peak memory.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ import torch
 
 from cohort import circumstances
 from SlicRegLib.alignment import AlignmentOptions, affine_between, align, describe_key_points, thin_plate_spline
-from SlicRegLib.dataset import TrainingSet
 from SlicRegLib.demo import write_phantom
 from SlicRegLib.geometry import Grid, apply_affine, bounding_grid
 from SlicRegLib.networks import PRESETS, build
@@ -119,18 +118,14 @@ def training_cost(preset: str, sizes: list[int]) -> dict:
     for size in sizes:
         with tempfile.TemporaryDirectory() as folder:
             study = copied_study(Path(folder), size)
-            with Meter() as loading:
-                scans = TrainingSet(study, study.scans, training_preset(preset).augmentation, training_preset(preset).loss_voxels)
-            held = sum(t.nbytes for hu, _, body, field in scans.scans for t in (hu, body, field.vectors)) / 2**20
-            del scans
             run = training_preset(preset, iterations=4, batch=2, validation_every=4, validation_scans=1)
             with Meter() as training:
                 _, history = train(study, PRESETS[preset], run, Path(folder) / "checkpoint", torch.device("cpu"))
-            rows.append((size, loading.seconds, held, history.rows[-1][1] / 4, training.peak))
-            print("{} scans: loaded in {:.1f} s, {:.0f} MB of scans; {:.2f} s an iteration (batch 2, with one validation in "
-                  "four), {:.0f} MB peak".format(*rows[-1]), flush=True)
-    names = ("loading", "memory of scans", "seconds of an iteration", "peak memory")
-    print("grow as scans to the power: " + ", ".join(f"{name} {exponent(sizes, costs):.2f}" for name, costs in zip(names, list(zip(*rows))[1:])))
+            rows.append((size, history.rows[-1][1] / 4, training.peak, history.waiting_share))
+            print("{} scans: {:.2f} s an iteration (batch 2, with one validation in four), {:.0f} MB peak, {:.0%} of the time "
+                  "spent making samples".format(*rows[-1]), flush=True)
+    names = ("seconds of an iteration", "peak memory", "share of making samples")
+    print("grow as scans to the power: " + ", ".join(f"{name} {exponent(sizes, costs):.2f}" for name, costs in zip(names[:2], list(zip(*rows))[1:])))
     return {"preset": preset, "rows": [dict(zip(("scans", *names), row)) for row in rows]}
 
 
