@@ -359,7 +359,7 @@ def test_a_full_disk_is_said_and_nothing_is_lost(arguments, undisturbed, tmp_pat
         assert code == 2 and "No space left on device" in said and "\n" not in said and "Traceback" not in said
         assert runs < 40
     assert ".validation.png" in failed and "no picture of the validation: OSError" in (tmp_path / "job" / "job.log").read_text()
-    assert runs == len(failed) - 1 >= 12 and {".job.json", ".state.json", ".pt_2.npz", f".{NAME}", ".study.json"} <= failed
+    assert runs == len(failed) - 1 >= 12 and {".job.json", ".state.json", ".pt_2.npz", f".{NAME}.checkpoint", f".{NAME}.slicreg", ".study.json"} <= failed
     assert same_job(tmp_path / "job", undisturbed)
     assert not list((tmp_path / "job").rglob(f"*{files._PART}*"))
 
