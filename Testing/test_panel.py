@@ -309,8 +309,8 @@ def test_own_models_are_added_and_removed(panel, pair, tmp_path):
 
 def test_nothing_is_installed_without_asking(panel, pair, monkeypatch):
     from SlicRegSlicer import installation
-    monkeypatch.setattr(installation, "missing", lambda: ["torch"])
-    monkeypatch.setattr(installation, "install", lambda *_: pytest.fail("installed against the answer"))
+    monkeypatch.setattr(installation, "missing", lambda training=False: ["torch"])
+    monkeypatch.setattr(installation, "install", lambda *_, **__: pytest.fail("installed against the answer"))
     choose_inputs(panel, pair)
     HOST.dialogs.answer(False)
     HOST.click(panel.ui.applyButton)
