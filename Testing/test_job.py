@@ -173,12 +173,12 @@ LATER = 60.0  # seconds: a test that waits for this has failed
 
 
 @posix
-@pytest.mark.parametrize("ignore, session, harsher", [([], "", ("TERMINATE", "KILL", "GIVE_UP")), (["SIGINT"], "", ("KILL", "GIVE_UP")),
+@pytest.mark.parametrize("ignore, session, harsher", [([], "", ("KILL", "GIVE_UP")), (["SIGINT"], "", ("KILL", "GIVE_UP")),
                                                       (["SIGINT", "SIGTERM"], "", ()),
                                                       (["SIGINT", "SIGTERM"], ", start_new_session=True", ())],
                          ids=["willing", "deaf to SIGINT", "stubborn", "own session"])
 def test_cancel_ends_children_and_grandchildren(ignore, session, harsher, monkeypatch):
-    """By the mildest signal that each hears: the harsher ones are put off."""
+    """Without being killed, where they can: that is put off."""
     for name in harsher:
         monkeypatch.setattr(f"SlicRegLib.processes.{name}", LATER)
     job = script(FAMILY.format(ignore=ignore, session=session))

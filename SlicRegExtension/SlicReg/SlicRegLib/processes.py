@@ -21,18 +21,18 @@ def end_tree(pid: int, at_once: bool = False, ended: bool = False) -> None:
     """
     import psutil
 
-    began, sent, alive = time.monotonic(), None, set() if ended else tree(pid)
+    began, told, alive = time.monotonic(), {}, set() if ended else tree(pid)
     while time.monotonic() - began < GIVE_UP:
         alive = _grown(pid, alive)
         if not alive:
             return
         seconds = time.monotonic() - began
         wanted = "kill" if at_once or WINDOWS or seconds > KILL else "terminate" if seconds > TERMINATE else "interrupt"
-        if wanted != sent or wanted == "kill":  # what is born while others are killed is killed in the next round
-            for one in alive:
+        for one in alive:
+            if told.get(one) != wanted or wanted == "kill":  # once each, also those that are born meanwhile
                 with contextlib.suppress(psutil.Error):
                     one.send_signal(signal.SIGINT) if wanted == "interrupt" else getattr(one, wanted)()
-            sent = wanted
+                told[one] = wanted
         time.sleep(0.02)
 
 
