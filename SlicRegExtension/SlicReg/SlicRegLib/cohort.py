@@ -52,12 +52,12 @@ HARMLESS = "which is harmless: every orientation is read right"
 # What a training costs, at 1.15 million voxels (128 x 80 x 112 at 4 mm), measured on a server CPU unless said otherwise.
 MEASURED_VOXELS = 1.15e6
 TEACHER_SECONDS = 16.5  # convexAdam, per scan and process of one core: 80 scans took 11 minutes with 2 processes
-# per scan and iteration on two cores; compact: 1600 iterations of 2 scans took 60 minutes; paper: half of 17.6 s, which were
-# measured on one core; unet: not measured, estimated from compact
-TRAINING_SECONDS = {"compact": 1.1, "unet": 3.0, "paper": 9.0}
+# per scan and iteration on two cores: compact 2.9 s for 2 scans, paper 105 s for 4; unet: not measured, estimated from compact
+TRAINING_SECONDS = {"compact": 1.45, "unet": 4.0, "paper": 26.0}
 CUDA_TRAINING_SECONDS = {"compact": 0.1, "unet": 0.15, "paper": 0.3}  # not measured: assumed
 STUDY_MB = 1.0  # per scan in the study: 80 scans take 80 MB
-TRAINING_GB, TRAINING_GB_PER_SCAN = 1.2, 0.9  # the process, and each scan of the batch
+# the process, and each scan of the batch: compact took 1.5 GB with 2, paper 16.3 GB with 4 (its loss is taken at all voxels)
+TRAINING_GB, TRAINING_GB_PER_SCAN = 0.6, {"compact": 0.45, "unet": 1.0, "paper": 4.0}
 TEACHER_GB = 1.0  # per process
 
 THUMBNAILS = 24  # at most; the template's comes first and is not counted
@@ -345,7 +345,7 @@ def estimate(cohort: Cohort, voxels: int, preset: str, iterations: int, batch: i
     return Estimate(
         teacher_hours=TEACHER_SECONDS * size * scans / at_once / 3600,
         training_hours=seconds * size * iterations * batch / 3600,
-        memory_gb=max(TRAINING_GB + TRAINING_GB_PER_SCAN * size * batch, TEACHER_GB * max(1.0, size) * at_once),
+        memory_gb=max(TRAINING_GB + TRAINING_GB_PER_SCAN[preset] * size * batch, TEACHER_GB * max(1.0, size) * at_once),
         disk_gb=STUDY_MB * size * scans / 1000,
         note=note)
 
