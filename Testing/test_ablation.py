@@ -15,9 +15,9 @@ from SlicRegLib.dataset import AugmentationOptions, Batch, TrainingSet
 from SlicRegLib.errors import UserError
 from SlicRegLib.geometry import Grid
 from SlicRegLib.networks import STRIDE, build
-from SlicRegLib.preparation import Prepared, body_mask
+from SlicRegLib.preparation import Prepared, body_mask, prepare_scan
 from SlicRegLib.refinement import RefinementOptions
-from SlicRegLib.registration import RegistrationOptions, prepare_scan
+from SlicRegLib.registration import RegistrationOptions
 from SlicRegLib.training import TrainingOptions
 from SlicRegLib.warping import DisplacementField
 from tiny import NETWORK, phantom, same_weights, tiny_study, wave

@@ -9,7 +9,8 @@ import torch.nn.functional as F
 
 from SlicRegLib.overlays import confidence, overlays
 from SlicRegLib.prediction import expected_places
-from SlicRegLib.registration import Registration, prepare_scan
+from SlicRegLib.preparation import prepare_scan
+from SlicRegLib.registration import Registration
 from SlicRegLib.warping import DisplacementField, identity_field
 from tiny import FRAME, phantom, tiny_bundle, tiny_study
 

@@ -15,10 +15,10 @@ from SlicRegLib.alignment import AlignmentOptions, describe_key_points
 from SlicRegLib.geometry import Grid, apply_affine, translation
 from SlicRegLib.metrics import dice
 from SlicRegLib.prediction import Description, PredictionOptions, smoothed
-from SlicRegLib.preparation import Prepared, body_mask, prepare
+from SlicRegLib.preparation import Prepared, body_mask, prepare, prepare_scan
 from SlicRegLib.progress import silent
 from SlicRegLib.refinement import RefinementOptions
-from SlicRegLib.registration import RegistrationOptions, Stopwatch, finish, is_posed, pose, prepare_scan, register
+from SlicRegLib.registration import RegistrationOptions, Stopwatch, finish, is_posed, pose, register
 from SlicRegLib.volumes import Volume, load_scan, load_transform, save_transform, save_volume, to_itk
 from SlicRegLib.warping import DisplacementField, resample, sample
 from tiny import FRAME, phantom, tiny_bundle, tiny_study, wave

@@ -11,7 +11,8 @@ import pytest
 from matplotlib.image import imread
 
 from SlicRegLib import report, trainingreport
-from SlicRegLib.registration import Registration, prepare_scan
+from SlicRegLib.preparation import prepare_scan
+from SlicRegLib.registration import Registration
 from SlicRegLib.trainingreport import ReportContent, hardware, validation_overlay, write_report
 from SlicRegLib.warping import identity_field
 from tiny import FRAME, phantom

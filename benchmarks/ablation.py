@@ -40,10 +40,10 @@ from SlicRegLib.files import atomic
 from SlicRegLib.geometry import Grid, bounding_grid, unravel
 from SlicRegLib.networks import PRESETS, STRIDE, NetworkOptions, build
 from SlicRegLib.prediction import PredictionOptions, autocast, describe
-from SlicRegLib.preparation import Prepared, network_input
+from SlicRegLib.preparation import Prepared, network_input, prepare_scan
 from SlicRegLib.progress import Bars, Progress, silent
 from SlicRegLib.refinement import RefinementOptions
-from SlicRegLib.registration import Registration, RegistrationOptions, Stopwatch, finish, prepare_scan, register
+from SlicRegLib.registration import Registration, RegistrationOptions, Stopwatch, finish, register
 from SlicRegLib.study import Study, open_study
 from SlicRegLib.supervision import field_from_voxels
 from SlicRegLib.training import TrainingOptions, train, training_preset

@@ -26,7 +26,8 @@ from SlicRegLib.geometry import Grid
 from SlicRegLib.networks import STRIDE
 from SlicRegLib.overlays import overlays
 from SlicRegLib.phantoms import make_phantom
-from SlicRegLib.registration import prepare_scan, register
+from SlicRegLib.preparation import prepare_scan
+from SlicRegLib.registration import register
 from SlicRegLib.volumes import Volume, load_labels, load_scan
 from SlicRegLib.warping import sample
 

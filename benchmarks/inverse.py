@@ -20,8 +20,8 @@ import torch
 from SlicRegLib.bundle import load_bundle
 from SlicRegLib.files import list_images, stem
 from SlicRegLib.geometry import Grid
-from SlicRegLib.preparation import AIR_HU
-from SlicRegLib.registration import prepare_scan, register
+from SlicRegLib.preparation import AIR_HU, prepare_scan
+from SlicRegLib.registration import register
 from SlicRegLib.volumes import load_scan, load_transform, save_transform, to_itk
 
 

@@ -18,7 +18,8 @@ import numpy as np
 
 from cohort import circumstances, labelled, mean_dice
 from SlicRegLib.bundle import load_bundle
-from SlicRegLib.registration import prepare_scan, register
+from SlicRegLib.preparation import prepare_scan
+from SlicRegLib.registration import register
 from SlicRegLib.supervision import ConvexAdamTeacher
 
 

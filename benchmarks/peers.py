@@ -49,9 +49,9 @@ from SlicRegLib.deeds import HU_OFFSET, PROGRAMS, read_deeds
 from SlicRegLib.evaluation import compare
 from SlicRegLib.files import atomic, list_images, stem
 from SlicRegLib.geometry import Grid, apply_affine
-from SlicRegLib.preparation import AIR_HU, Prepared, PreparationOptions, fit_shape, prepare
+from SlicRegLib.preparation import AIR_HU, Prepared, PreparationOptions, fit_shape, prepare, prepare_scan
 from SlicRegLib.progress import silent
-from SlicRegLib.registration import Registration, RegistrationOptions, Stopwatch, finish, prepare_scan, register
+from SlicRegLib.registration import Registration, RegistrationOptions, Stopwatch, finish, register
 from SlicRegLib.supervision import ConvexAdamTeacher, affine_registration
 from SlicRegLib.volumes import LPS, Volume, load_labels, load_scan, save_volume, to_itk
 from SlicRegLib.warping import DisplacementField, identity_field

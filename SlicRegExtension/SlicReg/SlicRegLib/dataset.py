@@ -72,7 +72,7 @@ class TrainingSet:
         Each scan comes once in every pass over the cohort, in another order each time.
         """
         samples = []
-        for place in range(iteration * batch, (iteration + 1) * batch) if share is None else (iteration * batch + n for n in share):
+        for place in (iteration * batch + n for n in (range(batch) if share is None else share)):
             turn, number = divmod(place, len(self.names))
             index = torch.randperm(len(self.names), generator=_generator(seed, 0, turn))[number]
             samples.append(self._sample(int(index), _generator(seed, 1, place), augment=True))

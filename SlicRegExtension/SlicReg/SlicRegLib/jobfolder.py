@@ -347,13 +347,12 @@ def write_config(folder: Path, options: JobOptions) -> None:
         _write_json(folder / "job.json", content)
         return
     before = read_config(folder)
-    differing = sorted(key for key in {*before, *content} if before.get(key) != content.get(key))
-    if set(differing) <= MAY_CHANGE:
-        if differing:
-            _write_json(folder / "job.json", content)
-        return
-    raise UserError(f"{folder} holds a training with another {', '.join(sorted({*differing} - MAY_CHANGE))}; choose another folder, or give the "
-                    "folder alone to go on with it.")
+    differing = {key for key in {*before, *content} if before.get(key) != content.get(key)}
+    if fixed := sorted(differing - MAY_CHANGE):
+        raise UserError(f"{folder} holds a training with another {', '.join(fixed)}; choose another folder, or give the folder "
+                        "alone to go on with it.")
+    if differing:
+        _write_json(folder / "job.json", content)
 
 
 def write_state(folder: str | Path, state: JobState) -> None:
@@ -392,13 +391,13 @@ class Recorder:
         self.seconds[self.state.stage] = self.seconds.get(self.state.stage, 0.0) + now - self._last
         self._last = now
         if stage in self._estimate.stages:
-            if stage != self.state.stage:
+            new = stage != self.state.stage
+            if new:
                 self.log(f"{stage} begins")
             self._estimate.update(stage, share, elapsed)
             fraction, remaining = self._estimate.at(elapsed)
-            new = stage != self.state.stage
             self.state = JobState("running", stage, share, fraction, remaining, details)
-            if new or share >= 1 or time.monotonic() - self._written > STATE_SECONDS:
+            if new or share >= 1 or now - self._written > STATE_SECONDS:
                 self._write()
         if self.onward:
             self.onward(stage, share, details)

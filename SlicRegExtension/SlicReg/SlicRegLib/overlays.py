@@ -10,8 +10,8 @@ from .bundle import Bundle
 from .geometry import Grid
 from .networks import STRIDE
 from .prediction import describe, expected_places, predict_layers
-from .preparation import Prepared
-from .registration import Registration, prepare_scan
+from .preparation import Prepared, prepare_scan
+from .registration import Registration
 from .volumes import Volume
 from .warping import DisplacementField, sample
 

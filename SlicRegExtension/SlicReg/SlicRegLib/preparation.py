@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from scipy import ndimage
 
 from .errors import UserError, refuse
+from .files import stem
 from .geometry import Grid, bounding_grid
 from .volumes import Volume
 from .warping import resample
@@ -128,3 +130,9 @@ class Prepared:
     def region(self) -> torch.Tensor:
         """`body_region`, where the scan is described and compared."""
         return body_region(self.body)
+
+
+def prepare_scan(scan: Volume, options: PreparationOptions, grid: Grid | None = None, path: str | Path = "") -> Prepared:
+    """A scan in its own canonical frame, or in the one that is given; ``path``: the file that it comes from."""
+    grid = grid or canonical_grid(scan, options.shape, options.spacing_mm)
+    return Prepared(stem(path), prepare(scan, grid), grid, str(path))

@@ -18,7 +18,7 @@ from .bundle import Bundle
 from .errors import UserError
 from .geometry import Grid, apply_affine, bounding_grid, translation
 from .prediction import Description, PredictionOptions, describe, describe_layers
-from .preparation import AIR_HU, Prepared, PreparationOptions, canonical_grid, prepare
+from .preparation import AIR_HU, Prepared, prepare_scan
 from .progress import Progress, silent
 from .refinement import RefinementOptions, refine
 from .volumes import Volume
@@ -189,12 +189,6 @@ def _turn_and_size(matrix: np.ndarray) -> tuple[np.ndarray, float]:
     """
     turn, stretch = polar(matrix[:3, :3])
     return turn, min(np.linalg.eigvalsh(stretch), key=lambda size: abs(np.log(size)))
-
-
-def prepare_scan(scan: Volume, options: PreparationOptions, grid: Grid | None = None) -> Prepared:
-    """A scan in its own canonical frame, or in the one that is given."""
-    grid = grid or canonical_grid(scan, options.shape, options.spacing_mm)
-    return Prepared("", prepare(scan, grid), grid)
 
 
 class Stopwatch:

@@ -30,7 +30,7 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 from .errors import UserError
 from .files import atomic, list_images, stem
 from .geometry import Grid
-from .preparation import Prepared, PreparationOptions, canonical_grid, fit_shape, prepare
+from .preparation import Prepared, PreparationOptions, fit_shape, prepare_scan
 from .progress import Progress, silent
 from .quality import FieldQuality, implausible, measure
 from .supervision import Teacher
@@ -96,7 +96,7 @@ def create_study(template_path: Path, images: Path | list[Path], folder: Path, t
     started_here = not folder.exists()
     (study.folder / "scans").mkdir(parents=True, exist_ok=True)
     _save_json(study)
-    template = _prepared(template_path, template_scan, preparation, given[1] if given else None)
+    template = prepare_scan(template_scan, preparation, given[1] if given else None, template_path)
     if not (study.folder / "supervoxels.npz").exists():
         _savez(study.folder / "template.npz", _packed(template))
         try:
@@ -272,7 +272,7 @@ def _teach(study: Study, path: Path, template: Prepared, teacher: Teacher, threa
     try:
         content = _stored(file)  # of a version that measured nothing
         if not content:
-            scan = _prepared(path, load_scan(path), study.preparation)
+            scan = prepare_scan(load_scan(path), study.preparation, path=path)
             field = teacher.register(scan, template)
             if not torch.isfinite(field.vectors).all():
                 return name, f"{path}: the teacher's field is not finite."
@@ -288,11 +288,6 @@ def _teach(study: Study, path: Path, template: Prepared, teacher: Teacher, threa
         torch.set_num_threads(before)
     _savez(file, content | {"region": np.packbits(scan.region.numpy()), "quality": np.array(astuple(quality))})
     return name, ""
-
-
-def _prepared(path: Path, scan: Volume, options: PreparationOptions, grid: Grid | None = None) -> Prepared:
-    grid = grid or canonical_grid(scan, options.shape, options.spacing_mm)
-    return Prepared(stem(path), prepare(scan, grid), grid, str(path))
 
 
 def _scan_file(study: Study, name: str) -> Path:
