@@ -9,8 +9,8 @@ import pytest
 import torch
 from scipy.spatial.transform import Rotation
 
-from SlicRegLib.geometry import Grid
-from SlicRegLib.warping import DisplacementField
+from SlicRegLib.geometry.field import DisplacementField
+from SlicRegLib.geometry.grid import Grid
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"  # real scans beside the repository
 
@@ -38,7 +38,9 @@ def shared() -> Path:
     return SHARED
 
 
-def _oblique(shape=(14, 12, 10), spacing=(2.0, 3.0, 2.5), degrees=(20.0, -10.0, 5.0), origin=(-11.0, 23.0, 7.0)) -> Grid:
+def _oblique(
+    shape=(14, 12, 10), spacing=(2.0, 3.0, 2.5), degrees=(20.0, -10.0, 5.0), origin=(-11.0, 23.0, 7.0)
+) -> Grid:
     affine = np.eye(4)
     affine[:3, :3] = Rotation.from_euler("xyz", degrees, degrees=True).as_matrix() * spacing
     affine[:3, 3] = origin
@@ -90,6 +92,7 @@ def smooth_field():
     Each component is amplitude * product of three sines of the world coordinates (random phases): analytic, and at most
     ``amplitude_mm``; its Jacobian stays above 0 while 2 pi sqrt(3) amplitude / wavelength is below 1.
     """
+
     def make(grid: Grid, amplitude_mm: float = 5.0, seed: int = 0, wavelength_mm: float = 80.0) -> DisplacementField:
         phase = torch.from_numpy(np.random.default_rng(seed).uniform(0, 2 * np.pi, (3, 3))).float()
         points = grid.points()[..., None, :]  # (I, J, K, 1, 3)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")  # draws without a screen
 
-from host import start  # noqa: E402 (before slicer, qt and ctk)
+from host import start
 
 HOST = start()
 
@@ -23,16 +23,24 @@ import numpy as np  # noqa: E402
 import qt  # noqa: E402
 import slicer  # noqa: E402
 import vtk  # noqa: E402
-import vtkmodules.vtkInteractionStyle  # noqa: E402, F401
+import vtkmodules.vtkInteractionStyle  # noqa: E402
 import vtkmodules.vtkRenderingOpenGL2  # noqa: E402, F401
 from vtk.util.numpy_support import vtk_to_numpy  # noqa: E402
 
 OUT = Path(__file__).resolve().parents[1] / "SlicRegExtension" / "Resources" / "Screenshots"
 SIZE = 420
 FOCUS = (0.0, 0.0, -20.0)  # RAS mm: through liver and kidneys
-SLICE_MANAGERS = ("vtkMRMLModelSliceDisplayableManager", "vtkMRMLSegmentationsDisplayableManager2D", "vtkMRMLTransformsDisplayableManager2D")
-VIEW_MANAGERS = ("vtkMRMLCameraDisplayableManager", "vtkMRMLViewDisplayableManager", "vtkMRMLModelDisplayableManager",
-                 "vtkMRMLSegmentationsDisplayableManager3D")
+SLICE_MANAGERS = (
+    "vtkMRMLModelSliceDisplayableManager",
+    "vtkMRMLSegmentationsDisplayableManager2D",
+    "vtkMRMLTransformsDisplayableManager2D",
+)
+VIEW_MANAGERS = (
+    "vtkMRMLCameraDisplayableManager",
+    "vtkMRMLViewDisplayableManager",
+    "vtkMRMLModelDisplayableManager",
+    "vtkMRMLSegmentationsDisplayableManager3D",
+)
 
 
 def main():
@@ -40,10 +48,15 @@ def main():
     panel = HOST.load_module()
     HOST.enter(panel)
     from SlicRegSlicer import sample
+
     template, organs, target, target_organs = sample.load()
     ui = panel.ui
-    for selector, node in ((ui.templateSelector, template), (ui.templateSegmentationSelector, organs), (ui.targetSelector, target),
-                           (ui.targetSegmentationSelector, target_organs)):
+    for selector, node in (
+        (ui.templateSelector, template),
+        (ui.templateSegmentationSelector, organs),
+        (ui.targetSelector, target),
+        (ui.targetSegmentationSelector, target_organs),
+    ):
         HOST.choose(selector, node)
     HOST.choose(ui.modelComboBox, "trunk-phantom")
     HOST.click(ui.applyButton)
@@ -68,7 +81,11 @@ def main():
     save_montage(pictures, 3, OUT / "views.png")
 
     pictures = []
-    for segmentation, title in ((organs, "template"), (outputs.warpedSegmentation, "template's segments on the target"), (target_organs, "target's own")):
+    for segmentation, title in (
+        (organs, "template"),
+        (outputs.warpedSegmentation, "template's segments on the target"),
+        (target_organs, "target's own"),
+    ):
         segmentation.CreateClosedSurfaceRepresentation()
         show_only(organs, target_organs, outputs.warpedSegmentation, visible=segmentation)
         pictures.append((surfaces(), title))
@@ -78,8 +95,10 @@ def main():
 
 def training():
     """The tab "Training" after the first validation of a training on coarse phantoms."""
-    from SlicRegLib import jobfolder
     from tiny import write_cohort
+
+    from SlicRegLib.jobs import control, ownership
+
     with tempfile.TemporaryDirectory(prefix="SlicReg-") as scratch:
         cohort, folder = write_cohort(Path(scratch) / "phantoms"), Path(scratch) / "job"
         panel = HOST.load_module()
@@ -87,8 +106,11 @@ def training():
         ui, tab = panel.ui, panel.training
         ui.tabs.setCurrentWidget(ui.trainingTab)
         tab.further = {"spacing_mm": 8.0, "shape": (48, 32, 48)}
-        for path, value in ((ui.trainingTemplatePath, cohort / "template.nii.gz"), (ui.trainingImagesPath, cohort / "img"),
-                            (ui.trainingFolderPath, folder)):
+        for path, value in (
+            (ui.trainingTemplatePath, cohort / "template.nii.gz"),
+            (ui.trainingImagesPath, cohort / "img"),
+            (ui.trainingFolderPath, folder),
+        ):
             path.currentPath = str(value)
         ui.trainingNameEdit.text = "trunk"
         ui.trainingIterationsSpinBox.value = 400
@@ -102,8 +124,8 @@ def training():
                 path.currentPath = str(Path(path.currentPath).relative_to(scratch))
             save_panel(panel, OUT / "training.png", ui.trainingReportButton)
         finally:
-            if jobfolder.owner_of(folder):
-                jobfolder.stop(folder)
+            if ownership.owner_of(folder):
+                control.stop(folder)
             HOST.unload_module()
 
 
@@ -230,11 +252,14 @@ def _pixels(window) -> np.ndarray:
 
 def save_montage(pictures, columns, path):
     import matplotlib
+
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     rows = -(-len(pictures) // columns)
-    figure, axes = plt.subplots(rows, columns, figsize=(4 * columns, 4.25 * rows), layout="constrained", facecolor="black", squeeze=False)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(4 * columns, 4.25 * rows), layout="constrained", facecolor="black", squeeze=False
+    )
     for axis, (pixels, title) in zip(axes.flat, pictures):
         axis.imshow(pixels)
         axis.set_title(title, color="white", fontsize=12)

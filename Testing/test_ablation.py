@@ -8,22 +8,22 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-
-from SlicRegLib.alignment import AlignmentOptions, choose_key_points
-from SlicRegLib.bundle import Bundle
-from SlicRegLib.dataset import AugmentationOptions, Batch, TrainingSet
-from SlicRegLib.errors import UserError
-from SlicRegLib.geometry import Grid
-from SlicRegLib.networks import STRIDE, build
-from SlicRegLib.preparation import Prepared, body_mask, prepare_scan
-from SlicRegLib.refinement import RefinementOptions
-from SlicRegLib.registration import RegistrationOptions
-from SlicRegLib.training import TrainingOptions
-from SlicRegLib.warping import DisplacementField
 from tiny import NETWORK, phantom, same_weights, tiny_study, wave
 
+from SlicRegLib.errors import UserError
+from SlicRegLib.geometry.field import DisplacementField
+from SlicRegLib.geometry.grid import Grid
+from SlicRegLib.images.preparation import PreparedScan, body_mask, prepare_scan
+from SlicRegLib.network.networks import build
+from SlicRegLib.network.options import STRIDE
+from SlicRegLib.registration.key_points import choose_key_points
+from SlicRegLib.registration.model import Model
+from SlicRegLib.registration.options import AlignmentOptions, RefinementOptions, RegistrationOptions
+from SlicRegLib.training.options import AugmentationOptions, TrainingOptions
+from SlicRegLib.training.samples import Batch, TrainingSet
+
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
-import ablation  # noqa: E402
+import ablation
 
 CPU = torch.device("cpu")
 PLAIN = RegistrationOptions(refinement=RefinementOptions(iterations=0))
@@ -37,6 +37,7 @@ def study(tmp_path_factory):
 
 def shifted(study, shift_mm):
     """``study`` with a teacher that puts every scan ``shift_mm`` further on in the template."""
+
     def scan(name):
         prepared, field = study.scan(name)
         return prepared, DisplacementField(field.vectors + torch.tensor(shift_mm).view(3, 1, 1, 1), field.grid)
@@ -59,9 +60,18 @@ def test_targets_move_with_the_augmented_image(axis):
     further = torch.tensor((6.0, -10.0, 2.0))  # from a place in the scan's frame to the one in the template's
     vectors = (further + torch.from_numpy(template.centre - scan.centre)).float()
     field = DisplacementField(vectors.view(3, 1, 1, 1).expand(3, *control.shape), control)
-    ramps = SimpleNamespace(layers=lambda: index[None].numpy(), template=lambda: Prepared("t", index, template),
-                            scan=lambda name: (Prepared(name, index, scan), field))
-    batch = batch_of(TrainingSet(ramps, ["a"], AugmentationOptions(affine_noise=0.1, shift_noise=0.1), None, ablation.template_places), True, 2)
+    ramps = SimpleNamespace(
+        layers=lambda: index[None].numpy(),
+        template=lambda: PreparedScan("t", index, template),
+        scan=lambda name: (PreparedScan(name, index, scan), field),
+    )
+    batch = batch_of(
+        TrainingSet(
+            ramps, ["a"], AugmentationOptions(affine_noise=0.1, shift_noise=0.1), None, ablation.template_places
+        ),
+        True,
+        2,
+    )
     assert batch.targets.shape == (2, 16**3, 3)
     for image, voxels, places in zip(batch.image, batch.voxels, batch.targets):
         seen = 500 * image[0, ::STRIDE, ::STRIDE, ::STRIDE].flatten()[voxels]
@@ -72,14 +82,18 @@ def test_targets_move_with_the_augmented_image(axis):
 
 
 def test_loss_is_the_distance_from_the_known_displacement(study):
-    training = TrainingSet(shifted(study, SHIFT_MM), study.scans[:1], AugmentationOptions(), 50, ablation.template_places)
+    training = TrainingSet(
+        shifted(study, SHIFT_MM), study.scans[:1], AugmentationOptions(), 50, ablation.template_places
+    )
     net = ablation.DisplacementNet(NETWORK)  # says 0 everywhere before it is trained
     batch = batch_of(training, False)
     loss_of = ablation.DisplacementLoss(net, "fp32")
     loss = loss_of(batch.image, batch.voxels, batch.targets)
     assert loss.item() == pytest.approx((3 + 2 + 1) / 3 / ablation.UNIT, rel=1e-3)
     torch.nn.init.constant_(net.head[-1].bias, 1 / ablation.UNIT)  # one voxel along each axis
-    assert loss_of(batch.image, batch.voxels, batch.targets).item() == pytest.approx((2 + 3 + 0) / 3 / ablation.UNIT, rel=1e-3)
+    assert loss_of(batch.image, batch.voxels, batch.targets).item() == pytest.approx(
+        (2 + 3 + 0) / 3 / ablation.UNIT, rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("network", [NETWORK, replace(NETWORK, kind="deeplab")], ids=lambda n: n.kind)
@@ -97,13 +111,23 @@ def test_regression_shares_the_trunk_with_the_supervoxels(network):
 
 
 def test_regression_learns_a_shift_and_undoes_it(study, tmp_path):
-    options = TrainingOptions(iterations=30, batch=1, learning_rate=0.03, loss_voxels=500, validation_every=30,
-                              validation_scans=0, precision="fp32", augmentation=AugmentationOptions(0.0, 0.0))
+    options = TrainingOptions(
+        iterations=30,
+        batch=1,
+        learning_rate=0.03,
+        loss_voxels=500,
+        validation_every=30,
+        validation_scans=0,
+        precision="fp32",
+        augmentation=AugmentationOptions(0.0, 0.0),
+    )
     content, checkpoint = shifted(study, SHIFT_MM), tmp_path / "checkpoint"
     net, history = ablation.train_regression(content, NETWORK, options, checkpoint, CPU)
-    assert same_weights(net, ablation.train_regression(content, NETWORK, options, checkpoint, CPU, True)[0])  # finished before
+    assert same_weights(
+        net, ablation.train_regression(content, NETWORK, options, checkpoint, CPU, True)[0]
+    )  # finished before
     assert history.rows[-1][3] < 4.0 and history.rows[-1][4] > 0.95  # mm, share within 10 mm; 30 mm and 0 at the start
-    bundle = Bundle(net, study.preparation, study.layers(), study.template().grid, study.template_sha256)
+    bundle = Model(net, study.preparation, study.layers(), study.template().grid, study.template_sha256)
     template, target = phantom(0)[0], phantom(1)[0]
     result = ablation.register_by_regression(bundle, template, target, PLAIN)
     fixed, moving = (prepare_scan(scan, study.preparation) for scan in (template, target))
@@ -119,7 +143,7 @@ def test_a_perfect_network_gives_the_inverse_of_the_teachers_field(study, monkey
     points = scan.grid.points()
     field = DisplacementField(wave(points).movedim(-1, 0).contiguous(), scan.grid)
     monkeypatch.setattr(ablation, "predicted_field", lambda *_: field)
-    bundle = Bundle(torch.nn.Identity(), study.preparation, study.layers(), study.template().grid, study.template_sha256)
+    bundle = Model(torch.nn.Identity(), study.preparation, study.layers(), study.template().grid, study.template_sha256)
     dense = ablation.register_by_regression(bundle, phantom(0)[0], phantom(int(scan.name[-1]))[0], PLAIN).dense
     inside = points[body_mask(scan.hu)]
     assert (dense(field(inside)) - inside).norm(dim=1).mean() < 0.1 * field.at(inside).norm(dim=1).mean()
@@ -140,19 +164,45 @@ def test_random_walk_keeps_a_shift_and_calms_noise(study):
 
 
 def measured(dice: float, labels: dict) -> dict:
-    return {"mean": {"after_dice": dice, "after_dice_per_label": labels, "after_hd95_mm": None, "folding_percent": 0.125,
-                     "seconds": 1.5, "cases": 3}}
+    return {
+        "mean": {
+            "after_dice": dice,
+            "after_dice_per_label": labels,
+            "after_hd95_mm": None,
+            "folding_percent": 0.125,
+            "seconds": 1.5,
+            "cases": 3,
+        }
+    }
 
 
 def test_table_has_a_line_per_measured_row_in_order():
     budget = {"iterations": 1000, "samples": 4000, "seconds": 61.4, "parameters": 1_234_567}
-    lines = ablation.table({
-        "unet-slic": {"training": budget, "plain": measured(0.5, {"2": 0.4, "10": 0.6}), "refined": measured(0.625, {"2": 0.6})},
-        "initial": {"training": None, "plain": measured(0.25, {"2": 0.25})},
-    }).splitlines()
+    lines = ablation.table(
+        {
+            "unet-slic": {
+                "training": budget,
+                "plain": measured(0.5, {"2": 0.4, "10": 0.6}),
+                "refined": measured(0.625, {"2": 0.6}),
+            },
+            "initial": {"training": None, "plain": measured(0.25, {"2": 0.25})},
+        }
+    ).splitlines()
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    assert cells[0] == ["row", "mean Dice", "label 2", "label 10", "HD95 mm", "folding %", "s / scan", "cases", "iterations",
-                        "samples seen", "training s", "parameters"]
+    assert cells[0] == [
+        "row",
+        "mean Dice",
+        "label 2",
+        "label 10",
+        "HD95 mm",
+        "folding %",
+        "s / scan",
+        "cases",
+        "iterations",
+        "samples seen",
+        "training s",
+        "parameters",
+    ]
     assert cells[2] == ["initial", "0.250", "0.250", "-", "-", "0.12", "1.50", "3", "-", "-", "-", "-"]
     assert cells[3][:4] == ["UNet + Slic + Adam", "0.500", "0.400", "0.600"]
     assert cells[3][8:] == ["1,000", "4,000", "61", "1,234,567"]
@@ -162,13 +212,30 @@ def test_table_has_a_line_per_measured_row_in_order():
 
 def test_rows_are_gathered_over_calls(study, tmp_path, monkeypatch):
     monkeypatch.setattr(ablation, "PRESETS", {"unet": NETWORK})
-    monkeypatch.setitem(ablation.ROWS, "unet-slic", replace(ablation.ROWS["unet-slic"], register=ablation.leave))  # faster
+    monkeypatch.setitem(
+        ablation.ROWS, "unet-slic", replace(ablation.ROWS["unet-slic"], register=ablation.leave)
+    )  # faster
     cohort, one = study.folder.parent, tmp_path / "one"
     one.mkdir()
     (one / "pt_1.nii.gz").symlink_to(cohort / "img" / "pt_1.nii.gz")
-    common = ["--study", str(study.folder), "--template", str(cohort / "template.nii.gz"), "--images", str(one),
-              "--template-label", str(cohort / "template_label.nii.gz"), "--labels", str(cohort / "label"),
-              "--out", str(tmp_path / "out"), "--iterations", "1", "--batch", "2"]
+    common = [
+        "--study",
+        str(study.folder),
+        "--template",
+        str(cohort / "template.nii.gz"),
+        "--images",
+        str(one),
+        "--template-label",
+        str(cohort / "template_label.nii.gz"),
+        "--labels",
+        str(cohort / "label"),
+        "--out",
+        str(tmp_path / "out"),
+        "--iterations",
+        "1",
+        "--batch",
+        "2",
+    ]
     ablation.main([*common, "--rows", "initial", "unet-regression"])
     first = json.loads((tmp_path / "out" / "ablation.json").read_text())
     ablation.main([*common, "--rows", "unet-slic"])
@@ -178,7 +245,10 @@ def test_rows_are_gathered_over_calls(study, tmp_path, monkeypatch):
     initial, regression, slic = results.values()
     assert initial["training"] is None and "refined" not in initial
     assert initial["plain"]["mean"]["after_dice"] == pytest.approx(initial["plain"]["mean"]["before_dice"])
-    expected = ((regression, ablation.POINTS, {"distance_mm", "within_10_mm"}), (slic, 2500, {"cross_entropy", "accuracy"}))
+    expected = (
+        (regression, ablation.POINTS, {"distance_mm", "within_10_mm"}),
+        (slic, 2500, {"cross_entropy", "accuracy"}),
+    )
     for row, voxels, validated in expected:
         assert row["training"]["samples"] == 2 and row["training"]["schedule"]["loss_voxels"] == voxels
         assert set(row["training"]["validation"]) == validated

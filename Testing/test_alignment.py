@@ -5,14 +5,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-
-from SlicRegLib.alignment import (AlignmentOptions, _corners, affine_between, align, choose_key_points, features_at,
-                                  neighbour_graph, thin_plate_spline)
-from SlicRegLib.errors import UserError
-from SlicRegLib.geometry import Grid, apply_affine
-from SlicRegLib.prediction import Description
-from SlicRegLib.warping import sample
 from tiny import wave
+
+from SlicRegLib.errors import UserError
+from SlicRegLib.geometry.gather import _corners
+from SlicRegLib.geometry.grid import Grid, apply_affine
+from SlicRegLib.geometry.sampling import sample
+from SlicRegLib.geometry.spline import thin_plate_spline
+from SlicRegLib.network.prediction import Description
+from SlicRegLib.registration.affine import fit_affine
+from SlicRegLib.registration.alignment import align, neighbour_graph
+from SlicRegLib.registration.key_points import choose_key_points, features_at
+from SlicRegLib.registration.options import AlignmentOptions
 
 OBLIQUE = np.array([[1.9, -0.6, 0.0, 12.0], [0.6, 1.9, 0.3, -7.0], [-0.1, -0.28, 3.0, 40.0], [0, 0, 0, 1]])
 
@@ -32,7 +36,9 @@ def description(features: torch.Tensor, grid: Grid) -> Description:
 def test_features_are_sampled_trilinearly(shape):
     grid = Grid(shape, OBLIQUE)
     features = random(*shape, 7)
-    voxels = torch.rand(200, 3, generator=torch.Generator().manual_seed(1)) * (torch.tensor(shape) + 2) - 1.5  # also outside
+    voxels = (
+        torch.rand(200, 3, generator=torch.Generator().manual_seed(1)) * (torch.tensor(shape) + 2) - 1.5
+    )  # also outside
     points = grid.to_world(torch.cat([voxels, torch.tensor([[0.0, 0, 0], [1, 2, 0], [s - 1 for s in shape]])]))
     wanted = sample(features.movedim(-1, 0), grid, points).T
     torch.testing.assert_close(features_at(description(features, grid), points), wanted, rtol=1e-4, atol=1e-4)
@@ -52,7 +58,7 @@ def test_gradient_of_sampling_is_the_slope():
     assert torch.autograd.gradcheck(objective, points, eps=1e-6, atol=1e-5)
     single = points.detach().float().requires_grad_()
     (features_at(description(features.float(), grid), single) * weights).sum().backward()
-    wanted, = torch.autograd.grad(objective(points), points)
+    (wanted,) = torch.autograd.grad(objective(points), points)
     torch.testing.assert_close(single.grad.double(), wanted, rtol=1e-3, atol=1e-3)
 
 
@@ -113,14 +119,14 @@ def centroids(noise_mm: float = 0.0):
 
 
 def test_affine_between_exact_centroids():
-    np.testing.assert_allclose(affine_between(*centroids()), MATRIX, atol=1e-6)
+    np.testing.assert_allclose(fit_affine(*centroids()), MATRIX, atol=1e-6)
 
 
 def test_affine_between_withstands_outliers_and_missing_supervoxels():
     fixed, moving = centroids(noise_mm=1.0)
     moving[:, 1:8, 1:] += 150 * random(4, 7, 3, seed=3).abs()  # a fifth lies elsewhere
     moving[:, 8:12, 0], moving[:, 8:12, 1:] = 0.5, 0  # others are hardly seen
-    found = affine_between(fixed, moving)
+    found = fit_affine(fixed, moving)
     inner = fixed[:, 1:, 1:].reshape(-1, 3).numpy()
     assert np.abs(apply_affine(found, inner) - apply_affine(MATRIX, inner)).max() < 3
 
@@ -128,7 +134,7 @@ def test_affine_between_withstands_outliers_and_missing_supervoxels():
 def test_without_enough_supervoxels_the_affine_is_the_identity():
     fixed, moving = centroids()
     moving[..., 0] = 0
-    assert affine_between(fixed, moving) is None
+    assert fit_affine(fixed, moving) is None
 
 
 def test_a_map_that_no_patient_could_take_is_none():
@@ -136,7 +142,7 @@ def test_a_map_that_no_patient_could_take_is_none():
     for squeeze in (-1.0, 0.0):  # mirrored, flat
         changed = moving.clone()
         changed[..., 1] *= squeeze
-        assert affine_between(fixed, changed) is None
+        assert fit_affine(fixed, changed) is None
 
 
 # ---- spline ---------------------------------------------------------------------------------------------------
@@ -160,7 +166,9 @@ def test_spline_reproduces_an_affine_map(stiffness, origin_mm):
     grid = Grid.centred([origin_mm] * 3, (8, 9, 10), 40.0)  # far beyond the points
     linear = torch.tensor([[0.1, 0.05, 0], [-0.1, 0.2, 0.0], [0.0, 0.1, -0.15]])
     field = thin_plate_spline(points, (points - origin_mm) @ linear.T + 7, grid, stiffness)
-    torch.testing.assert_close(field.vectors.movedim(0, -1), (grid.points() - origin_mm) @ linear.T + 7, rtol=1e-3, atol=0.05)
+    torch.testing.assert_close(
+        field.vectors.movedim(0, -1), (grid.points() - origin_mm) @ linear.T + 7, rtol=1e-3, atol=0.05
+    )
 
 
 def test_stiff_spline_smooths():

@@ -10,9 +10,9 @@ import pytest
 
 from SlicRegLib.__main__ import parser
 from SlicRegLib.errors import UserError
-from SlicRegLib.files import list_images
-from SlicRegSlicer.batch import COLUMNS, RESULTS, Batch, named
-from SlicRegSlicer.job import Job
+from SlicRegLib.images.files import list_images
+from SlicRegLib.jobs.batch import COLUMNS, RESULTS, Batch, named
+from SlicRegLib.jobs.command_process import CommandProcess
 
 REPORT = {"seconds": {"total": 7.5}, "folding_percent": 0.02}
 MEASURED = {"before": {"mean_dice": 0.2, "mean_hd95_mm": 20.0}, "after": {"mean_dice": 0.7, "mean_hd95_mm": None}}
@@ -26,14 +26,27 @@ def scans_in(folder):
 def cohort(tmp_path) -> Path:
     """template.nii.gz, model.slicreg and scans/a.nii.gz, b.nrrd, c.mha; none is looked into."""
     (tmp_path / "scans").mkdir()
-    for name in ("template.nii.gz", "model.slicreg", "label.nii.gz", "scans/a.nii.gz", "scans/b.nrrd", "scans/c.mha", "scans/x"):
+    for name in (
+        "template.nii.gz",
+        "model.slicreg",
+        "label.nii.gz",
+        "scans/a.nii.gz",
+        "scans/b.nrrd",
+        "scans/c.mha",
+        "scans/x",
+    ):
         (tmp_path / name).write_text(name)
     return tmp_path
 
 
 def make(cohort: Path, **changes) -> Batch:
-    content = dict(targets=scans_in(cohort / "scans"), template=cohort / "template.nii.gz", model=cohort / "model.slicreg",
-                   out=cohort / "out", options=["--device", "cpu"])
+    content = dict(
+        targets=scans_in(cohort / "scans"),
+        template=cohort / "template.nii.gz",
+        model=cohort / "model.slicreg",
+        out=cohort / "out",
+        options=["--device", "cpu"],
+    )
     return Batch(**{**content, **changes})
 
 
@@ -70,7 +83,9 @@ def test_all_scans_one_after_another(cohort):
         options = parser().parse_args(arguments)  # the command line takes them
         assert options.out == cohort / "out" / options.target.name.split(".")[0]
         assert options.target.is_file() and options.device == "cpu"
-        assert options.template_label == cohort / "label.nii.gz" and bool(options.target_label) == (options.out.name == "b")
+        assert options.template_label == cohort / "label.nii.gz" and bool(options.target_label) == (
+            options.out.name == "b"
+        )
         assert statuses(batch)[len(seen)] == "running"
         seen.append(options.out.name)
         batch.done(finish(options.out, REPORT | MEASURED if options.target_label else REPORT))
@@ -105,13 +120,26 @@ def test_goes_on_after_an_interruption(cohort):
     assert statuses(batch) == ["done", "cancelled", "waiting"]
     batch.next()  # and the application ends here
     again = make(cohort)
-    assert again.pending() == ["b", "c"] and again.rows()[0]["seconds"] == 7.5 and again.fraction == pytest.approx(1 / 3)
+    assert (
+        again.pending() == ["b", "c"] and again.rows()[0]["seconds"] == 7.5 and again.fraction == pytest.approx(1 / 3)
+    )
 
 
-@pytest.mark.parametrize("change, pending", [
-    ("target", ["a"]), ("template", ["a", "b", "c"]), ("model", ["a", "b", "c"]), ("options", ["a", "b", "c"]),
-    ("label", ["a", "b", "c"]), ("result", ["a"]), ("report", ["a"]), ("state", ["a", "b", "c"]), ("touched", []),
-    ("nothing", [])])
+@pytest.mark.parametrize(
+    "change, pending",
+    [
+        ("target", ["a"]),
+        ("template", ["a", "b", "c"]),
+        ("model", ["a", "b", "c"]),
+        ("options", ["a", "b", "c"]),
+        ("label", ["a", "b", "c"]),
+        ("result", ["a"]),
+        ("report", ["a"]),
+        ("state", ["a", "b", "c"]),
+        ("touched", []),
+        ("nothing", []),
+    ],
+)
 def test_only_what_changed_is_done_again(cohort, change, pending):
     batch = make(cohort)
     while arguments := batch.next():
@@ -175,7 +203,8 @@ def test_what_cannot_start(cohort):
     (cohort / "empty").mkdir()
     a, template = cohort / "scans/a.nii.gz", cohort / "template.nii.gz"
     for words, call in {
-        "holds no scan": lambda: scans_in(cohort / "empty"), "does not exist": lambda: scans_in(cohort / "none"),
+        "holds no scan": lambda: scans_in(cohort / "empty"),
+        "does not exist": lambda: scans_in(cohort / "none"),
         "The template .* does not exist": lambda: make(cohort, template=cohort / "none.nii"),
         "The model .* does not exist": lambda: make(cohort, model=cohort / "none.slicreg"),
         "label map .* does not exist": lambda: make(cohort, template_label=cohort / "none.nii"),
@@ -193,7 +222,7 @@ def test_real_jobs(cohort):
     """Each job fails with its sentence, and the batch comes to its end."""
     batch = make(cohort, options=["--nonsense"])
     while arguments := batch.next():
-        job = Job(arguments)
+        job = CommandProcess(arguments)
         job.wait(60)
         batch.done(job)
     assert [row["error"] for row in table(cohort / "out")] == ["unrecognized arguments: --nonsense"] * 3

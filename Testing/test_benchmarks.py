@@ -14,25 +14,29 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 import torch
-
-from SlicRegLib.errors import UserError
-from SlicRegLib.evaluation import compare
-from SlicRegLib.geometry import Grid, translation
-from SlicRegLib.registration import Registration, RegistrationOptions
-from SlicRegLib.volumes import LPS, Volume, load_labels, load_scan, save_volume, to_itk
-from SlicRegLib.warping import DisplacementField, identity_field, resample
 from tiny import FRAME, phantom, write_cohort
 
+from SlicRegLib.errors import UserError
+from SlicRegLib.geometry.field import DisplacementField, identity_field
+from SlicRegLib.geometry.grid import Grid, translation
+from SlicRegLib.geometry.resampling import resample
+from SlicRegLib.images.itk import LPS
+from SlicRegLib.images.volumes import Volume, load_labels, load_scan, save_volume, to_itk
+from SlicRegLib.registration.options import RegistrationOptions
+from SlicRegLib.registration.result import Registration
+from SlicRegLib.results.evaluate import compare
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
-import peers  # noqa: E402
-from cohort import labelled, mean_dice  # noqa: E402
-from partial_views import air_share, bone_overlap  # noqa: E402
-from variants import changed  # noqa: E402
+import peers
+from cohort import labelled, mean_dice
+from partial_views import air_share, bone_overlap
+from variants import changed
 
 SHIFT = torch.tensor([9.0, -15.0, 5.0])  # mm, RAS: another length and sign along each axis
 
 
 # --- frames ---
+
 
 def test_an_itk_displacement_image_becomes_the_same_field(odd_grid):
     """Known answer by ITK itself: where its transform takes a voxel's centre, in LPS."""
@@ -55,8 +59,10 @@ def moved(scan: Volume) -> Volume:
 
 
 ADAPTERS = {  # the module that it needs, the adapter; two stages of elastix stand for any
-    "affine": ("SimpleITK", peers.affine), "elastix": ("itk", partial(peers.elastix, stages=("translation", "affine"))),
-    "ants": ("ants", peers.ants_syn), "convexadam": ("convexAdam", peers.convexadam),
+    "affine": ("SimpleITK", peers.affine),
+    "elastix": ("itk", partial(peers.elastix, stages=("translation", "affine"))),
+    "ants": ("ants", peers.ants_syn),
+    "convexadam": ("convexAdam", peers.convexadam),
     "refinement": ("torch", peers.refinement_alone),
 }
 
@@ -101,6 +107,7 @@ def test_deeds(tmp_path, deeds_program):
 
 # --- the run ---
 
+
 class FakeTool:
     """Finds the identity, or fails, and counts its calls."""
 
@@ -127,12 +134,29 @@ def cohort(tmp_path_factory):
 @pytest.fixture
 def benchmark(cohort, tmp_path, monkeypatch):
     """Runs the command with these tools in this process; returns results.json."""
+
     def run(tools, *words):
         monkeypatch.setattr(peers, "all_tools", lambda models, folder: tools)
-        monkeypatch.setattr(sys, "argv", ["peers.py", "--template", str(cohort / "template.nii.gz"), "--template-label",
-                                          str(cohort / "template_label.nii.gz"), "--images", str(cohort / "img"), "--labels",
-                                          str(cohort / "label"), "--out", str(tmp_path), "--threads",
-                                          str(torch.get_num_threads()), *words])
+        monkeypatch.setattr(
+            sys,
+            "argv",
+            [
+                "peers.py",
+                "--template",
+                str(cohort / "template.nii.gz"),
+                "--template-label",
+                str(cohort / "template_label.nii.gz"),
+                "--images",
+                str(cohort / "img"),
+                "--labels",
+                str(cohort / "label"),
+                "--out",
+                str(tmp_path),
+                "--threads",
+                str(torch.get_num_threads()),
+                *words,
+            ],
+        )
         peers.main()
         return json.loads((tmp_path / "results.json").read_text())
 
@@ -144,8 +168,11 @@ def benchmark(cohort, tmp_path, monkeypatch):
 
 def test_what_is_done_is_not_done_again(benchmark, tmp_path):
     fake, failing = FakeTool(), FakeTool("no overlap")
-    tools = {"fake": peers.Tool("fake", fake, "1"), "failing": peers.Tool("failing", failing, "1"),
-             "missing": peers.Tool("missing", fake, None)}
+    tools = {
+        "fake": peers.Tool("fake", fake, "1"),
+        "failing": peers.Tool("failing", failing, "1"),
+        "missing": peers.Tool("missing", fake, None),
+    }
     first = benchmark(tools, "--tools", "fake,failing")
     assert set(first["rows"]) == {"fake", "failing"} and fake.calls == failing.calls == 1
     grid = tmp_path / "grids" / "targets" / "pt_1.nii.gz"
@@ -158,7 +185,10 @@ def test_what_is_done_is_not_done_again(benchmark, tmp_path):
     benchmark({"fake": peers.Tool("fake", fake, "2")})
     assert fake.calls == 2  # another version
     lines = (tmp_path / "table.md").read_text().splitlines()
-    assert lines[3].startswith("| failing (0 of 1 scans: no overlap) | - |") and "(0 of 1 scans: not installed)" in lines[4]
+    assert (
+        lines[3].startswith("| failing (0 of 1 scans: no overlap) | - |")
+        and "(0 of 1 scans: not installed)" in lines[4]
+    )
     assert (tmp_path / "dice_against_seconds.png").stat().st_size > 5000
     with pytest.raises(SystemExit):
         benchmark(tools, "--threads", "7")
@@ -183,9 +213,25 @@ def test_a_crash_is_a_row_with_a_reason(cohort):
 
 def test_table():
     def row(title, dice, failed=()):
-        cases = {"a": {"dice": {"1": dice, "2": 0.5}, "hd95_mm": {"1": 3.0, "2": None}, "mean_dice": dice, "mean_hd95_mm": 3.0,
-                       "folding_percent": 0.25, "seconds": 1.26, "peak_memory_mb": 400}}
-        return {"title": title, "version": "1.0", "cases": cases, "failed": dict(failed), "of": 2, "mean": peers.means(cases)}
+        cases = {
+            "a": {
+                "dice": {"1": dice, "2": 0.5},
+                "hd95_mm": {"1": 3.0, "2": None},
+                "mean_dice": dice,
+                "mean_hd95_mm": 3.0,
+                "folding_percent": 0.25,
+                "seconds": 1.26,
+                "peak_memory_mb": 400,
+            }
+        }
+        return {
+            "title": title,
+            "version": "1.0",
+            "cases": cases,
+            "failed": dict(failed),
+            "of": 2,
+            "mean": peers.means(cases),
+        }
 
     rows = {"x": row("X", 0.7), "y": row("Y", 0.6, {"b": "no overlap"})}
     results = {"rows": rows, "setup": {"threads": 2, "device": "CPU"}, "commit": "c"}
@@ -204,7 +250,10 @@ def test_rows_of_this_project_follow_the_code_and_the_model(tmp_path):
     assert before["deeds"].version is None  # no programs there
     model.write_bytes(b"two")
     after = peers.all_tools([model], None)
-    assert {key for key in after if after[key].version != before[key].version} == {"slicreg:m", "slicreg-no-refinement:m"}
+    assert {key for key in after if after[key].version != before[key].version} == {
+        "slicreg:m",
+        "slicreg-no-refinement:m",
+    }
 
 
 def test_only_scans_with_labels_are_read(tmp_path):
@@ -213,7 +262,7 @@ def test_only_scans_with_labels_are_read(tmp_path):
         (tmp_path / folder).mkdir()
         for name in names:
             save_volume(tmp_path / folder / f"{name}.nii.gz", volume)
-    (name, found, own), = labelled(tmp_path / "img", tmp_path / "label")
+    ((name, found, own),) = labelled(tmp_path / "img", tmp_path / "label")
     assert name == "b" and found.grid.matches(scan.grid) and np.array_equal(own.data, labels.data)
     (tmp_path / "label" / "b.nii.gz").unlink()
     with pytest.raises(UserError, match="matched to scans by name"):
@@ -222,7 +271,9 @@ def test_only_scans_with_labels_are_read(tmp_path):
 
 def test_overlaps_tell_whether_a_scan_lies_in_its_place():
     scan, labels = phantom(3)
-    target, own = (Volume(v.data, Grid(v.grid.shape, translation(SHIFT.numpy()) @ v.grid.affine)) for v in (scan, labels))
+    target, own = (
+        Volume(v.data, Grid(v.grid.shape, translation(SHIFT.numpy()) @ v.grid.affine)) for v in (scan, labels)
+    )
     field = DisplacementField(SHIFT.view(3, 1, 1, 1).expand(3, *scan.grid.shape).contiguous(), scan.grid)
     for overlap, pair in ((mean_dice, (labels, own)), (bone_overlap, (scan, target))):
         assert overlap(*pair, field) > 0.999 and overlap(*pair) < 0.9
@@ -235,5 +286,12 @@ def test_overlaps_tell_whether_a_scan_lies_in_its_place():
 def test_variants_change_what_they_name():
     options = changed(RegistrationOptions(), "refinement.dilation=2,alignment.iterations=0,least_stretch=0.0")
     assert (options.refinement.dilation, options.alignment.iterations, options.least_stretch) == (2, 0, 0.0)
-    assert replace(options, refinement=RegistrationOptions().refinement, alignment=RegistrationOptions().alignment,
-                   least_stretch=RegistrationOptions().least_stretch) == RegistrationOptions()
+    assert (
+        replace(
+            options,
+            refinement=RegistrationOptions().refinement,
+            alignment=RegistrationOptions().alignment,
+            least_stretch=RegistrationOptions().least_stretch,
+        )
+        == RegistrationOptions()
+    )

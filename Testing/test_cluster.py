@@ -13,12 +13,12 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-
-from SlicRegLib import study as module
-from SlicRegLib.errors import UserError
 from slow_teacher import DeadlyTeacher, LoggingTeacher, UnknownTeacher
 from test_study import SCANS, assert_same, make
 from tiny import write_cohort
+
+from SlicRegLib.errors import UserError
+from SlicRegLib.teaching import study, teach
 
 distributed = pytest.importorskip("distributed")
 
@@ -71,8 +71,13 @@ def test_a_killed_worker_changes_nothing(cohort, cluster, here, tmp_path):
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    study = make(cohort, tmp_path / "cluster", LoggingTeacher(log=str(log), hangs="pt_3"), scheduler=cluster.scheduler_address,
-                 progress=lambda stage, share, details="": steps.append((stage, share, details)))
+    study = make(
+        cohort,
+        tmp_path / "cluster",
+        LoggingTeacher(log=str(log), hangs="pt_3"),
+        scheduler=cluster.scheduler_address,
+        progress=lambda stage, share, details="": steps.append((stage, share, details)),
+    )
     killer.join()
     assert study.scans == SCANS and study.failed == {}
     assert_same(here, tmp_path / "cluster")
@@ -100,8 +105,10 @@ def test_a_cluster_goes_on_with_what_is_there(cohort, cluster, here, tmp_path):
 def test_a_task_that_is_started_again_does_nothing(cohort, here, tmp_path):
     folder = begun(here, tmp_path, *SCANS)
     file = folder / "scans" / "pt_1.npz"
-    written, study = file.stat().st_mtime_ns, module.open_study(folder)
-    again = module._teach(study, cohort / "img" / "pt_1.nii.gz", study.template(), LoggingTeacher(log=str(tmp_path / "log")), 1)
+    written, study = file.stat().st_mtime_ns, study.open_study(folder)
+    again = teach.teach_scan(
+        study, cohort / "img" / "pt_1.nii.gz", study.template(), LoggingTeacher(log=str(tmp_path / "log")), 1
+    )
     assert again == ("pt_1", "")
     assert log_of(tmp_path / "log") == [] and file.stat().st_mtime_ns == written
 
@@ -114,7 +121,9 @@ def test_a_scan_on_which_workers_die_is_left_out(cohort, cluster, here, tmp_path
 
 
 def test_workers_without_the_teacher(cohort, cluster, here, tmp_path):
-    with pytest.raises(UserError, match=r"cannot register \(.*; every worker needs the same SlicReg, the teacher's package"):
+    with pytest.raises(
+        UserError, match=r"cannot register \(.*; every worker needs the same SlicReg, the teacher's package"
+    ):
         make(cohort, begun(here, tmp_path), UnknownTeacher(), scheduler=cluster.scheduler_address)
 
 
@@ -126,8 +135,18 @@ def test_workers_that_write_elsewhere(cohort, cluster, here, tmp_path, monkeypat
 
 def test_the_scheduler_goes_away(cohort, here, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "CONNECT_SECONDS", 1.0)  # for which the client tries to come back
-    command = [sys.executable, "-m", "distributed.cli.dask_scheduler", "--host", "127.0.0.1", "--port", "0", "--no-dashboard",
-               "--scheduler-file", str(tmp_path / "address.json")]
+    command = [
+        sys.executable,
+        "-m",
+        "distributed.cli.dask_scheduler",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        "0",
+        "--no-dashboard",
+        "--scheduler-file",
+        str(tmp_path / "address.json"),
+    ]
     study = begun(here, tmp_path, "pt_1", "pt_2")
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as scheduler:
         while not (tmp_path / "address.json").exists():

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from SlicRegLib.deeds import DeedsTeacher, read_deeds
 from SlicRegLib.errors import UserError
-from SlicRegLib.geometry import Grid
-from SlicRegLib.preparation import Prepared
-from SlicRegLib.volumes import Volume, load_scan, save_volume
+from SlicRegLib.geometry.grid import Grid
+from SlicRegLib.images.preparation import PreparedScan
+from SlicRegLib.images.volumes import Volume, load_scan, save_volume
+from SlicRegLib.teaching.deeds import DeedsTeacher, read_deeds
 
 # the template has another place and spacing, and runs along i to the Left
 SCAN = Grid((12, 18, 24), np.array([[2, 0, 0, 10], [0, 3, 0, 20], [0, 0, 4, 30], [0, 0, 0, 1.0]]))
@@ -51,7 +51,9 @@ def test_control_points_lie_at_multiples_of_the_spacing(tmp_path):
 @pytest.mark.parametrize("axis", range(3))
 def test_a_ramp_says_where_control_points_lie_and_along_which_axis(tmp_path, axis):
     shape = (4, 6, 8)
-    steps = np.moveaxis(np.broadcast_to(np.arange(shape[axis]), [shape[a] for a in range(3) if a != axis] + [shape[axis]]), -1, axis)
+    steps = np.moveaxis(
+        np.broadcast_to(np.arange(shape[axis]), [shape[a] for a in range(3) if a != axis] + [shape[axis]]), -1, axis
+    )
     ramps = constants(shape, 0, 0, 0)
     ramps[axis] = 0.5 * steps  # voxels, control point by control point
     write_displacements(tmp_path / "s", *ramps)
@@ -111,9 +113,10 @@ def test_broken_files(tmp_path):
 
 # --- the teacher ---
 
+
 def prepared(grid, name="scan", path=""):
     hu = torch.from_numpy(np.random.default_rng(0).uniform(-1000, 500, grid.shape).astype(np.float32))
-    return Prepared(name, hu, grid, str(path))
+    return PreparedScan(name, hu, grid, str(path))
 
 
 def program(folder, name, body):

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from SlicRegLib.geometry import Grid, apply_affine, bounding_grid
-from SlicRegLib.supervoxels import random_affine
+from SlicRegLib.geometry.grid import Grid, apply_affine, bounding_grid
+from SlicRegLib.teaching.supervoxels import random_affine
 
 # i runs to the Left (flipped) by 2 mm, j to Superior by 3 mm, k to Anterior by 5 mm
 TURNED = Grid((4, 6, 8), np.array([[-2, 0, 0, 10], [0, 0, 5, -20], [0, 3, 0, 30], [0, 0, 0, 1]]))
@@ -27,10 +27,14 @@ KNOWN = [  # grid, voxel, world, normalised
 @pytest.mark.parametrize("kind", [np.array, lambda x: torch.tensor(x, dtype=torch.float64)], ids=["numpy", "torch"])
 def test_every_pair_of_frames(grid, voxel, world, normalised, kind):
     v, w, n = (kind([float(x) for x in p]) for p in (voxel, world, normalised))
-    pairs = [(grid.to_world(v), w), (grid.to_voxel(w), v), (grid.to_normalised(w), n),
-             (apply_affine(grid.normalised_from_voxel, v), n),
-             (apply_affine(np.linalg.inv(grid.normalised_from_voxel), n), v),
-             (apply_affine(np.linalg.inv(grid.normalised_from_world), n), w)]
+    pairs = [
+        (grid.to_world(v), w),
+        (grid.to_voxel(w), v),
+        (grid.to_normalised(w), n),
+        (apply_affine(grid.normalised_from_voxel, v), n),
+        (apply_affine(np.linalg.inv(grid.normalised_from_voxel), n), v),
+        (apply_affine(np.linalg.inv(grid.normalised_from_world), n), w),
+    ]
     for found, known in pairs:
         assert type(found) is type(known) and found.dtype == known.dtype
         np.testing.assert_allclose(found, known, atol=1e-12)
@@ -87,7 +91,8 @@ def test_slab_is_a_part_and_ends_with_the_grid(odd_grid):
 
 def test_corners_are_the_outer_faces():
     assert sorted(map(tuple, Grid.centred((0, 0, 0), (2, 4, 6), 1).corners())) == sorted(
-        (x, y, z) for x in (-1, 1) for y in (-2, 2) for z in (-3, 3))
+        (x, y, z) for x in (-1, 1) for y in (-2, 2) for z in (-3, 3)
+    )
 
 
 def test_bounding_grid_by_hand():
@@ -114,8 +119,10 @@ def test_matches():
     assert not OBLIQUE.matches(Grid((5, 5, 5), OBLIQUE.affine))
 
 
-@pytest.mark.parametrize("shape, affine", [((2, 2), np.eye(4)), ((0, 2, 2), np.eye(4)), ((2, 2, 2), np.eye(3)),
-                                           ((2, 2, 2), np.diag([1, 1, 0, 1]))])
+@pytest.mark.parametrize(
+    "shape, affine",
+    [((2, 2), np.eye(4)), ((0, 2, 2), np.eye(4)), ((2, 2, 2), np.eye(3)), ((2, 2, 2), np.diag([1, 1, 0, 1]))],
+)
 def test_impossible_grids(shape, affine):
     with pytest.raises(ValueError):
         Grid(shape, affine)
@@ -133,7 +140,9 @@ def test_a_grid_owns_its_affine():
 def test_random_affine_is_meant_in_normalised_coordinates():
     shift = np.zeros((3, 4))
     shift[:, 3] = 0.5, -0.25, 1  # halves of the grid: 2 voxels of i back (to the Left), ...
-    np.testing.assert_allclose(random_affine(TURNED, shift)[:3, 3], (0.5 * -4 * 2 / 2, 1 * 8 * 5 / 2, -0.25 * 6 * 3 / 2))
+    np.testing.assert_allclose(
+        random_affine(TURNED, shift)[:3, 3], (0.5 * -4 * 2 / 2, 1 * 8 * 5 / 2, -0.25 * 6 * 3 / 2)
+    )
     grow = np.zeros((3, 4))
     grow[0, 0] = 0.1  # 10 % along i, about the grid's centre
     moved = apply_affine(random_affine(OBLIQUE, grow), OBLIQUE.to_world(np.array([4.0, 1, 2])))

@@ -4,14 +4,13 @@ import logging
 import sys
 import textwrap
 
-import pytest
-
 import host as host_package
+import pytest
 
 if not host_package.available():
     pytest.skip("slicer-core and PySide6 are not installed", allow_module_level=True)
 
-MODULE = '''
+MODULE = """
 from pathlib import Path
 from typing import Annotated, Optional
 import enum
@@ -75,35 +74,52 @@ class TinyWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
 class TinyLogic(ScriptedLoadableModuleLogic):
     pass
-'''
+"""
 
 
 def _widget(cls, name, parameter="", properties=""):
-    bound = f'<property name="SlicerParameterName" stdset="0"><string>{parameter}</string></property>' if parameter else ""
+    bound = (
+        f'<property name="SlicerParameterName" stdset="0"><string>{parameter}</string></property>' if parameter else ""
+    )
     return f'<item><widget class="{cls}" name="{name}">{bound}{properties}</widget></item>'
 
 
-INSIDE = "".join([
-    _widget("qMRMLNodeComboBox", "fixedSelector", "fixed", '<property name="addEnabled"><bool>false</bool></property>'),
-    _widget("qMRMLNodeComboBox", "outputSelector", "output", '<property name="noneEnabled"><bool>true</bool></property>'),
-    _widget("ctkSliderWidget", "smoothSlider", "smooth"),
-    _widget("QSpinBox", "roundsBox", "rounds"),
-    _widget("QLineEdit", "labelEdit", "label"),
-    _widget("QCheckBox", "warpBox", "warp"),
-    _widget("ctkPathLineEdit", "modelEdit", "model",
-            '<property name="filters"><set>ctkPathLineEdit::Files|ctkPathLineEdit::Readable</set></property>'),
-    _widget("ctkDirectoryButton", "folderButton", "folder"),
-    _widget("QComboBox", "deviceBox", "device"),
-    _widget("QComboBox", "modeBox", "mode"),
-    _widget("QPushButton", "applyButton", "", '<property name="text"><string>Apply</string></property>'),
-])
-UI = f'''<?xml version="1.0" encoding="UTF-8"?>
+INSIDE = "".join(
+    [
+        _widget(
+            "qMRMLNodeComboBox", "fixedSelector", "fixed", '<property name="addEnabled"><bool>false</bool></property>'
+        ),
+        _widget(
+            "qMRMLNodeComboBox", "outputSelector", "output", '<property name="noneEnabled"><bool>true</bool></property>'
+        ),
+        _widget("ctkSliderWidget", "smoothSlider", "smooth"),
+        _widget("QSpinBox", "roundsBox", "rounds"),
+        _widget("QLineEdit", "labelEdit", "label"),
+        _widget("QCheckBox", "warpBox", "warp"),
+        _widget(
+            "ctkPathLineEdit",
+            "modelEdit",
+            "model",
+            '<property name="filters"><set>ctkPathLineEdit::Files|ctkPathLineEdit::Readable</set></property>',
+        ),
+        _widget("ctkDirectoryButton", "folderButton", "folder"),
+        _widget("QComboBox", "deviceBox", "device"),
+        _widget("QComboBox", "modeBox", "mode"),
+        _widget("QPushButton", "applyButton", "", '<property name="text"><string>Apply</string></property>'),
+    ]
+)
+UI = f"""<?xml version="1.0" encoding="UTF-8"?>
 <ui version="4.0"><class>Tiny</class><widget class="qMRMLWidget" name="Tiny"><layout class="QVBoxLayout">
 <item><widget class="ctkCollapsibleButton" name="section"><property name="text"><string>Inputs</string></property>
 <layout class="QVBoxLayout">{INSIDE}</layout></widget></item></layout></widget>
-<connections>{"".join(f"""<connection><sender>Tiny</sender><signal>mrmlSceneChanged(vtkMRMLScene*)</signal>
-<receiver>{name}</receiver><slot>setMRMLScene(vtkMRMLScene*)</slot></connection>""" for name in ("fixedSelector", "outputSelector"))}
-</connections></ui>'''
+<connections>{
+    "".join(
+        f'''<connection><sender>Tiny</sender><signal>mrmlSceneChanged(vtkMRMLScene*)</signal>
+<receiver>{name}</receiver><slot>setMRMLScene(vtkMRMLScene*)</slot></connection>'''
+        for name in ("fixedSelector", "outputSelector")
+    )
+}
+</connections></ui>"""
 
 
 @pytest.fixture(scope="session")
@@ -131,13 +147,16 @@ def tiny(host, tmp_path):
 
 def volume(name):
     import slicer
+
     return slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
 
 
 # --- Qt as PythonQt shows it ---
 
+
 def test_properties_are_attributes(host):
     import qt
+
     button = qt.QPushButton("Go")
     button.enabled = False
     button.name = "go"
@@ -170,6 +189,7 @@ def test_a_subclass_takes_attributes_and_overrides_virtuals(host):
 
 def test_signals_connect_by_signature(host):
     import qt
+
     button, heard = qt.QPushButton(), []
     with_state, without = heard.append, lambda: heard.append("none")
     button.checkable = True
@@ -184,6 +204,7 @@ def test_signals_connect_by_signature(host):
 
 def test_timers_and_processes_report(host):
     import qt
+
     heard = []
     qt.QTimer.singleShot(1, lambda: heard.append("timer"))
     process = qt.QProcess()
@@ -195,10 +216,12 @@ def test_timers_and_processes_report(host):
 
 def test_settings_stay_in_the_hosts_folder(host):
     import qt
+
     assert qt.QSettings().fileName().startswith(str(host.folder))
 
 
 # --- widgets ---
+
 
 def test_stand_ins_have_no_other_names(host):
     """Beyond Qt's own names, only those that Python in Slicer sees."""
@@ -231,9 +254,15 @@ def test_the_application_has_no_other_names(host):
 
 def test_unknown_classes_and_properties_in_a_ui_file_are_refused(host, tmp_path):
     import slicer
+
     path = tmp_path / "odd.ui"
-    for body, error in (('<widget class="ctkNoSuchThing" name="w"/>', NotImplementedError),
-                        ('<widget class="ctkSliderWidget" name="w"><property name="colour"><string>x</string></property></widget>', ValueError)):
+    for body, error in (
+        ('<widget class="ctkNoSuchThing" name="w"/>', NotImplementedError),
+        (
+            '<widget class="ctkSliderWidget" name="w"><property name="colour"><string>x</string></property></widget>',
+            ValueError,
+        ),
+    ):
         path.write_text(f'<ui version="4.0"><class>Odd</class>{body}</ui>')
         with pytest.raises(error, match="odd.ui"):
             slicer.util.loadUI(str(path))
@@ -241,6 +270,7 @@ def test_unknown_classes_and_properties_in_a_ui_file_are_refused(host, tmp_path)
 
 def test_a_node_selector_follows_the_scene(host):
     import slicer
+
     selector, heard = slicer.qMRMLNodeComboBox(), []
     selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
     selector.noneEnabled = True
@@ -280,10 +310,17 @@ def test_what_a_user_cannot_reach_cannot_be_clicked(host, tiny):
 
 # --- parameter node ---
 
+
 def test_parameters_reach_the_widgets(host, tiny):
     from pathlib import Path
+
     ui, parameters = tiny.ui, tiny.parameters
-    assert (ui.smoothSlider.value, ui.smoothSlider.maximum, ui.roundsBox.value, ui.warpBox.checked) == (2.5, 10, 7, True)
+    assert (ui.smoothSlider.value, ui.smoothSlider.maximum, ui.roundsBox.value, ui.warpBox.checked) == (
+        2.5,
+        10,
+        7,
+        True,
+    )
     node = volume("scan")
     parameters.fixed, parameters.smooth, parameters.rounds, parameters.label, parameters.warp = node, 4.0, 9, "b", False
     parameters.model, parameters.folder, parameters.device = Path("m.pt"), Path("out"), "cuda"
@@ -296,6 +333,7 @@ def test_parameters_reach_the_widgets(host, tiny):
 
 def test_widgets_reach_the_parameters(host, tiny):
     import vtk
+
     ui, parameters, changes = tiny.ui, tiny.parameters, []
     parameters.AddObserver(vtk.vtkCommand.ModifiedEvent, lambda *_: changes.append(1))
     first, second = volume("first"), volume("second")
@@ -308,7 +346,13 @@ def test_widgets_reach_the_parameters(host, tiny):
     host.dialogs.choose_path("chosen")
     host.click(ui.folderButton.findChild(type(ui.applyButton)))
     assert parameters.fixed is second and parameters.output is ui.outputSelector.currentNode() is not None
-    assert (parameters.device, parameters.warp, parameters.label, parameters.rounds, parameters.smooth) == ("cuda", False, "c", 12, 3.25)
+    assert (parameters.device, parameters.warp, parameters.label, parameters.rounds, parameters.smooth) == (
+        "cuda",
+        False,
+        "c",
+        12,
+        3.25,
+    )
     assert str(parameters.folder) == "chosen" and changes
     parameters.disconnectGui(tiny.tag)
     ui.labelEdit.text = "unheard"
@@ -318,8 +362,13 @@ def test_widgets_reach_the_parameters(host, tiny):
 
 def test_values_are_checked_and_survive_in_the_scene(host, tiny):
     parameters = tiny.parameters
-    for name, bad, error in (("smooth", 11.0, ValueError), ("rounds", 2.5, TypeError), ("device", "tpu", ValueError),
-                             ("label", None, ValueError), ("fixed", parameters.parameterNode, TypeError)):
+    for name, bad, error in (
+        ("smooth", 11.0, ValueError),
+        ("rounds", 2.5, TypeError),
+        ("device", "tpu", ValueError),
+        ("label", None, ValueError),
+        ("fixed", parameters.parameterNode, TypeError),
+    ):
         with pytest.raises(error):
             setattr(parameters, name, bad)
     parameters.limit = 1.5
@@ -336,6 +385,7 @@ def test_what_slicer_cannot_bind_is_refused(host):
         parameterNodeWrapper(type("Unsupported", (), {"__annotations__": {"value": "int | None"}}))
     wrapper = parameterNodeWrapper(type("Plain", (), {"__annotations__": {"number": float, "text": str, "path": str}}))
     import slicer
+
     parameters = wrapper(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScriptedModuleNode"))
     for name, cls in (("number", ctk.ctkSliderWidget), ("text", qt.QComboBox), ("path", ctk.ctkPathLineEdit)):
         with pytest.raises(RuntimeError):
@@ -344,8 +394,10 @@ def test_what_slicer_cannot_bind_is_refused(host):
 
 # --- module, messages, errors ---
 
+
 def test_a_module_is_loaded_as_in_slicer(host, tiny):
     import slicer
+
     assert slicer.modules.tiny.title == "Tiny" and slicer.modules.tiny.categories == ["Registration"]
     assert slicer.modules.TinyWidget is tiny and slicer.util.modulePath("Tiny").endswith("Tiny.py")
     assert not tiny.parent.isEntered
@@ -357,6 +409,7 @@ def test_a_module_is_loaded_as_in_slicer(host, tiny):
 
 def test_messages_are_recorded_and_questions_answered(host, tiny, no_hidden_errors):
     import slicer
+
     tiny.parameters.label = "bad"
     host.click(tiny.ui.applyButton)
     assert "a bad label" in no_hidden_errors.take()[0]  # Slicer shows the error and raises it again
@@ -371,12 +424,14 @@ def test_messages_are_recorded_and_questions_answered(host, tiny, no_hidden_erro
 
 def test_file_choosers_answer_a_text(host):
     import qt
+
     host.dialogs.choose_path("/data/a.nii")
     assert qt.QFileDialog.getOpenFileName(None, "Pick", "", "*.nii") == "/data/a.nii"
 
 
 def test_nothing_is_installed(host):
     import slicer
+
     del host.packages.installed[:]
     slicer.packaging.pip_ensure("pytest>=1")
     host.dialogs.answer(False, True)
@@ -399,12 +454,17 @@ def test_hidden_errors_are_found(host):
     button, node = qt.QPushButton(), volume("scan")
     button.connect("clicked()", fail)
     node.AddObserver(vtk.vtkCommand.ModifiedEvent, fail)
-    for act in (lambda: host.click(button), node.Modified, lambda: slicer.mrmlScene.AddNode(None) or vtk.vtkXMLImageDataReader().Update()):
+    for act in (
+        lambda: host.click(button),
+        node.Modified,
+        lambda: slicer.mrmlScene.AddNode(None) or vtk.vtkXMLImageDataReader().Update(),
+    ):
         with pytest.raises(AssertionError, match="hidden errors"), host.watch():
             act()
 
 
 # --- scene and files ---
+
 
 def test_volumes_and_transforms_go_through_files(host, tmp_path):
     import numpy as np
@@ -412,7 +472,9 @@ def test_volumes_and_transforms_go_through_files(host, tmp_path):
 
     array = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
     node = slicer.util.addVolumeFromArray(array, ijkToRAS=np.diag([2.0, 3, 4, 1]), name="scan")
-    assert slicer.util.saveNode(node, str(tmp_path / "scan.nrrd"), {}) and slicer.util.exportNode(node, str(tmp_path / "out.nii.gz"), {})
+    assert slicer.util.saveNode(node, str(tmp_path / "scan.nrrd"), {}) and slicer.util.exportNode(
+        node, str(tmp_path / "out.nii.gz"), {}
+    )
     for name in ("scan.nrrd", "out.nii.gz"):
         back = slicer.util.loadVolume(tmp_path / name, {"name": f"back of {name}"})
         np.testing.assert_array_equal(slicer.util.arrayFromVolume(back), array)

@@ -19,7 +19,9 @@ ROOT = Path(__file__).resolve().parents[1]
 def absent(monkeypatch, *names):
     """Make find_spec say that packages are not there; returns the set, from which "installing" takes them."""
     gone, find = set(names), installation.importlib.util.find_spec
-    monkeypatch.setattr(installation.importlib.util, "find_spec", lambda name, *a: None if name in gone else find(name, *a))
+    monkeypatch.setattr(
+        installation.importlib.util, "find_spec", lambda name, *a: None if name in gone else find(name, *a)
+    )
     return gone
 
 
@@ -27,7 +29,11 @@ def absent(monkeypatch, *names):
 
 
 def test_requirements_are_those_of_the_project():
-    project = dict(re.findall(r'^    "([\w-]+)>=([\d.]+)"', (ROOT / "pyproject.toml").read_text().split("[project.opt")[0], re.MULTILINE))
+    project = dict(
+        re.findall(
+            r'^    "([\w-]+)>=([\d.]+)"', (ROOT / "pyproject.toml").read_text().split("[project.opt")[0], re.MULTILINE
+        )
+    )
     assert {package.distribution for package in REQUIREMENTS.values()} == set(project)
     for package in REQUIREMENTS.values():
         assert ">=" in package.requirement and "==" not in package.requirement
@@ -45,15 +51,20 @@ def test_a_training_needs_its_teacher_too(monkeypatch):
     assert missing(training=True) == []
     absent(monkeypatch, "convexAdam")
     assert missing() == [] and missing(training=True) == ["convexAdam"]
-    assert summary() == "" and "1 Python package " in summary(training=True) and "convexAdam>=0.2" in summary(training=True)
+    assert (
+        summary() == ""
+        and "1 Python package " in summary(training=True)
+        and "convexAdam>=0.2" in summary(training=True)
+    )
 
 
 def test_missing_and_too_old(monkeypatch):
     absent(monkeypatch, "torch", "nibabel")
     monkeypatch.setattr(installation, "nvidia_driver", lambda: "")
     real = installation.importlib.metadata.version
-    monkeypatch.setattr(installation.importlib.metadata, "version",
-                        lambda name: "0.18.3" if name == "scikit-image" else real(name))
+    monkeypatch.setattr(
+        installation.importlib.metadata, "version", lambda name: "0.18.3" if name == "scikit-image" else real(name)
+    )
     assert missing() == ["torch", "nibabel", "skimage"]
     text = summary()
     for words in ("3 Python packages", "torch>=2.2, about 200 MB, from the PyTorch extension", "scikit-image>=0.21"):
@@ -64,9 +75,18 @@ def test_missing_and_too_old(monkeypatch):
         assert "about 3.0 GB to download" in summary()
 
 
-@pytest.mark.parametrize("version, least, older", [
-    ("2.2.0+cu118", "2.2", False), ("2.10.1", "2.2", False), ("2.1.2", "2.2", True), ("5", "5.0", False),
-    ("1.24.0rc1", "1.24", False), ("", "1", False), ("unknown", "1", True)])
+@pytest.mark.parametrize(
+    "version, least, older",
+    [
+        ("2.2.0+cu118", "2.2", False),
+        ("2.10.1", "2.2", False),
+        ("2.1.2", "2.2", True),
+        ("5", "5.0", False),
+        ("1.24.0rc1", "1.24", False),
+        ("", "1", False),
+        ("unknown", "1", True),
+    ],
+)
 def test_versions(version, least, older):
     assert installation._older(version, least) == older
 
@@ -100,14 +120,18 @@ def slicer_modules(monkeypatch):
 
     modules["PyTorchUtils"].PyTorchUtilsLogic = Logic
     modules["slicer.packaging"].pip_ensure, modules["slicer.util"].pip_install = pip_ensure, pip_install
-    return types.SimpleNamespace(asked=asked, logic=Logic, packaging=modules["slicer.packaging"], util=modules["slicer.util"])
+    return types.SimpleNamespace(
+        asked=asked, logic=Logic, packaging=modules["slicer.packaging"], util=modules["slicer.util"]
+    )
 
 
 def forget(gone, function):
     """``function``, after which nothing is missing any more."""
+
     def called(*arguments, **options):
         gone.clear()
         return function(*arguments, **options)
+
     return called
 
 
@@ -194,32 +218,38 @@ def test_check_of_this_python():
     assert problems([f for f in findings if "GPU" not in f.title and "NVIDIA" not in f.title]) == []
     assert findings[0].title.startswith(f"PyTorch {torch.__version__}")
     assert any(f.title == "The CPU works" and "gradients took" in f.detail for f in findings)
-    assert sum(f.title.startswith("The GPU") and f.title.endswith("works") for f in findings) == torch.cuda.device_count()
+    assert (
+        sum(f.title.startswith("The GPU") and f.title.endswith("works") for f in findings) == torch.cuda.device_count()
+    )
 
 
 def test_half_installed_torch(tmp_path, monkeypatch, no_driver):
     fake_torch(tmp_path, monkeypatch, "raise ImportError('libtorch_cpu.so: cannot open shared object file')")
-    found, = problems(check())
+    (found,) = problems(check())
     assert "not whole" in found.title and "libtorch_cpu.so: cannot open" in found.detail and found.blocking
     assert "Force a reinstall through the PyTorch extension" in found.cure
 
 
 def test_torch_that_ends_the_process(tmp_path, monkeypatch, no_driver):
-    fake_torch(tmp_path, monkeypatch, "import os, signal; os.kill(os.getpid(), signal.SIGILL if os.name != 'nt' else 9)")
-    found, = problems(check())
+    fake_torch(
+        tmp_path, monkeypatch, "import os, signal; os.kill(os.getpid(), signal.SIGILL if os.name != 'nt' else 9)"
+    )
+    (found,) = problems(check())
     assert "not whole" in found.title and found.detail and found.blocking
 
 
 def test_torch_that_never_answers(tmp_path, monkeypatch, no_driver):
     fake_torch(tmp_path, monkeypatch, "import time; time.sleep(60)")
-    found, = problems(check(timeout=1.0))
+    (found,) = problems(check(timeout=1.0))
     assert "too long" in found.title and "within 1 s" in found.detail
 
 
 def test_torch_too_old_and_incomplete(tmp_path, monkeypatch, no_driver):
     fake_torch(tmp_path, monkeypatch, "__version__ = '1.13.1+cu117'\nclass version: cuda = '11.7'")
     old, cpu = problems(check())
-    assert "PyTorch 1.13.1+cu117 is too old" in old.title and "2.2" in old.detail and "The CPU does not work" in cpu.title
+    assert (
+        "PyTorch 1.13.1+cu117 is too old" in old.title and "2.2" in old.detail and "The CPU does not work" in cpu.title
+    )
 
 
 def test_no_torch_at_all(no_driver, tmp_path):
@@ -233,24 +263,49 @@ def test_no_torch_at_all(no_driver, tmp_path):
 
 
 def test_a_python_that_does_not_start(no_driver):
-    found, = problems(check("no/such/python"))
+    (found,) = problems(check("no/such/python"))
     assert found.title == "Slicer's Python does not start" and "cannot be started" in found.detail
 
 
 def said(**changes):
-    return {"absent": [], "version": "2.5.1+cu121", "cuda": "12.1", "devices": [], "broken": {}, "seconds": 0.1} | changes
+    return {
+        "absent": [],
+        "version": "2.5.1+cu121",
+        "cuda": "12.1",
+        "devices": [],
+        "broken": {},
+        "seconds": 0.1,
+    } | changes
 
 
-@pytest.mark.parametrize("report, title, detail, cure", [
-    (said(cuda=None, version="2.5.1+cpu"), "The NVIDIA GPU is not used", "build without CUDA", "reinstall PyTorch with CUDA"),
-    (said(no_cuda="The NVIDIA driver on your system is too old (found version 11040)."), "The NVIDIA driver is too old", "11040",
-     "Update the NVIDIA driver"),
-    (said(no_cuda="CUDA unknown error"), "The NVIDIA GPU is not used", "CUDA unknown error", "Update the NVIDIA driver"),
-], ids=["cpu build", "old driver", "unknown"])
+@pytest.mark.parametrize(
+    "report, title, detail, cure",
+    [
+        (
+            said(cuda=None, version="2.5.1+cpu"),
+            "The NVIDIA GPU is not used",
+            "build without CUDA",
+            "reinstall PyTorch with CUDA",
+        ),
+        (
+            said(no_cuda="The NVIDIA driver on your system is too old (found version 11040)."),
+            "The NVIDIA driver is too old",
+            "11040",
+            "Update the NVIDIA driver",
+        ),
+        (
+            said(no_cuda="CUDA unknown error"),
+            "The NVIDIA GPU is not used",
+            "CUDA unknown error",
+            "Update the NVIDIA driver",
+        ),
+    ],
+    ids=["cpu build", "old driver", "unknown"],
+)
 def test_a_gpu_that_torch_does_not_see(monkeypatch, report, title, detail, cure):
     monkeypatch.setattr(installation, "nvidia_driver", lambda: "NVIDIA RTX A4000, 470.1")
     monkeypatch.setattr(installation, "_try_device", lambda *_: (report, ""))
-    found, = problems(check())
+    (found,) = problems(check())
     assert found.title.startswith(title) and detail in found.detail and cure in found.cure
     assert "NVIDIA RTX A4000, 470.1" in found.detail
     assert not found.blocking  # the CPU does it
@@ -259,14 +314,18 @@ def test_a_gpu_that_torch_does_not_see(monkeypatch, report, title, detail, cure)
 def test_each_gpu_is_tried(monkeypatch):
     def try_device(python, device, timeout):
         if device == "cuda:1":
-            return {"version": "2.5.1"}, "RuntimeError: CUDA error: no kernel image is available for execution on the device"
+            return {
+                "version": "2.5.1"
+            }, "RuntimeError: CUDA error: no kernel image is available for execution on the device"
         return said(devices=["New", "Old"]), ""
 
     monkeypatch.setattr(installation, "nvidia_driver", lambda: "New, 550; Old, 550")
     monkeypatch.setattr(installation, "_try_device", try_device)
     findings = check()
-    found, = problems(findings)
-    assert "The GPU 1 (Old) does not work" == found.title and "not built for this GPU" in found.cure and not found.blocking
+    (found,) = problems(findings)
+    assert (
+        found.title == "The GPU 1 (Old) does not work" and "not built for this GPU" in found.cure and not found.blocking
+    )
     assert any(f.title == "The GPU 0 (New) works" for f in findings)
 
 
@@ -274,15 +333,18 @@ def test_numpy_that_does_not_fit(monkeypatch, no_driver):
     report = said()
     del report["seconds"]
     monkeypatch.setattr(installation, "_try_device", lambda *_: (report, "RuntimeError: Numpy is not available"))
-    found, = problems(check())
+    (found,) = problems(check())
     assert "do not fit" in found.cure and found.blocking
 
 
 def test_broken_and_old_packages(monkeypatch, no_driver):
     report = said(broken={"skimage": "ImportError: DLL load failed"}, versions={"nibabel": "3.2.1", "numpy": "1.26.4"})
     monkeypatch.setattr(installation, "_try_device", lambda *_: (report, ""))
-    found, = problems(check())
-    assert found.detail == "skimage cannot be imported (ImportError: DLL load failed); nibabel>=5.0 is needed, 3.2.1 is installed"
+    (found,) = problems(check())
+    assert (
+        found.detail
+        == "skimage cannot be imported (ImportError: DLL load failed); nibabel>=5.0 is needed, 3.2.1 is installed"
+    )
     assert found.cure.startswith("Press Install. In Slicer's Python console") and "--no-deps scikit-image" in found.cure
 
 

@@ -10,12 +10,21 @@ import time
 from pathlib import Path
 
 import pytest
-
-from SlicRegLib.bundle import save_bundle
-from SlicRegSlicer import job as job_module
-from SlicRegSlicer.job import (Estimate, Job, LogLine, Progress, available_memory, environment, estimate_memory,
-                               python_executable, reason)
 from tiny import tiny_bundle, tiny_study, write_cohort
+
+from SlicRegLib.registration.model import save_model
+from SlicRegSlicer import job as job_module
+from SlicRegSlicer.job import (
+    Estimate,
+    Job,
+    LogLine,
+    Progress,
+    available_memory,
+    environment,
+    estimate_memory,
+    python_executable,
+    reason,
+)
 
 posix = pytest.mark.skipif(os.name == "nt", reason="signals and sessions")
 MODELS = Path(__file__).resolve().parents[1] / "SlicRegExtension" / "Resources" / "Models"
@@ -52,7 +61,7 @@ def step(stage: str, share: float, details: str = "") -> str:
 def model(tmp_path_factory):
     study = tiny_study(tmp_path_factory.getbasetemp() / "tiny")
     path = study.folder.parent / "job.slicreg"
-    save_bundle(path, tiny_bundle(study))
+    save_model(path, tiny_bundle(study))
     return path
 
 
@@ -69,8 +78,24 @@ sys.exit(main(sys.argv[1:]))
 
 def test_a_registration_from_start_to_end(model, tmp_path):
     cohort = write_cohort(model.parent)
-    arguments = ["register", "--model", model, "--template", cohort / "template.nii.gz", "--target", cohort / "img/pt_1.nii.gz",
-                 "--out", tmp_path / "out", "--device", "cpu", "--key-points", "200", "--iterations", "20", "--no-refine"]
+    arguments = [
+        "register",
+        "--model",
+        model,
+        "--template",
+        cohort / "template.nii.gz",
+        "--target",
+        cohort / "img/pt_1.nii.gz",
+        "--out",
+        tmp_path / "out",
+        "--device",
+        "cpu",
+        "--key-points",
+        "200",
+        "--iterations",
+        "20",
+        "--no-refine",
+    ]
     job = Job(arguments, command=[sys.executable, "-c", COARSE, *arguments, "--json"])
     assert job.state == "running"
     events = []
@@ -80,12 +105,22 @@ def test_a_registration_from_start_to_end(model, tmp_path):
     events += job.poll()
     assert (job.state, job.error, job.returncode) == ("finished", "", 0), job.log
     steps = [e for e in events if isinstance(e, Progress)]
-    assert list(dict.fromkeys(s.stage for s in steps)) == ["starting", "device", "preparation", "prediction", "alignment", "spline",
-                                                           "unfolding", "writing"]
+    assert list(dict.fromkeys(s.stage for s in steps)) == [
+        "starting",
+        "device",
+        "preparation",
+        "prediction",
+        "alignment",
+        "spline",
+        "unfolding",
+        "writing",
+    ]
     fractions = [s.fraction for s in steps]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0 and steps[-1].remaining == 0.0
     assert all(s.remaining is None for s in steps if s.stage in ("starting", "device"))
-    assert all(s.remaining is not None and 0 <= s.remaining < 120 for s in steps if s.stage not in ("starting", "device"))
+    assert all(
+        s.remaining is not None and 0 <= s.remaining < 120 for s in steps if s.stage not in ("starting", "device")
+    )
     assert any("feature difference" in s.message for s in steps)
     assert any("Registered in" in e.text for e in events if isinstance(e, LogLine)) and "Registered in" in job.log
     assert (tmp_path / "out" / "report.json").is_file()
@@ -97,9 +132,14 @@ def test_info_prints_its_answer():
     assert "info" in job.log and "Python 3." in job.log
 
 
-@pytest.mark.parametrize("arguments, words", [
-    (["info", "none.slicreg"], "The model none.slicreg does not exist; check the file name."),
-    (["register"], "the following arguments are required")], ids=["missing", "argparse"])
+@pytest.mark.parametrize(
+    "arguments, words",
+    [
+        (["info", "none.slicreg"], "The model none.slicreg does not exist; check the file name."),
+        (["register"], "the following arguments are required"),
+    ],
+    ids=["missing", "argparse"],
+)
 def test_a_mistake_is_one_sentence(arguments, words, tmp_path):
     job = Job(arguments, folder=tmp_path)
     assert job.wait(60) == "failed" and job.returncode == 2
@@ -173,10 +213,16 @@ LATER = 60.0  # seconds: a test that waits for this has failed
 
 
 @posix
-@pytest.mark.parametrize("ignore, session, harsher", [([], "", ("KILL", "GIVE_UP")), (["SIGINT"], "", ("KILL", "GIVE_UP")),
-                                                      (["SIGINT", "SIGTERM"], "", ()),
-                                                      (["SIGINT", "SIGTERM"], ", start_new_session=True", ())],
-                         ids=["willing", "deaf to SIGINT", "stubborn", "own session"])
+@pytest.mark.parametrize(
+    "ignore, session, harsher",
+    [
+        ([], "", ("KILL", "GIVE_UP")),
+        (["SIGINT"], "", ("KILL", "GIVE_UP")),
+        (["SIGINT", "SIGTERM"], "", ()),
+        (["SIGINT", "SIGTERM"], ", start_new_session=True", ()),
+    ],
+    ids=["willing", "deaf to SIGINT", "stubborn", "own session"],
+)
 def test_cancel_ends_children_and_grandchildren(ignore, session, harsher, monkeypatch):
     """Without being killed, where they can: that is put off."""
     for name in harsher:
@@ -205,7 +251,11 @@ def test_a_child_that_outlives_the_command_does_not_hold_it_up():
 
 @posix
 def test_closing_the_application_ends_its_jobs(tmp_path):
-    application = subprocess.run([sys.executable, "-c", textwrap.dedent("""
+    application = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            textwrap.dedent("""
         import sys, time
         from SlicRegSlicer.job import Job
         job = Job(command=[sys.executable, "-c", "import os, time; print(os.getpid(), flush=True); time.sleep(60)"])
@@ -213,7 +263,13 @@ def test_closing_the_application_ends_its_jobs(tmp_path):
             job.poll()
             time.sleep(0.01)
         print(job.output[0])
-    """)], capture_output=True, text=True, env=environment(sys.executable), timeout=20)
+    """),
+        ],
+        capture_output=True,
+        text=True,
+        env=environment(sys.executable),
+        timeout=20,
+    )
     assert application.returncode == 0 and not alive(int(application.stdout)), application.stderr
 
 
@@ -234,7 +290,9 @@ def test_events_stay_until_they_are_polled():
     job = script(f"print('''{step('alignment', 0.5, 'half')}''')")
     assert job.wait(10) == "finished"
     stages = [e for e in job.poll() if isinstance(e, Progress) and e.stage != "starting"]
-    assert (stages[0].stage, stages[0].message, stages[0].fraction) == ("alignment", "half", 0.5) and stages[-1].fraction == 1.0
+    assert (stages[0].stage, stages[0].message, stages[0].fraction) == ("alignment", "half", 0.5) and stages[
+        -1
+    ].fraction == 1.0
 
 
 def test_a_silent_process_still_reports_time():
@@ -259,17 +317,40 @@ def test_killed_by_a_signal(name, words):
     assert job.wait(10) == "failed" and words in job.error and job.returncode == -getattr(signal, name)
 
 
-@pytest.mark.parametrize("code, lines, words", [
-    (2, ["noise", "slicreg: The scan is empty."], "The scan is empty."),
-    (2, ["usage: slicreg register", "slicreg register: error: unrecognized arguments: --x"], "unrecognized arguments: --x"),
-    (1, ["Traceback", "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"], "The GPU ran out of memory"),
-    (1, ["RuntimeError: [enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: can't allocate memory"], "The computer ran out"),
-    (1, ["Traceback", "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 2 GiB"], "The computer ran out"),
-    (1, ["Traceback", "ModuleNotFoundError: No module named 'nibabel.nifti1'"], "The Python package nibabel is missing"),
-    (137, [], "most likely since memory ran out"),
-    (1, ["Traceback", "ValueError: what"], "The process ended with code 1 (ValueError: what)"),
-    (3, [], "The process ended with code 3; see the log."),
-])
+@pytest.mark.parametrize(
+    "code, lines, words",
+    [
+        (2, ["noise", "slicreg: The scan is empty."], "The scan is empty."),
+        (
+            2,
+            ["usage: slicreg register", "slicreg register: error: unrecognized arguments: --x"],
+            "unrecognized arguments: --x",
+        ),
+        (
+            1,
+            ["Traceback", "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"],
+            "The GPU ran out of memory",
+        ),
+        (
+            1,
+            ["RuntimeError: [enforce fail at alloc_cpu.cpp:114] DefaultCPUAllocator: can't allocate memory"],
+            "The computer ran out",
+        ),
+        (
+            1,
+            ["Traceback", "numpy._core._exceptions._ArrayMemoryError: Unable to allocate 2 GiB"],
+            "The computer ran out",
+        ),
+        (
+            1,
+            ["Traceback", "ModuleNotFoundError: No module named 'nibabel.nifti1'"],
+            "The Python package nibabel is missing",
+        ),
+        (137, [], "most likely since memory ran out"),
+        (1, ["Traceback", "ValueError: what"], "The process ended with code 1 (ValueError: what)"),
+        (3, [], "The process ended with code 3; see the log."),
+    ],
+)
 def test_reasons(code, lines, words):
     assert reason(code, lines).startswith(words) or words in reason(code, lines)
 
@@ -365,6 +446,7 @@ def test_imports_nothing_that_must_be_installed_first(module):
         sys.meta_path.insert(0, Block())
         import SlicRegSlicer.{module}
     """
-    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True,
-                          env=environment(sys.executable))
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, env=environment(sys.executable)
+    )
     assert done.returncode == 0, done.stderr

@@ -8,12 +8,17 @@ from pathlib import Path
 import pytest
 
 from SlicRegLib.errors import UserError
-from SlicRegSlicer import models
-from SlicRegSlicer.models import add_model, list_models, read_model, remove_model
+from SlicRegLib.registration import model_header
+from SlicRegLib.registration.model_header import add_model, list_models, read_model, remove_model
 
 BUNDLED = Path(__file__).resolve().parents[1] / "SlicRegExtension" / "Resources" / "Models"
 PHANTOM = BUNDLED / "trunk-phantom.slicreg"
-ABOUT = {"version": 1, "network": {"kind": "unet"}, "preparation": {"spacing_mm": 4.0, "shape": [16, 16, 16]}, "provenance": {}}
+ABOUT = {
+    "version": 1,
+    "network": {"kind": "unet"},
+    "preparation": {"spacing_mm": 4.0, "shape": [16, 16, 16]},
+    "provenance": {},
+}
 
 
 def write(path: Path, about=ABOUT, parts=models.PARTS) -> Path:
@@ -26,14 +31,22 @@ def write(path: Path, about=ABOUT, parts=models.PARTS) -> Path:
 
 def test_the_bundled_models(tmp_path):
     found = list_models(BUNDLED, tmp_path / "none")
-    assert [m.name for m in found] == ["headneck-openkbp", "trunk-phantom"] and all(m.bundled and m.usable for m in found)
+    assert [m.name for m in found] == ["headneck-openkbp", "trunk-phantom"] and all(
+        m.bundled and m.usable for m in found
+    )
     head, trunk = found
     assert (head.anatomy, trunk.anatomy) == ("head and neck", "trunk")
     assert head.voxel_mm == 4.0 and head.frame_mm == (512, 320, 448) and head.cohort.startswith("80 head-and-neck")
     assert head.figures == "validation loss 0.456, accuracy 84.5% of 128 classes"
     text = head.describe()
     assert text.splitlines()[0] == "headneck-openkbp" and 6 <= len(text.splitlines()) <= 10
-    for words in ("pt_112", "512 x 320 x 448 mm in voxels of 4 mm", "4.5 million parameters", "1600 + 1500 steps", "10.7 MB"):
+    for words in (
+        "pt_112",
+        "512 x 320 x 448 mm in voxels of 4 mm",
+        "4.5 million parameters",
+        "1600 + 1500 steps",
+        "10.7 MB",
+    ):
         assert words in text
     assert "included in the model" in trunk.describe() and "included" not in text
 
@@ -42,7 +55,7 @@ def test_broken_files_are_listed_with_the_reason(tmp_path):
     whole = PHANTOM.read_bytes()
     (tmp_path / "cut.slicreg").write_bytes(whole[: len(whole) // 2])
     middle = len(whole) // 3
-    (tmp_path / "flipped.slicreg").write_bytes(whole[:middle] + bytes(64) + whole[middle + 64:])
+    (tmp_path / "flipped.slicreg").write_bytes(whole[:middle] + bytes(64) + whole[middle + 64 :])
     (tmp_path / "empty.slicreg").write_bytes(b"")
     (tmp_path / "folder.slicreg").mkdir()
     (tmp_path / "gone.slicreg").symlink_to(tmp_path / "nowhere")
@@ -56,24 +69,42 @@ def test_broken_files_are_listed_with_the_reason(tmp_path):
     write(tmp_path / ".hidden.slicreg")
     (tmp_path / "readme.txt").write_text("not a model")
     reasons = {m.name: m.problem for m in list_models(tmp_path / "none", tmp_path)}
-    expected = {"cut": "damaged", "flipped": "damaged", "empty": "damaged", "folder": "cannot be read", "gone": "cannot be read",
-                "newer": "newer SlicReg", "list": "not a SlicReg model", "text": "damaged", "deep": "damaged",
-                "lacking": "lacks network", "parts": "weights.safetensors", "huge": "too large"}
+    expected = {
+        "cut": "damaged",
+        "flipped": "damaged",
+        "empty": "damaged",
+        "folder": "cannot be read",
+        "gone": "cannot be read",
+        "newer": "newer SlicReg",
+        "list": "not a SlicReg model",
+        "text": "damaged",
+        "deep": "damaged",
+        "lacking": "lacks network",
+        "parts": "weights.safetensors",
+        "huge": "too large",
+    }
     assert set(reasons) == set(expected)
     for name, words in expected.items():
         assert words in reasons[name], (name, reasons[name])
     assert all("cannot be used" in m.describe() for m in list_models(tmp_path / "none", tmp_path))
 
 
-@pytest.mark.parametrize("odd", [{}, {"cohort": 3, "validation": [], "training": 5}, {"validation": {"validation_loss": "x"}}])
+@pytest.mark.parametrize(
+    "odd", [{}, {"cohort": 3, "validation": [], "training": 5}, {"validation": {"validation_loss": "x"}}]
+)
 def test_models_that_say_little_are_described_all_the_same(tmp_path, odd):
-    model = read_model(write(tmp_path / "plain.slicreg", {**ABOUT, "provenance": odd, "preparation": {"shape": ["a", 1, 2]}}))
+    model = read_model(
+        write(tmp_path / "plain.slicreg", {**ABOUT, "provenance": odd, "preparation": {"shape": ["a", 1, 2]}})
+    )
     assert model.usable and model.figures == "" and model.voxel_mm is None and model.describe().startswith("plain\n")
 
 
 def test_anatomy_as_the_model_says_it(tmp_path):
-    for name, provenance, anatomy in (("lung", {"anatomy": "thorax of dogs"}, "thorax of dogs"), ("some", {}, ""),
-                                      ("mine", {"cohort": "20 chest CTs"}, "thorax")):
+    for name, provenance, anatomy in (
+        ("lung", {"anatomy": "thorax of dogs"}, "thorax of dogs"),
+        ("some", {}, ""),
+        ("mine", {"cohort": "20 chest CTs"}, "thorax"),
+    ):
         assert read_model(write(tmp_path / f"{name}.slicreg", {**ABOUT, "provenance": provenance})).anatomy == anatomy
 
 
@@ -81,8 +112,11 @@ def test_add_and_remove(tmp_path):
     user = tmp_path / "new" / "models"
     model = add_model(PHANTOM, user)
     assert model.usable and not model.bundled and model.path.read_bytes() == PHANTOM.read_bytes()
-    assert [(m.name, m.bundled) for m in list_models(BUNDLED, user)] == [("headneck-openkbp", True), ("trunk-phantom", True),
-                                                                         ("trunk-phantom", False)]
+    assert [(m.name, m.bundled) for m in list_models(BUNDLED, user)] == [
+        ("headneck-openkbp", True),
+        ("trunk-phantom", True),
+        ("trunk-phantom", False),
+    ]
     assert add_model(PHANTOM, user) == model and add_model(model.path, user) == model  # the same one again
     remove_model(model)
     remove_model(model)
@@ -99,8 +133,12 @@ def test_what_cannot_be_added(tmp_path):
     kept = (user / "mine.slicreg").read_bytes()
     write(mine, {**ABOUT, "provenance": {"cohort": "others"}})
     (tmp_path / "bad.slicreg").write_bytes(b"PK")
-    for path, words in ((mine, "another model named mine"), (tmp_path / "none.slicreg", "does not exist"),
-                        (tmp_path / "bad.slicreg", "damaged"), (write(tmp_path / "mine.zip"), ".slicreg")):
+    for path, words in (
+        (mine, "another model named mine"),
+        (tmp_path / "none.slicreg", "does not exist"),
+        (tmp_path / "bad.slicreg", "damaged"),
+        (write(tmp_path / "mine.zip"), ".slicreg"),
+    ):
         with pytest.raises(UserError, match=words) as said:
             add_model(path, user)
         assert "\n" not in str(said.value)
@@ -115,7 +153,7 @@ def test_a_copy_that_fails_leaves_nothing(tmp_path, monkeypatch):
         Path(target).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(models.shutil, "copyfile", full)
+    monkeypatch.setattr(model_header.shutil, "copyfile", full)
     with pytest.raises(UserError, match="No space left"):
         add_model(PHANTOM, tmp_path)
     assert os.listdir(tmp_path) == []

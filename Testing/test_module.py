@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from host import available, start
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -47,7 +46,9 @@ def test_cmake_lists_every_script_resource_and_model():
     assert listed("MODULE_PYTHON_SCRIPTS") == scripts
     resources = {str(path.relative_to(MODULE)) for path in (MODULE / "Resources").rglob("*") if path.is_file()}
     assert listed("MODULE_PYTHON_RESOURCES") == resources
-    assert listed("MODELS") == {path.name for path in (ROOT / "SlicRegExtension" / "Resources" / "Models").glob("*.slicreg")}
+    assert listed("MODELS") == {
+        path.name for path in (ROOT / "SlicRegExtension" / "Resources" / "Models").glob("*.slicreg")
+    }
 
 
 def test_only_the_module_lies_at_the_top():

@@ -6,10 +6,12 @@ import pytest
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
-
-from SlicRegLib import networks
-from SlicRegLib.networks import PRESETS, DepthwiseConv3d, NetworkOptions, build
 from tiny import NETWORK
+
+from SlicRegLib.network import options
+from SlicRegLib.network.deeplab import DepthwiseConv3d
+from SlicRegLib.network.networks import build
+from SlicRegLib.network.options import PRESETS, NetworkOptions
 
 TWO_LAYERS = replace(PRESETS["paper"], layers=2)
 
@@ -59,7 +61,7 @@ def test_output_lies_on_half_of_the_input_grid(preset, shape):
     with torch.no_grad():
         features = net.features(image(1, 1, *shape))
         logits = net.logits(features[0].flatten(1)[:, :3].T)
-    assert features.shape[2:] == tuple(-(-n // networks.STRIDE) for n in shape)
+    assert features.shape[2:] == tuple(-(-n // options.STRIDE) for n in shape)
     assert logits.shape == (16, 3, 128)
     assert logits.isfinite().all()
 
@@ -116,10 +118,16 @@ def seed_backbone() -> nn.Sequential:
     mid_stride = [1, 1, 1, 2, 1, 1, 1, 1]
     net = [nn.Identity()]
     for i, (inc, midc, outc, strd) in enumerate(zip(in_channels, mid_channels, out_channels, mid_stride)):
-        layer = nn.Sequential(nn.Conv3d(inc, midc, 1, bias=False), nn.BatchNorm3d(midc), nn.ReLU6(True),
-                              nn.Conv3d(midc, midc, 3, stride=strd, padding=1, bias=False, groups=midc),
-                              nn.BatchNorm3d(midc), nn.ReLU6(True),
-                              nn.Conv3d(midc, outc, 1, bias=False), nn.BatchNorm3d(outc))
+        layer = nn.Sequential(
+            nn.Conv3d(inc, midc, 1, bias=False),
+            nn.BatchNorm3d(midc),
+            nn.ReLU6(True),
+            nn.Conv3d(midc, midc, 3, stride=strd, padding=1, bias=False, groups=midc),
+            nn.BatchNorm3d(midc),
+            nn.ReLU6(True),
+            nn.Conv3d(midc, outc, 1, bias=False),
+            nn.BatchNorm3d(outc),
+        )
         if i == 0:
             layer[0] = nn.Conv3d(inc, midc, 3, padding=1, stride=2, bias=False)
         net.append(SeedResBlock(layer) if inc == outc and strd == 1 else layer)
@@ -135,9 +143,13 @@ class SeedASPP(nn.Module):
         def branch(*convolution, **options):
             return nn.Sequential(nn.Conv3d(*convolution, bias=False, **options), nn.BatchNorm3d(width), nn.ReLU())
 
-        self.convs = nn.ModuleList([branch(inputs, width, 1),
-                                    *(branch(inputs, width, 3, padding=r, dilation=r) for r in rates),
-                                    nn.Sequential(nn.AdaptiveAvgPool3d(1), *branch(inputs, width, 1))])
+        self.convs = nn.ModuleList(
+            [
+                branch(inputs, width, 1),
+                *(branch(inputs, width, 3, padding=r, dilation=r) for r in rates),
+                nn.Sequential(nn.AdaptiveAvgPool3d(1), *branch(inputs, width, 1)),
+            ]
+        )
         self.project = nn.Sequential(*branch(len(self.convs) * width, width, 1), nn.Dropout(0.5))
 
     def forward(self, x):
@@ -147,9 +159,15 @@ class SeedASPP(nn.Module):
 
 
 def seed_head() -> nn.Sequential:
-    return nn.Sequential(nn.Conv3d(128 + 24, 32 * 16, 1, bias=False), nn.BatchNorm3d(32 * 16), nn.ReLU(),
-                         nn.Conv3d(32 * 16, 32 * 16, 3, groups=16, padding=1, bias=False), nn.BatchNorm3d(32 * 16), nn.ReLU(),
-                         nn.Conv3d(32 * 16, 128 * 16, 1, groups=16))
+    return nn.Sequential(
+        nn.Conv3d(128 + 24, 32 * 16, 1, bias=False),
+        nn.BatchNorm3d(32 * 16),
+        nn.ReLU(),
+        nn.Conv3d(32 * 16, 32 * 16, 3, groups=16, padding=1, bias=False),
+        nn.BatchNorm3d(32 * 16),
+        nn.ReLU(),
+        nn.Conv3d(32 * 16, 128 * 16, 1, groups=16),
+    )
 
 
 def test_paper_computes_what_the_seed_defines():
@@ -163,7 +181,11 @@ def test_paper_computes_what_the_seed_defines():
     torch.manual_seed(0)
     backbone, aspp, head = seed_backbone(), SeedASPP(64, (2, 4, 8, 16), 128), seed_head()
     net = build(PRESETS["paper"]).eval()
-    ours = (nn.ModuleList([net.trunk.early, net.trunk.late]), net.trunk.aspp, nn.ModuleList([net.trunk.head, net.classifier]))
+    ours = (
+        nn.ModuleList([net.trunk.early, net.trunk.late]),
+        net.trunk.aspp,
+        nn.ModuleList([net.trunk.head, net.classifier]),
+    )
     with torch.no_grad():
         for theirs, mine in zip((backbone, aspp, head), ours):
             assert len(theirs.state_dict()) == len(mine.state_dict())
@@ -190,7 +212,9 @@ def test_paper_computes_what_the_seed_defines():
     for class_, layer in ((0, 0), (8, 0), (77, 5), (127, 15)):
         channel = 16 * class_ + layer
         assert channel // 128 == class_ // 8
-        torch.testing.assert_close(logits[:, channel // 128, channel % 128], authors[:, class_, layer], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            logits[:, channel // 128, channel % 128], authors[:, class_, layer], rtol=1e-4, atol=1e-4
+        )
 
 
 def test_backbone_starts_from_kaiming_normal():
@@ -215,7 +239,9 @@ def test_checkpointing_changes_no_gradient(monkeypatch):
     net, scan = built(TWO_LAYERS), image(2, 1, 16, 16, 16)
     recomputed = []
     real = networks.checkpoint
-    monkeypatch.setattr(networks, "checkpoint", lambda module, x, **kw: (recomputed.append(module), real(module, x, **kw))[1])
+    monkeypatch.setattr(
+        networks, "checkpoint", lambda module, x, **kw: (recomputed.append(module), real(module, x, **kw))[1]
+    )
     with_checkpoints = gradients(net, scan)
     assert recomputed == [net.trunk.early, net.trunk.late, net.trunk.aspp, net.trunk.head]
     monkeypatch.setattr(networks, "_checkpointed", lambda module, x: module(x))

@@ -15,16 +15,20 @@ if not hasattr(slicer, "vtkMRMLScene"):
     pytest.skip("the package 'slicer' is not slicer-core", allow_module_level=True)
 
 from SlicRegLib.errors import UserError
-from SlicRegLib.geometry import Grid, apply_affine
-from SlicRegLib.volumes import Volume, load_scan, save_transform, save_volume
+from SlicRegLib.geometry.grid import Grid, apply_affine
+from SlicRegLib.images.transforms import save_transform
+from SlicRegLib.images.volumes import Volume, load_scan, save_volume
 from SlicRegSlicer import nodes
 
 LPS = np.array([-1.0, -1.0, 1.0])
-TERMINOLOGY = ("Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure~"
-               "SCT^{}~^^~Anatomic codes - DICOM master list~^^~^^")
+TERMINOLOGY = (
+    "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure~"
+    "SCT^{}~^^~Anatomic codes - DICOM master list~^^~^^"
+)
 
 
 # --- the host: a scene with the logics that segmentations and .mrb files need ---
+
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory):
@@ -37,9 +41,15 @@ def host(tmp_path_factory):
     scene.SetCacheManager(cache)
     scene.SetDataIOManager(data)
     application.SetMRMLScene(scene)
-    logics = [getattr(slicer, name)() for name in
-              ("vtkSlicerSubjectHierarchyModuleLogic", "vtkSlicerVolumesLogic", "vtkSlicerTransformLogic",
-               "vtkSlicerSegmentationsModuleLogic")]
+    logics = [
+        getattr(slicer, name)()
+        for name in (
+            "vtkSlicerSubjectHierarchyModuleLogic",
+            "vtkSlicerVolumesLogic",
+            "vtkSlicerTransformLogic",
+            "vtkSlicerSegmentationsModuleLogic",
+        )
+    ]
     for logic in logics:
         logic.SetMRMLApplicationLogic(application)
         logic.SetMRMLScene(scene)
@@ -114,11 +124,14 @@ def to_world(node):
 def snapshot(scene, *used):
     """What writing must leave alone: the nodes of the scene and the modification times of the used ones."""
     parts = list(used)
-    parts += [getattr(node, get)() for node in used for get in ("GetImageData", "GetSegmentation") if hasattr(node, get)]
+    parts += [
+        getattr(node, get)() for node in used for get in ("GetImageData", "GetSegmentation") if hasattr(node, get)
+    ]
     return scene.GetNumberOfNodes(), [part.GetMTime() for part in parts]
 
 
 # --- volumes ---
+
 
 @pytest.mark.parametrize("dtype", [np.int16, np.float32, np.uint8])
 def test_written_volume_has_the_hardened_geometry(scene, tmp_path, odd_grid, dtype):
@@ -167,6 +180,7 @@ def test_a_volume_read_into_a_node_in_use(scene, tmp_path, odd_grid):
 
 # --- refusals ---
 
+
 def sheared(scene, grid):
     matrix = grid.affine.copy()
     matrix[:3, 2] += 0.3 * matrix[:3, 1]
@@ -192,6 +206,7 @@ def under_a_field(scene, grid):
 def of_voxels(change):
     def make(scene, grid):
         return add_volume(scene, change(scan_data(grid.shape, np.float32)), grid.affine)
+
     return make
 
 
@@ -206,18 +221,21 @@ def colour(scene, grid):
     return node
 
 
-@pytest.mark.parametrize("make, text", [
-    (lambda scene, grid: None, "not chosen"),
-    (lambda scene, grid: scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty"), "no voxels"),
-    (colour, "3 components"),
-    (of_voxels(lambda data: data[:, :, :1]), "14 x 12 x 1 voxels"),
-    (of_voxels(lambda data: data[:, :, :7]), "at least 8 slices"),
-    (of_voxels(np.zeros_like), "constant (0 everywhere)"),
-    (of_voxels(with_nan), "NaN"),
-    (sheared, "sheared"),
-    (sheared_by_parent, "sheared"),
-    (under_a_field, "non-linear transform parent"),
-])
+@pytest.mark.parametrize(
+    "make, text",
+    [
+        (lambda scene, grid: None, "not chosen"),
+        (lambda scene, grid: scene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "empty"), "no voxels"),
+        (colour, "3 components"),
+        (of_voxels(lambda data: data[:, :, :1]), "14 x 12 x 1 voxels"),
+        (of_voxels(lambda data: data[:, :, :7]), "at least 8 slices"),
+        (of_voxels(np.zeros_like), "constant (0 everywhere)"),
+        (of_voxels(with_nan), "NaN"),
+        (sheared, "sheared"),
+        (sheared_by_parent, "sheared"),
+        (under_a_field, "non-linear transform parent"),
+    ],
+)
 def test_one_sentence_says_why_a_volume_is_refused(scene, oblique, make, text):
     with pytest.raises(UserError) as caught:
         nodes.check_volume(make(scene, oblique()), "The target")
@@ -251,6 +269,7 @@ def test_outputs_that_are_or_move_inputs_are_refused(scene, oblique):
 
 # --- transforms ---
 
+
 @pytest.fixture
 def field_file(tmp_path, odd_grid, smooth_field):
     """A smooth field (wavelength 200 mm, 4 mm), its file, and points inside its grid."""
@@ -259,16 +278,21 @@ def field_file(tmp_path, odd_grid, smooth_field):
     save_transform(tmp_path / "transform.h5", field)
     inside = np.random.default_rng(1).uniform(1, np.array(grid.shape) - 2, (200, 3))
     points = grid.to_world(inside)
-    return SimpleNamespace(path=tmp_path / "transform.h5", points=points, grid=grid,
-                           moved=field(torch.from_numpy(points).float()).numpy())
+    return SimpleNamespace(
+        path=tmp_path / "transform.h5", points=points, grid=grid, moved=field(torch.from_numpy(points).float()).numpy()
+    )
 
 
-@pytest.mark.parametrize("class_name", ["vtkMRMLTransformNode", "vtkMRMLGridTransformNode", "vtkMRMLLinearTransformNode"])
+@pytest.mark.parametrize(
+    "class_name", ["vtkMRMLTransformNode", "vtkMRMLGridTransformNode", "vtkMRMLLinearTransformNode"]
+)
 def test_transform_node_is_the_field_of_the_file(scene, field_file, class_name):
     node = scene.AddNewNodeByClass(class_name, "result")
     nodes.fill_transform(node, nodes.load_transform(field_file.path), None, None)
     np.testing.assert_allclose(mapped(from_world(node), field_file.points), field_file.moved, atol=1e-3)
-    np.testing.assert_allclose(mapped(to_world(node), field_file.moved), field_file.points, atol=0.02)  # VTK's own inverse
+    np.testing.assert_allclose(
+        mapped(to_world(node), field_file.moved), field_file.points, atol=0.02
+    )  # VTK's own inverse
     itk = sitk.ReadTransform(str(field_file.path))
     by_itk = [itk.TransformPoint(p) for p in (field_file.points * LPS).tolist()] * LPS
     np.testing.assert_allclose(mapped(from_world(node), field_file.points), by_itk, atol=1e-3)
@@ -325,7 +349,7 @@ def test_a_transform_node_in_use_is_replaced(scene, tmp_path, field_file):
 def blob(grid, centre, sigma=4.0):
     """(I, J, K) HU: a Gaussian of 1000 at ``centre`` (RAS mm)."""
     distance = ((grid.points().numpy() - centre) ** 2).sum(-1)
-    return (1000 * np.exp(-distance / (2 * sigma ** 2))).astype(np.float32)
+    return (1000 * np.exp(-distance / (2 * sigma**2))).astype(np.float32)
 
 
 def centroid(data, grid):
@@ -366,8 +390,11 @@ def test_applied_to_the_node_and_resampled_show_the_same(scene, tmp_path, obliqu
 
 # --- segmentations ---
 
-SEGMENTS = {"liver": ((0.9, 0.4, 0.3), "10200004^Liver"), "kidney left": ((0.2, 0.7, 0.1), "64033007^Kidney"),
-            "spine": ((1.0, 0.0, 1.0), "421060004^Vertebral column")}
+SEGMENTS = {
+    "liver": ((0.9, 0.4, 0.3), "10200004^Liver"),
+    "kidney left": ((0.2, 0.7, 0.1), "64033007^Kidney"),
+    "spine": ((1.0, 0.0, 1.0), "421060004^Vertebral column"),
+}
 LIVER = TERMINOLOGY.format("10200004^Liver")
 
 
@@ -375,9 +402,16 @@ def add_segmentation(scene, label_data, affine, shared=True):
     """A segmentation node whose segments 1, 2, .. share one label map, or own one each that covers only themselves."""
     node = scene.AddNewNodeByClass("vtkMRMLSegmentationNode", "structures")
     volume = add_volume(scene, label_data, affine, "labels")
-    segments = [nodes.Segment(n, f"Segment_{n}", name, color, {
-        "TerminologyEntry": TERMINOLOGY.format(code), "Segmentation.Status": "completed", "my: tag": "a: b"})
-        for n, (name, (color, code)) in enumerate(SEGMENTS.items(), 1)]
+    segments = [
+        nodes.Segment(
+            n,
+            f"Segment_{n}",
+            name,
+            color,
+            {"TerminologyEntry": TERMINOLOGY.format(code), "Segmentation.Status": "completed", "my: tag": "a: b"},
+        )
+        for n, (name, (color, code)) in enumerate(SEGMENTS.items(), 1)
+    ]
     nodes.fill_labels(node, nodes.Image(label_data.transpose(2, 1, 0), affine), segments, volume)
     if not shared:
         for n in range(len(segments)):
@@ -401,9 +435,13 @@ def written(path):
 
 def voxels_of(node, reference):
     """Per segment the mask (I, J, K) on a volume's grid."""
-    return {node.GetSegmentation().GetNthSegment(n).GetName(): slicer.util.arrayFromSegmentBinaryLabelmap(
-        node, node.GetSegmentation().GetNthSegmentID(n), reference).transpose(2, 1, 0) > 0
-        for n in range(node.GetSegmentation().GetNumberOfSegments())}
+    return {
+        node.GetSegmentation().GetNthSegment(n).GetName(): slicer.util.arrayFromSegmentBinaryLabelmap(
+            node, node.GetSegmentation().GetNthSegmentID(n), reference
+        ).transpose(2, 1, 0)
+        > 0
+        for n in range(node.GetSegmentation().GetNumberOfSegments())
+    }
 
 
 @pytest.mark.parametrize("shared", [True, False], ids=["shared label map", "own label maps"])
@@ -412,8 +450,12 @@ def test_segmentation_is_written_on_the_volumes_grid(scene, tmp_path, odd_grid, 
     labels = label_data(odd_grid.shape)
     move = rigid() if parents != "none" else np.eye(4)
     volume = add_volume(scene, scan_data(odd_grid.shape), odd_grid.affine)
-    own = {"none": odd_grid.affine, "volume": move @ odd_grid.affine, "both": odd_grid.affine,
-           "two": np.linalg.inv(rigid((40, 0, 0))) @ move @ odd_grid.affine}[parents]  # each puts the labels on the scan
+    own = {
+        "none": odd_grid.affine,
+        "volume": move @ odd_grid.affine,
+        "both": odd_grid.affine,
+        "two": np.linalg.inv(rigid((40, 0, 0))) @ move @ odd_grid.affine,
+    }[parents]  # each puts the labels on the scan
     node, segments = add_segmentation(scene, labels, own, shared)
     if parents != "none":
         parent = put_under(scene, volume, move)
@@ -435,7 +477,9 @@ def test_segments_compared_by_name_get_the_other_ones_values(scene, tmp_path, ob
     node, _ = add_segmentation(scene, label_data(oblique().shape), oblique().affine)
     found = nodes.write_segmentation(node, volume, tmp_path / "labels.nrrd", names=["lung", "spine", "kidney left"])
     assert {s.name: s.value for s in found} == {"liver": 4, "kidney left": 3, "spine": 2}
-    np.testing.assert_array_equal(written(tmp_path / "labels.nrrd"), np.array([0, 4, 3, 2])[label_data(oblique().shape)])
+    np.testing.assert_array_equal(
+        written(tmp_path / "labels.nrrd"), np.array([0, 4, 3, 2])[label_data(oblique().shape)]
+    )
 
 
 def test_a_segmentation_that_its_parent_scales_is_written(scene, tmp_path, oblique):
@@ -523,8 +567,7 @@ def test_labels_are_read_with_names_colours_and_terminology(scene, tmp_path, odd
     assert node.GetParentTransformNode() is None
     assert [nodes._describe(segmentation, n) for n in range(3)] == segments
     assert segmentation.GetNthSegment(0).GetTerminology() == LIVER
-    assert [tuple(node.GetDisplayNode().GetSegmentColor(s.id)) for s in segments] == [
-        s.color for s in segments]
+    assert [tuple(node.GetDisplayNode().GetSegmentColor(s.id)) for s in segments] == [s.color for s in segments]
     masks = voxels_of(node, reference)
     for segment in segments:
         np.testing.assert_array_equal(masks[segment.name], labels == segment.value)
@@ -577,6 +620,7 @@ def test_a_scene_keeps_the_segmentation(scene, tmp_path, oblique):
 
 
 # --- all or nothing ---
+
 
 @pytest.mark.parametrize("load", [nodes.load_transform, nodes.load_image])
 def test_a_bad_file_is_one_sentence(tmp_path, load):

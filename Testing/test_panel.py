@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from host import available, start
 
 pytestmark = pytest.mark.skipif(not available(), reason="needs slicer-core and PySide6")
@@ -37,6 +36,7 @@ def panel():
 def pair():
     """Template, its organs, target, its organs."""
     from SlicRegSlicer import sample
+
     return sample.load()
 
 
@@ -75,7 +75,8 @@ def test_the_model_that_is_shown_is_the_chosen_one(panel, pair):
     assert panel._parameterNode.model == ui.modelComboBox.currentText != ""
     panel._parameterNode.model = "of another computer"  # as a saved scene may say
     panel._parameterNode.template, panel._parameterNode.target = (
-        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode") for _ in range(2))
+        slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode") for _ in range(2)
+    )
     assert ui.modelComboBox.currentIndex == -1 and "not on this computer" in ui.applyButton.toolTip
 
 
@@ -107,8 +108,15 @@ def test_segmentations_without_a_common_name_are_refused(panel, pair):
 
 def test_background_calls_back(panel, pair):
     seen, ended = [], []
-    run = panel.logic.registerInBackground(pair[0], pair[2], model=MODEL, iterations=5, refine=False,
-                                           onProgress=lambda *step: seen.append(step), onFinished=ended.append)
+    run = panel.logic.registerInBackground(
+        pair[0],
+        pair[2],
+        model=MODEL,
+        iterations=5,
+        refine=False,
+        onProgress=lambda *step: seen.append(step),
+        onFinished=ended.append,
+    )
     assert run.state == "running"
     HOST.wait(lambda: ended, 120)
     assert ended == [run] and run.state == "finished" and seen and "CPU" in run.device
@@ -121,7 +129,9 @@ def displacements(transform) -> np.ndarray:
 def moved(transform) -> np.ndarray:
     """Where the resampling transform leads 27 points in the body."""
     from_parent = transform.GetTransformFromParent()
-    return np.array([from_parent.TransformPoint(x, y, z) for x in (-60, 0, 60) for y in (-40, 0, 40) for z in (-100, 0, 100)])
+    return np.array(
+        [from_parent.TransformPoint(x, y, z) for x in (-60, 0, 60) for y in (-40, 0, 40) for z in (-100, 0, 100)]
+    )
 
 
 @pytest.fixture
@@ -132,7 +142,9 @@ def registered(panel, pair):
     seen = []
     HOST.click(panel.ui.applyButton)
     assert panel.ui.cancelButton.enabled and not panel.ui.applyButton.enabled
-    HOST.wait(lambda: (seen.append((panel.ui.progressBar.value, panel.ui.statusLabel.text)), not panel.running())[1], 120)
+    HOST.wait(
+        lambda: (seen.append((panel.ui.progressBar.value, panel.ui.statusLabel.text)), not panel.running())[1], 120
+    )
     assert panel.run.state == "finished", panel.run.log
     return seen
 
@@ -145,14 +157,16 @@ def test_clicks_register_and_a_second_apply_updates_the_same_nodes(panel, pair, 
     first = panel.run.outputs
     template, template_organs, target, _ = pair
     assert first.warpedTarget.GetImageData().GetDimensions() == template.GetImageData().GetDimensions()
-    assert np.corrcoef(*(slicer.util.arrayFromVolume(v).ravel()[::7] for v in (first.warpedTarget, template)))[0, 1] > 0.7
+    assert (
+        np.corrcoef(*(slicer.util.arrayFromVolume(v).ravel()[::7] for v in (first.warpedTarget, template)))[0, 1] > 0.7
+    )
     assert first.transform.GetNodeReference(first.transform.GetMovingNodeReferenceRole()) is target
     assert first.transform.GetNodeReference(first.transform.GetFixedNodeReferenceRole()) is template
     organs = [template_organs.GetSegmentation().GetNthSegment(n).GetName() for n in range(13)]
     carried = first.warpedSegmentation.GetSegmentation()
     assert [carried.GetNthSegment(n).GetName() for n in range(13)] == organs
     confidence = slicer.util.arrayFromVolume(first.confidence)
-    assert 0 <= confidence.min() and 0.3 < confidence[confidence > 0].mean() < 1
+    assert confidence.min() >= 0 and 0.3 < confidence[confidence > 0].mean() < 1
 
     table = panel.ui.resultsTable
     assert table.rowCount == 13 and table.item(0, 0).text() == organs[0]
@@ -171,17 +185,34 @@ def test_clicks_register_and_a_second_apply_updates_the_same_nodes(panel, pair, 
 
 def test_clicks_logic_and_command_line_give_the_same_transform(panel, pair, registered, tmp_path):
     from SlicRegLib.__main__ import main
-    from SlicRegLib.volumes import load_transform
+    from SlicRegLib.images.transforms import load_transform
     from SlicRegSlicer import nodes
 
     by_clicks = displacements(panel.run.outputs.transform)
     steps = []
-    by_logic = panel.logic.register(pair[0], pair[2], model=MODEL, refine=False, progress=lambda *step: steps.append(step))
+    by_logic = panel.logic.register(
+        pair[0], pair[2], model=MODEL, refine=False, progress=lambda *step: steps.append(step)
+    )
     assert steps and by_logic.transform is not panel.run.outputs.transform
     for name, volume in (("template", pair[0]), ("target", pair[2])):
         nodes.write_volume(volume, tmp_path / f"{name}.nrrd")
-    assert main(["register", "--model", panel.logic.model(MODEL), "--template", str(tmp_path / "template.nrrd"), "--target",
-                 str(tmp_path / "target.nrrd"), "--out", str(tmp_path / "out"), "--no-refine"]) == 0
+    assert (
+        main(
+            [
+                "register",
+                "--model",
+                panel.logic.model(MODEL),
+                "--template",
+                str(tmp_path / "template.nrrd"),
+                "--target",
+                str(tmp_path / "target.nrrd"),
+                "--out",
+                str(tmp_path / "out"),
+                "--no-refine",
+            ]
+        )
+        == 0
+    )
     by_command = load_transform(tmp_path / "out" / "transform.h5").vectors.numpy().T
     for other in (displacements(by_logic.transform), by_command):
         np.testing.assert_allclose(other, by_clicks, atol=0.5)  # mm; threads add in any order
@@ -193,8 +224,15 @@ def test_parent_transforms_of_the_inputs_are_respected(panel, pair):
     import vtk
 
     def organs_on_template():
-        result = panel.logic.register(pair[0], pair[2], model=MODEL, iterations=5, refine=False, templateSegmentation=pair[1],
-                                      targetSegmentation=pair[3])
+        result = panel.logic.register(
+            pair[0],
+            pair[2],
+            model=MODEL,
+            iterations=5,
+            refine=False,
+            templateSegmentation=pair[1],
+            targetSegmentation=pair[3],
+        )
         return result, result.report["after"]["mean_dice"]
 
     plain, dice = organs_on_template()
@@ -239,7 +277,10 @@ def test_views_and_log_after_a_run(panel, pair, registered, tmp_path):
     HOST.click(ui.confidenceButton)
     assert shown() == (pair[0].GetID(), outputs.confidence.GetID())
     HOST.click(ui.supervoxelsButton)
-    assert composite.GetLabelVolumeID() == outputs.supervoxels.GetID() and composite.GetBackgroundVolumeID() == pair[2].GetID()
+    assert (
+        composite.GetLabelVolumeID() == outputs.supervoxels.GetID()
+        and composite.GetBackgroundVolumeID() == pair[2].GetID()
+    )
     assert len(np.unique(slicer.util.arrayFromVolume(outputs.supervoxels))) > 30
     HOST.click(ui.gridButton)
     assert outputs.transform.GetDisplayNode().GetVisibility2D()
@@ -309,6 +350,7 @@ def test_own_models_are_added_and_removed(panel, pair, tmp_path):
 
 def test_nothing_is_installed_without_asking(panel, pair, monkeypatch):
     from SlicRegSlicer import installation
+
     monkeypatch.setattr(installation, "missing", lambda training=False: ["torch"])
     monkeypatch.setattr(installation, "install", lambda *_, **__: pytest.fail("installed against the answer"))
     choose_inputs(panel, pair)
@@ -324,12 +366,17 @@ def test_nothing_starts_while_packages_are_installed(panel, pair, monkeypatch):
     def installed(ask, progress, training):
         progress("installing", 0.1, "torch")
         ui = panel.ui
-        seen.append((ui.applyButton.enabled or ui.batchApplyButton.enabled or ui.checkInstallationButton.enabled, ui.statusLabel.text))
+        seen.append(
+            (
+                ui.applyButton.enabled or ui.batchApplyButton.enabled or ui.checkInstallationButton.enabled,
+                ui.statusLabel.text,
+            )
+        )
         return False
 
     monkeypatch.setattr(panel.logic, "installed", installed)
     HOST.click(panel.ui.applyButton)
-    (enabled, status), = seen
+    ((enabled, status),) = seen
     assert not enabled and "torch" in status and panel.ui.applyButton.enabled and not panel.running()
     assert panel.ui.checkInstallationButton.enabled
 

@@ -5,7 +5,7 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from SlicRegLib.phantoms import ORGANS, PhantomOptions, _canonical_points, make_phantom
+from SlicRegLib.phantoms.phantom import ORGANS, PhantomOptions, _canonical_points, make_phantom
 
 SEEDS = range(5)
 SMALL = PhantomOptions(shape=(40, 36, 44), spacing_mm=(9.5, 9.0, 9.0))
@@ -33,8 +33,10 @@ def initial_dice(fixed, moving):
     reach = np.abs(shift).max()
     padded = np.pad(moving.labels, reach)
     aligned = padded[tuple(slice(reach + s, reach + s + n) for s, n in zip(shift, fixed.labels.shape))]
-    return [2 * np.sum((fixed.labels == k) & (aligned == k)) / (np.sum(fixed.labels == k) + np.sum(moving.labels == k))
-            for k in ORGANS]
+    return [
+        2 * np.sum((fixed.labels == k) & (aligned == k)) / (np.sum(fixed.labels == k) + np.sum(moving.labels == k))
+        for k in ORGANS
+    ]
 
 
 def test_same_seed_gives_the_same_subject_and_another_seed_another():
@@ -52,8 +54,9 @@ def test_arrays_and_affine_follow_the_options():
     assert np.array_equal(phantom.affine[3], [0, 0, 0, 1])
     centre = phantom.affine[:3, 3] + np.asarray(SMALL.spacing_mm) * (np.asarray(SMALL.shape) - 1) / 2
     assert 0 < np.abs(centre).max() <= SMALL.origin_mm
-    assert np.array_equal(np.diag(make_phantom(0, PhantomOptions(shape=(32, 28, 36), spacing_mm=12)).affine),
-                          [12, 12, 12, 1])
+    assert np.array_equal(
+        np.diag(make_phantom(0, PhantomOptions(shape=(32, 28, 36), spacing_mm=12)).affine), [12, 12, 12, 1]
+    )
 
 
 def test_every_subject_has_every_organ(cohort):
@@ -86,7 +89,7 @@ def test_spine_is_behind_the_aorta_and_lung_on_top(cohort):
         aorta, pancreas = centre_of(phantom, "aorta"), centre_of(phantom, "pancreas")
         column, _, level = np.round((pancreas - phantom.affine[:3, 3]) / 3.5).astype(int)
         inner = np.zeros(image.shape, bool)
-        inner[column - 15:column + 15, :, level - 10:level + 10] = True
+        inner[column - 15 : column + 15, :, level - 10 : level + 10] = True
         assert centroid(phantom, inner & (image > 350))[1] < aorta[1] - 10
         middle = (slice(28, 84), slice(24, 72))  # columns of voxels within the body
         air = image[middle] < -700
@@ -94,12 +97,24 @@ def test_spine_is_behind_the_aorta_and_lung_on_top(cohort):
         assert image[0, 0].mean() == pytest.approx(-1000, abs=10)
 
 
-@pytest.mark.parametrize("organ, low, high", [
-    ("spleen", 85, 140), ("right kidney", 125, 190), ("left kidney", 125, 190), ("gallbladder", -10, 40),
-    ("esophagus", 10, 60), ("liver", 80, 130), ("stomach", -180, -30), ("aorta", 130, 210),
-    ("inferior vena cava", 95, 165), ("portal and splenic vein", 125, 200), ("pancreas", 60, 115),
-    ("right adrenal gland", 30, 105), ("left adrenal gland", 30, 105),
-])
+@pytest.mark.parametrize(
+    "organ, low, high",
+    [
+        ("spleen", 85, 140),
+        ("right kidney", 125, 190),
+        ("left kidney", 125, 190),
+        ("gallbladder", -10, 40),
+        ("esophagus", 10, 60),
+        ("liver", 80, 130),
+        ("stomach", -180, -30),
+        ("aorta", 130, 210),
+        ("inferior vena cava", 95, 165),
+        ("portal and splenic vein", 125, 200),
+        ("pancreas", 60, 115),
+        ("right adrenal gland", 30, 105),
+        ("left adrenal gland", 30, 105),
+    ],
+)
 def test_organ_intensity(cohort, organ, low, high):
     means = [phantom.image[phantom.labels == LABEL[organ]].mean() for phantom in cohort]
     assert low < min(means) and max(means) < high
@@ -129,8 +144,17 @@ def test_pairs_start_far_apart_but_not_unrelated(cohort):
 
 
 def test_without_variation_subjects_share_one_anatomy():
-    still = PhantomOptions(SMALL.shape, SMALL.spacing_mm, origin_mm=0, translation_mm=0, rotation_deg=0,
-                           size_fraction=0, warp_mm=0, organ_shift_mm=0, organ_scale_fraction=0)
+    still = PhantomOptions(
+        SMALL.shape,
+        SMALL.spacing_mm,
+        origin_mm=0,
+        translation_mm=0,
+        rotation_deg=0,
+        size_fraction=0,
+        warp_mm=0,
+        organ_shift_mm=0,
+        organ_scale_fraction=0,
+    )
     assert np.array_equal(make_phantom(0, still).labels, make_phantom(1, still).labels)
 
 

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-
-from SlicRegLib.geometry import Grid
-from SlicRegLib.networks import build
-from SlicRegLib.prediction import PredictionOptions, bucket_matrix, describe, describe_layers, predict_layers, smoothed
-from SlicRegLib.preparation import Prepared
 from tiny import NETWORK, tiny_net
+
+from SlicRegLib.geometry.filters import box_filter
+from SlicRegLib.geometry.grid import Grid
+from SlicRegLib.images.preparation import PreparedScan
+from SlicRegLib.network.networks import build
+from SlicRegLib.network.options import PredictionOptions
+from SlicRegLib.network.prediction import bucket_matrix, describe, describe_layers, predict_layers
 
 PLAIN = PredictionOptions(precision="fp32", smoothing=1)
 CPU = torch.device("cpu")
@@ -22,9 +24,11 @@ def scan():
     """A ball of soft tissue with a bone in it."""
     grid = Grid.centred((10, -20, 30), (32, 32, 32), 4.0)
     distance = (grid.points() - torch.tensor([10.0, -20, 30])).norm(dim=-1)
-    hu = torch.where(distance < 40, 60.0, -1000.0) + 5 * torch.randn(grid.shape, generator=torch.Generator().manual_seed(0))
+    hu = torch.where(distance < 40, 60.0, -1000.0) + 5 * torch.randn(
+        grid.shape, generator=torch.Generator().manual_seed(0)
+    )
     hu[12:16, 12:20, 10:20] = 700
-    return Prepared("ball", hu, grid)
+    return PreparedScan("ball", hu, grid)
 
 
 @pytest.fixture(scope="module")
@@ -133,9 +137,11 @@ def test_centroids_are_the_centres_of_the_probability(net, scan):
 def test_smoothing_is_the_mean_of_the_box_within_the_image(width, shape):
     features = torch.randn(*shape, 6, generator=torch.Generator().manual_seed(0))
     half = width // 2
-    sums, counts = (F.avg_pool3d(F.pad(x.movedim(-1, 0)[None], [half] * 6), width, 1) for x in (features, torch.ones_like(features)))
+    sums, counts = (
+        F.avg_pool3d(F.pad(x.movedim(-1, 0)[None], [half] * 6), width, 1) for x in (features, torch.ones_like(features))
+    )
     wanted = (sums / counts)[0].movedim(0, -1)
-    torch.testing.assert_close(smoothed(features.clone(), width), wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(box_filter(features.clone(), width), wanted, rtol=1e-4, atol=1e-5)
 
 
 def test_template_layers_describe_themselves():
@@ -143,7 +149,9 @@ def test_template_layers_describe_themselves():
     grid = Grid.centred((0, 0, 0), (8, 8, 8), 2.0)
     octant = (np.indices((8, 8, 8)) >= 4).astype(np.uint8)
     layers = np.stack([4 * octant[0] + 2 * octant[1] + octant[2], 4 * octant[2] + 2 * octant[1] + octant[0]])
-    description = describe_layers(layers, Prepared("t", torch.zeros(8, 8, 8), grid), PredictionOptions(smoothing=1), CPU)
+    description = describe_layers(
+        layers, PreparedScan("t", torch.zeros(8, 8, 8), grid), PredictionOptions(smoothing=1), CPU
+    )
     assert description.grid.matches(grid.strided(2)) and description.features.shape == (4, 4, 4, 32)
     assert (shares(description).sum(-1) == 1).all()
     assert description.centroids.shape == (2, 8, 4)

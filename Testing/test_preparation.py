@@ -7,10 +7,17 @@ import pytest
 import torch
 
 from SlicRegLib.errors import UserError
-from SlicRegLib.geometry import Grid
-from SlicRegLib.preparation import (PreparationOptions, body_mask, canonical_grid, fit_shape, network_input, prepare,
-                                    soft_tissue_centre)
-from SlicRegLib.volumes import Volume
+from SlicRegLib.geometry.grid import Grid
+from SlicRegLib.images.options import PreparationOptions
+from SlicRegLib.images.preparation import (
+    body_mask,
+    canonical_grid,
+    fit_shape,
+    network_input,
+    prepare,
+    soft_tissue_centre,
+)
+from SlicRegLib.images.volumes import Volume
 
 CENTRE = np.array([14.0, -9.0, 23.0])
 VOXEL_MM = 4.0  # of the canonical grid
@@ -56,6 +63,7 @@ def reoriented(scan, axes, signs):
 @pytest.fixture
 def stored(oblique):
     """The ways a scanner may store the scene: factory name -> grid that covers it."""
+
     def make(name):
         straight = Grid.centred(CENTRE + (2, 1, -3), (48, 36, 42), 3.0)
         if name == "oblique":

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
-from SlicRegLib.bundle import load_bundle
-from SlicRegLib.errors import UserError
-from SlicRegLib.ranks import Ranks
-from SlicRegLib.study import create_study
 from tiny import FRAME, CentreTeacher, tiny_study, write_cohort
+
+from SlicRegLib.errors import UserError
+from SlicRegLib.registration.model import load_model
+from SlicRegLib.teaching.create import create_study
+from SlicRegLib.training.distributed import Processes
 
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -34,7 +34,12 @@ def test_two_processes_learn_what_one_learns(tmp_path):
         (tmp_path / name).mkdir()
         python(*command, script, study.folder, tmp_path / name)
         weights = torch.load(tmp_path / name / "weights")
-        results.append((json.loads((tmp_path / name / "curve.json").read_text()), torch.cat([w.flatten() for w in weights.values()])))
+        results.append(
+            (
+                json.loads((tmp_path / name / "curve.json").read_text()),
+                torch.cat([w.flatten() for w in weights.values()]),
+            )
+        )
     (alone, one), (shared, two) = results
     assert [row[0] for row in alone] == [2, 4, 6, 8] and alone[-1][1] < alone[0][1] - 0.02  # it learns
     np.testing.assert_allclose(shared, alone, rtol=1e-4)
@@ -45,14 +50,29 @@ def test_the_command_line_under_torchrun(tmp_path):
     cohort = write_cohort(tmp_path)
     study = create_study(cohort / "template.nii.gz", cohort / "img", tmp_path / "study", CentreTeacher(), 1, FRAME)
     out = tmp_path / "shared.slicreg"
-    said = python(*TORCHRUN, "-m", "SlicRegLib", "train", "--study", study.folder, "--out", out, "--iterations", 2, "--batch", 2, "--device", "cpu")
+    said = python(
+        *TORCHRUN,
+        "-m",
+        "SlicRegLib",
+        "train",
+        "--study",
+        study.folder,
+        "--out",
+        out,
+        "--iterations",
+        2,
+        "--batch",
+        2,
+        "--device",
+        "cpu",
+    )
     assert said.count("written after") == 1  # one of them speaks
-    assert load_bundle(out).provenance["training"]["iterations"] == 2
+    assert load_model(out).provenance["training"]["iterations"] == 2
     assert not list(tmp_path.glob(".*"))
 
 
 def test_a_batch_is_shared_without_a_rest():
-    assert [list(Ranks(rank, 3).share(6)) for rank in range(3)] == [[0, 1], [2, 3], [4, 5]]
-    assert Ranks().share(5) == range(5) and Ranks().first and not Ranks(1, 2).first
+    assert [list(Processes(rank, 3).share(6)) for rank in range(3)] == [[0, 1], [2, 3], [4, 5]]
+    assert Processes().share(5) == range(5) and Processes().first and not Processes(1, 2).first
     with pytest.raises(UserError, match="5 scans cannot be shared by 2"):
-        Ranks(0, 2).share(5)
+        Processes(0, 2).share(5)

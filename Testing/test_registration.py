@@ -9,22 +9,30 @@ import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 from scipy.spatial.transform import Rotation
-
-from SlicRegLib import registration
-from SlicRegLib.alignment import AlignmentOptions, describe_key_points
-from SlicRegLib.geometry import Grid, apply_affine, translation
-from SlicRegLib.metrics import dice
-from SlicRegLib.prediction import Description, PredictionOptions, smoothed
-from SlicRegLib.preparation import Prepared, body_mask, prepare, prepare_scan
-from SlicRegLib.progress import silent
-from SlicRegLib.refinement import RefinementOptions
-from SlicRegLib.registration import RegistrationOptions, Stopwatch, finish, is_posed, pose, register
-from SlicRegLib.volumes import Volume, load_scan, load_transform, save_transform, save_volume, to_itk
-from SlicRegLib.warping import DisplacementField, resample, sample
 from tiny import FRAME, phantom, tiny_bundle, tiny_study, wave
 
-QUICK = RegistrationOptions(alignment=AlignmentOptions(key_points=400, iterations=60, learning_rate=0.01, affine_start=False),
-                            refinement=RefinementOptions(iterations=0))
+from SlicRegLib.geometry.field import DisplacementField
+from SlicRegLib.geometry.filters import box_filter
+from SlicRegLib.geometry.grid import Grid, apply_affine, translation
+from SlicRegLib.geometry.resampling import resample
+from SlicRegLib.geometry.sampling import sample
+from SlicRegLib.images.preparation import PreparedScan, body_mask, prepare, prepare_scan
+from SlicRegLib.images.transforms import load_transform, save_transform
+from SlicRegLib.images.volumes import Volume, load_scan, save_volume, to_itk
+from SlicRegLib.network.options import PredictionOptions
+from SlicRegLib.network.prediction import Description
+from SlicRegLib.progress import silent
+from SlicRegLib.registration import register
+from SlicRegLib.registration.affine import is_rotated_or_scaled, similarity_part
+from SlicRegLib.registration.key_points import describe_key_points
+from SlicRegLib.registration.options import AlignmentOptions, RefinementOptions, RegistrationOptions
+from SlicRegLib.registration.register import Stopwatch, refine_and_unfold, register
+from SlicRegLib.results.metrics import dice
+
+QUICK = RegistrationOptions(
+    alignment=AlignmentOptions(key_points=400, iterations=60, learning_rate=0.01, affine_start=False),
+    refinement=RefinementOptions(iterations=0),
+)
 APART = torch.tensor([20.0, -30.0, 500.0])  # mm from the template's world to the target's
 
 
@@ -109,16 +117,22 @@ def test_the_refinement_finds_the_warp_from_either_side(known, template, monkeyp
     """Also where the moving scan was prepared in another pose and the scans lie far apart."""
     monkeypatch.setattr(registration, "SHOWS_LESS", shows_less)
     refine, regions = registration.refine, []
-    monkeypatch.setattr(registration, "refine", lambda *arguments: (regions.append(arguments[3]), refine(*arguments))[1])
+    monkeypatch.setattr(
+        registration, "refine", lambda *arguments: (regions.append(arguments[3]), refine(*arguments))[1]
+    )
     target, fixed = known[0].target, prepare_scan(template, FRAME)
     turn = np.eye(4)
     turn[:3, :3] = 1.1 * Rotation.from_euler("xyz", [10, -6, 8], degrees=True).as_matrix()
     lay = turn @ translation(APART.numpy())  # how the frame lies on the target, and where the refinement starts
     grid = Grid(fixed.grid.shape, lay @ fixed.grid.affine)
-    moving = Prepared("", prepare(Volume(target.data, Grid(target.grid.shape, turn @ target.grid.affine)), grid), grid)
+    moving = PreparedScan(
+        "", prepare(Volume(target.data, Grid(target.grid.shape, turn @ target.grid.affine)), grid), grid
+    )
     control = fixed.grid.pooled(2)
-    start = DisplacementField((apply_affine(lay, control.points()) - control.points()).movedim(-1, 0).float().contiguous(), control)
-    found = finish([start], fixed, moving, Stopwatch(silent))
+    start = DisplacementField(
+        (apply_affine(lay, control.points()) - control.points()).movedim(-1, 0).float().contiguous(), control
+    )
+    found = refine_and_unfold([start], fixed, moving, Stopwatch(silent))
     assert regions[0] is (fixed.region if leads == "fixed" else moving.region)
     points = body_points(template)
     before, after = ((field(points) - apply_affine(turn, there(points))).norm(dim=-1) for field in (start, found))
@@ -128,7 +142,9 @@ def test_the_refinement_finds_the_warp_from_either_side(known, template, monkeyp
 def test_labels_arrive_on_both_sides(known):
     result, labels, target_labels = known
     large = [1, 2, 3, 6, 7]  # spleen, kidneys, liver, stomach
-    labels, target_labels = (Volume(np.where(np.isin(v.data, large), v.data, 0), v.grid) for v in (labels, target_labels))
+    labels, target_labels = (
+        Volume(np.where(np.isin(v.data, large), v.data, 0), v.grid) for v in (labels, target_labels)
+    )
     on_template, on_target = result.labels_on_template(target_labels), result.labels_on_target(labels)
     assert on_template.data.shape == labels.data.shape and on_target.data.shape == target_labels.data.shape
     for organ in large:
@@ -182,7 +198,9 @@ def test_inverse_file_undoes_the_transform_file(known, tmp_path):
 def test_fields_in_files_end_in_zeros(known):
     for field in (known[0].field, known[0].inverse):
         v = field.vectors
-        assert all(side.abs().max() < 1e-3 for side in (v[:, 0], v[:, -1], v[:, :, 0], v[:, :, -1], v[..., 0], v[..., -1]))
+        assert all(
+            side.abs().max() < 1e-3 for side in (v[:, 0], v[:, -1], v[:, :, 0], v[:, :, -1], v[..., 0], v[..., -1])
+        )
 
 
 # ---- the same scan in other voxels ----------------------------------------------------------------------------
@@ -191,9 +209,11 @@ def test_fields_in_files_end_in_zeros(known):
 def hu_description(net, scan, options) -> Description:
     """Soft histograms of the HU around each voxel: what a trained network does for real, without the training."""
     hu = F.avg_pool3d(scan.hu[None, None], 3, 1, 1)[0, 0, ::2, ::2, ::2]
-    centres, widths = torch.tensor([[-1000, -600, -300, -100, 0, 50, 100, 200, 350, 600], [200, 200, 150, 60, 40, 40, 50, 80, 100, 200.0]])
+    centres, widths = torch.tensor(
+        [[-1000, -600, -300, -100, 0, 50, 100, 200, 350, 600], [200, 200, 150, 60, 40, 40, 50, 80, 100, 200.0]]
+    )
     tissue = torch.exp(-((hu[..., None] - centres) / widths).square())
-    features = 0.5 * torch.cat([smoothed(tissue.clone(), 3), smoothed(tissue.clone(), 7)], -1)
+    features = 0.5 * torch.cat([box_filter(tissue.clone(), 3), box_filter(tissue.clone(), 7)], -1)
     return Description(features, scan.grid.strided(2), torch.zeros(2, 128, 4))
 
 
@@ -248,11 +268,16 @@ def difference(bundle, template, target):
 
 @pytest.mark.parametrize("axes, signs", ORDERS[3::11])
 def test_reordered_axes_give_the_same_field(template, target, difference, axes, signs):
-    assert difference(permuted(template, axes[::-1], signs), permuted(target, axes, signs)).max() < 0.25 * FRAME.spacing_mm
+    assert (
+        difference(permuted(template, axes[::-1], signs), permuted(target, axes, signs)).max() < 0.25 * FRAME.spacing_mm
+    )
 
 
-@pytest.mark.parametrize("rotation, spacing", [(OBLIQUE, (7, 7, 7)), (np.eye(3), (0.8, 0.8, 5.0)), (OBLIQUE, (4, 5, 9))],
-                         ids=["oblique", "anisotropic", "both"])
+@pytest.mark.parametrize(
+    "rotation, spacing",
+    [(OBLIQUE, (7, 7, 7)), (np.eye(3), (0.8, 0.8, 5.0)), (OBLIQUE, (4, 5, 9))],
+    ids=["oblique", "anisotropic", "both"],
+)
 def test_other_voxels_give_the_same_field_to_a_voxel(template, target, difference, rotation, spacing):
     scan = resliced(target, rotation, spacing)
     error = difference(template, scan)
@@ -271,31 +296,47 @@ def posed(degrees=25.0, size=1.12, shift=(60.0, -40.0, 30.0)) -> np.ndarray:
 
 def test_the_pose_is_the_turn_the_size_and_the_shift_of_a_matrix():
     matrix, centre = posed(), np.array([10.0, -20, 30])
-    np.testing.assert_allclose(pose(matrix, centre), matrix, atol=1e-9)
+    np.testing.assert_allclose(similarity_part(matrix, centre), matrix, atol=1e-9)
     sheared = matrix @ np.array([[1.2, 0.1, 0, 0], [0, 1, 0, 0], [0, 0, 0.9, 0], [0, 0, 0, 1]])
-    found = pose(sheared, centre)
-    assert np.cbrt(np.linalg.det(found[:3, :3])) == pytest.approx(np.linalg.svd(sheared[:3, :3])[1][2])  # 1.36, 1.12, 0.98
+    found = similarity_part(sheared, centre)
+    assert np.cbrt(np.linalg.det(found[:3, :3])) == pytest.approx(
+        np.linalg.svd(sheared[:3, :3])[1][2]
+    )  # 1.36, 1.12, 0.98
     np.testing.assert_allclose(apply_affine(found, centre), apply_affine(sheared, centre))
-    assert not is_posed(np.diag([1.02, 0.93, 0.6, 1]))  # squeezed along the body: a short field of view, no other size
-    assert np.cbrt(np.linalg.det(pose(posed(size=3), centre)[:3, :3])) == pytest.approx(1.5)
-    assert is_posed(posed(10, 1)) and is_posed(posed(0, 1.2)) and is_posed(posed(0, 0.8)) and not is_posed(posed(5, 1.05))
+    assert not is_rotated_or_scaled(
+        np.diag([1.02, 0.93, 0.6, 1])
+    )  # squeezed along the body: a short field of view, no other size
+    assert np.cbrt(np.linalg.det(similarity_part(posed(size=3), centre)[:3, :3])) == pytest.approx(1.5)
+    assert (
+        is_rotated_or_scaled(posed(10, 1))
+        and is_rotated_or_scaled(posed(0, 1.2))
+        and is_rotated_or_scaled(posed(0, 0.8))
+        and not is_rotated_or_scaled(posed(5, 1.05))
+    )
 
 
 def test_a_turned_and_scaled_scan_is_seen_upright(bundle, template, monkeypatch):
     """The template itself, moved: from the supervoxels' centroids alone its own frame is laid on it, voxel on voxel."""
     matrix = posed()
     moved = Volume(template.data, Grid(template.grid.shape, matrix @ template.grid.affine))
-    centroids = torch.cat([torch.full((2, 128, 1), 100.0), 60 * torch.randn(2, 128, 3, generator=torch.Generator().manual_seed(0))], -1)
+    centroids = torch.cat(
+        [torch.full((2, 128, 1), 100.0), 60 * torch.randn(2, 128, 3, generator=torch.Generator().manual_seed(0))], -1
+    )
     seen = []
 
     def described(net, scan, options):
         seen.append(scan)
         turned = matrix if len(seen) > 1 else np.eye(4)  # the fixed scan comes first
-        return Description(torch.zeros(*scan.grid.strided(2).shape, 4), scan.grid.strided(2),
-                           torch.cat([centroids[..., :1], apply_affine(turned, centroids[..., 1:])], -1).double())
+        return Description(
+            torch.zeros(*scan.grid.strided(2).shape, 4),
+            scan.grid.strided(2),
+            torch.cat([centroids[..., :1], apply_affine(turned, centroids[..., 1:])], -1).double(),
+        )
 
     monkeypatch.setattr(registration, "describe", described)
-    result = register(bundle, template, moved, RegistrationOptions(alignment=replace(QUICK.alignment, affine_start=True)))
+    result = register(
+        bundle, template, moved, RegistrationOptions(alignment=replace(QUICK.alignment, affine_start=True))
+    )
     fixed, _, upright = seen
     assert (upright.hu - fixed.hu)[body_mask(fixed.hu)].abs().mean() < 5  # HU
     points = body_points(template)
@@ -316,7 +357,9 @@ def test_a_scan_registered_to_itself_stays(bundle, template):
 
 def test_equal_input_gives_an_equal_field(bundle, template, target):
     first, again = (register(bundle, template, target, QUICK) for _ in range(2))
-    torch.testing.assert_close(first.dense.vectors, again.dense.vectors, rtol=0.01, atol=0.5)  # mm; threads add in any order
+    torch.testing.assert_close(
+        first.dense.vectors, again.dense.vectors, rtol=0.01, atol=0.5
+    )  # mm; threads add in any order
 
 
 def test_any_two_scans_can_be_registered(bundle, target):
@@ -324,7 +367,13 @@ def test_any_two_scans_can_be_registered(bundle, target):
     fixed = phantom(2)[0]
     for hard in (False, True):
         result = register(bundle, fixed, target, replace(QUICK, prediction=PredictionOptions(hard=hard)))
-        assert not result.own_template and set(result.seconds) == {"preparation", "prediction", "alignment", "spline", "unfolding"}
+        assert not result.own_template and set(result.seconds) == {
+            "preparation",
+            "prediction",
+            "alignment",
+            "spline",
+            "unfolding",
+        }
         assert result.dense.vectors.isfinite().all()
         assert result.warped_target().data.shape == fixed.data.shape
 
@@ -342,14 +391,16 @@ def test_hard_labels_of_the_own_template_are_its_layers(bundle, template, target
 
 def test_stored_key_points_serve_the_own_template_and_the_default_points_alone(bundle, template, monkeypatch):
     fixed = prepare_scan(template, FRAME)
-    points = describe_key_points(registration.describe(bundle.net, fixed, PredictionOptions()), body_mask(fixed.hu), fixed.grid)
+    points = describe_key_points(
+        registration.describe(bundle.net, fixed, PredictionOptions()), body_mask(fixed.hu), fixed.grid
+    )
     stored = replace(bundle, key_points=points)
     described = []
     real = registration.describe
     monkeypatch.setattr(registration, "describe", lambda *a: (described.append(a), real(*a))[1])
 
     def found(own, options):
-        return registration.fixed_key_points(stored, fixed, own, options, torch.device("cpu"))
+        return register.fixed_key_points(stored, fixed, own, options, torch.device("cpu"))
 
     assert torch.equal(found(True, RegistrationOptions()).features, points.features) and not described
     torch.testing.assert_close(found(False, RegistrationOptions()).features, points.features)
@@ -361,5 +412,12 @@ def test_progress_names_every_stage(bundle, template, target):
     steps = []
     options = replace(QUICK, refinement=RefinementOptions(iterations=2))
     register(bundle, template, target, options, progress=lambda *step: steps.append(step))
-    assert [s for s, share, _ in steps if share == 0] == ["preparation", "prediction", "alignment", "spline", "refinement", "unfolding"]
+    assert [s for s, share, _ in steps if share == 0] == [
+        "preparation",
+        "prediction",
+        "alignment",
+        "spline",
+        "refinement",
+        "unfolding",
+    ]
     assert all(0 <= share <= 1 for _, share, _ in steps)

@@ -43,7 +43,11 @@ def imports(path):
             continue
         for name in names:
             package, _, rest = name.partition(".")
-            own.update([rest.split(".")[0]] if package == "SlicRegLib" and rest and not (rest.startswith("__") or rest.isupper()) else [])
+            own.update(
+                [rest.split(".")[0]]
+                if package == "SlicRegLib" and rest and not (rest.startswith("__") or rest.isupper())
+                else []
+            )
             other.add(package)
     return own, other
 
@@ -64,7 +68,10 @@ SLICER_LAYERS = """
 """
 
 
-LIGHT = {"SlicRegLib", *(f"SlicRegLib.{module}" for module in ("errors", "files", "phantoms", "estimate", "processes", "jobfolder"))}
+LIGHT = {
+    "SlicRegLib",
+    *(f"SlicRegLib.{module}" for module in ("errors", "files", "phantoms", "estimate", "processes", "jobfolder")),
+}
 
 
 def test_the_slicer_side_points_one_way_and_imports_only_errors_of_the_library():

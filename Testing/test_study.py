@@ -7,14 +7,15 @@ from dataclasses import asdict, dataclass
 import numpy as np
 import pytest
 import torch
+from tiny import FRAME, NETWORK, CentreTeacher, write_cohort
 
 from SlicRegLib.errors import UserError
-from SlicRegLib.preparation import body_mask, body_region
-from SlicRegLib.quality import FieldQuality, measure
-from SlicRegLib.study import create_study, open_study
-from SlicRegLib.supervoxels import SupervoxelOptions
-from SlicRegLib.warping import DisplacementField
-from tiny import FRAME, NETWORK, CentreTeacher, write_cohort
+from SlicRegLib.geometry.field import DisplacementField
+from SlicRegLib.images.preparation import body_mask, body_region
+from SlicRegLib.teaching.create import create_study
+from SlicRegLib.teaching.options import SupervoxelOptions
+from SlicRegLib.teaching.quality import FieldQuality, measure_field
+from SlicRegLib.teaching.study import open_study
 
 SCANS = ["pt_1", "pt_2", "pt_3", "pt_4", "pt_5"]
 
@@ -25,8 +26,16 @@ def cohort(tmp_path_factory):
 
 
 def make(cohort, folder, teacher=CentreTeacher(), images=None, **more):
-    return create_study(cohort / "template.nii.gz", images or cohort / "img", folder, teacher, 1, FRAME,
-                        SupervoxelOptions(layers=NETWORK.layers), **more)
+    return create_study(
+        cohort / "template.nii.gz",
+        images or cohort / "img",
+        folder,
+        teacher,
+        1,
+        FRAME,
+        SupervoxelOptions(layers=NETWORK.layers),
+        **more,
+    )
 
 
 def arrays(path) -> dict[str, np.ndarray]:
@@ -42,7 +51,9 @@ def assert_same(a, b):
     for name in files:
         first, second = arrays(a / name), arrays(b / name)
         assert first.keys() == second.keys()
-        assert all(first[key].dtype == second[key].dtype and np.array_equal(first[key], second[key]) for key in first), name
+        assert all(
+            first[key].dtype == second[key].dtype and np.array_equal(first[key], second[key]) for key in first
+        ), name
 
 
 @dataclass(frozen=True)
@@ -85,10 +96,12 @@ def test_quality_is_that_of_the_stored_field(mirrored):
     study = open_study(mirrored)
     for name in study.scans:
         quality = FieldQuality(**study.quality[name])
-        assert quality.similarity_after == pytest.approx(quality.similarity_before, abs=1e-6)  # the frames' centres, both times
+        assert quality.similarity_after == pytest.approx(
+            quality.similarity_before, abs=1e-6
+        )  # the frames' centres, both times
         assert quality.similarity_before > 0.3 and quality.folding_percent == 0
         template = study.template()
-        measured = measure(*(study.scan(name)[:1]), template, study.scan(name)[1])
+        measured = measure_field(*(study.scan(name)[:1]), template, study.scan(name)[1])
         assert asdict(measured) == pytest.approx(asdict(quality), abs=1e-3)  # the stored template is rounded
 
 
@@ -180,9 +193,11 @@ def test_lists_that_cannot_be_used(cohort, tmp_path):
     one = cohort / "img" / "pt_1.nii.gz"
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "pt_1.nii.gz").write_bytes(one.read_bytes())
-    for images, words in (([cohort / "template.nii.gz"], "no scan besides the template in the list of scans"),
-                          ([one, tmp_path / "other" / "pt_1.nii.gz"], "both called pt_1"),
-                          ([tmp_path / "none.nii.gz"], "none.nii.gz")):
+    for images, words in (
+        ([cohort / "template.nii.gz"], "no scan besides the template in the list of scans"),
+        ([one, tmp_path / "other" / "pt_1.nii.gz"], "both called pt_1"),
+        ([tmp_path / "none.nii.gz"], "none.nii.gz"),
+    ):
         with pytest.raises(UserError, match=words):
             make(cohort, tmp_path / "study", images=images)
         assert not (tmp_path / "study").exists()

@@ -6,10 +6,10 @@ import torch
 from scipy.ndimage import gaussian_filter
 from scipy.spatial.transform import Rotation
 
-from SlicRegLib.geometry import Grid, apply_affine
-from SlicRegLib.preparation import Prepared
-from SlicRegLib.supervision import ConvexAdamTeacher, affine_registration, field_from_voxels
-from SlicRegLib.warping import sample
+from SlicRegLib.geometry.grid import Grid, apply_affine
+from SlicRegLib.geometry.sampling import sample
+from SlicRegLib.images.preparation import PreparedScan
+from SlicRegLib.teaching.teachers import ConvexAdamTeacher, affine_registration, field_from_voxels
 
 pytestmark = pytest.mark.filterwarnings("ignore:Default grid_sample")  # convexAdam's
 
@@ -28,7 +28,7 @@ def scene(points):
 def scan_of(centre, world_from_scan=np.eye(4)):
     """A scan on a grid around ``centre`` whose point p shows the scene at ``world_from_scan`` p."""
     grid = Grid.centred(centre, SHAPE, VOXEL_MM)
-    return Prepared("scan", scene(apply_affine(world_from_scan, grid.points())), grid)
+    return PreparedScan("scan", scene(apply_affine(world_from_scan, grid.points())), grid)
 
 
 def test_field_from_voxels():
@@ -59,7 +59,9 @@ def test_convexadam_recovers_a_shift():
     body = (body + torch.from_numpy(shift).float()).div(torch.tensor([75.0, 65, 85])).norm(dim=-1) < 0.8
     error = (field.vectors.movedim(0, -1)[body] - torch.from_numpy(shift + template_centre).float()).norm(dim=-1)
     assert error.median() < VOXEL_MM / 2 and error.quantile(0.9) < VOXEL_MM
-    assert (field.vectors.movedim(0, -1)[body].median(0).values - torch.from_numpy(shift + template_centre)).abs().max() < 1
+    assert (
+        field.vectors.movedim(0, -1)[body].median(0).values - torch.from_numpy(shift + template_centre)
+    ).abs().max() < 1
 
 
 def known_affine(centre):

@@ -6,11 +6,13 @@ import torch
 from scipy import ndimage
 
 from SlicRegLib.errors import UserError
-from SlicRegLib.geometry import Grid
-from SlicRegLib.phantoms import PhantomOptions, make_phantom
-from SlicRegLib.preparation import PreparationOptions, body_mask, canonical_grid, fit_shape, prepare
-from SlicRegLib.supervoxels import CLASSES, SupervoxelOptions, connected_regions, cut, cut_layer, merge_regions
-from SlicRegLib.volumes import Volume, load_scan
+from SlicRegLib.geometry.grid import Grid
+from SlicRegLib.images.options import PreparationOptions
+from SlicRegLib.images.preparation import body_mask, canonical_grid, fit_shape, prepare
+from SlicRegLib.images.volumes import Volume, load_scan
+from SlicRegLib.phantoms.phantom import PhantomOptions, make_phantom
+from SlicRegLib.teaching.options import SupervoxelOptions
+from SlicRegLib.teaching.supervoxels import CLASSES, connected_regions, cut, cut_layer, merge_regions
 
 
 def row(*runs):
@@ -24,8 +26,11 @@ MERGES = {  # regions, count, result
     "into the smaller neighbour": (row((1, 3), (2, 1), (3, 2)), 2, row((1, 3), (2, 3))),
     "chain": (row((1, 1), (2, 2), (3, 4), (4, 8)), 2, row((1, 7), (2, 8))),
     "chain to one": (row((4, 1), (3, 2), (2, 4), (1, 8)), 1, row((1, 15))),
-    "tie of regions: the lower number goes": (row((3, 2), (1, 2), (0, 1), (2, 2), (4, 3)), 3,
-                                              row((2, 4), (0, 1), (1, 2), (3, 3))),
+    "tie of regions: the lower number goes": (
+        row((3, 2), (1, 2), (0, 1), (2, 2), (4, 3)),
+        3,
+        row((2, 4), (0, 1), (1, 2), (3, 3)),
+    ),
     "tie of neighbours: the lower number takes": (row((3, 2), (1, 1), (2, 2)), 2, row((2, 2), (1, 3))),
     "merged regions inherit neighbours": (row((1, 1), (2, 1), (3, 1), (4, 9)), 1, row((1, 12))),
     "isolated becomes background": (row((1, 1), (0, 2), (2, 3), (3, 4)), 2, row((0, 3), (1, 3), (2, 4))),
@@ -115,10 +120,16 @@ def real(shared):
     options = PreparationOptions()
     grid = canonical_grid(scan, fit_shape(scan, options), options.spacing_mm)
     hu = prepare(scan, grid)
-    return hu, torch.from_numpy(ndimage.distance_transform_edt(~body_mask(hu).numpy(), sampling=grid.spacing)).float(), grid
+    return (
+        hu,
+        torch.from_numpy(ndimage.distance_transform_edt(~body_mask(hu).numpy(), sampling=grid.spacing)).float(),
+        grid,
+    )
 
 
-@pytest.mark.parametrize("seeds", [range(3), pytest.param(range(50), marks=pytest.mark.slow)], ids=["3 seeds", "50 seeds"])
+@pytest.mark.parametrize(
+    "seeds", [range(3), pytest.param(range(50), marks=pytest.mark.slow)], ids=["3 seeds", "50 seeds"]
+)
 def test_real_template_reaches_128_with_every_seed(real, seeds):
     classes = [len(np.unique(cut_layer(*real, SupervoxelOptions(), seed))) for seed in seeds]
     assert classes == [CLASSES] * len(seeds)

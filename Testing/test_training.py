@@ -8,18 +8,24 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-
-from SlicRegLib.dataset import AugmentationOptions, Batch, Loader, TrainingSet
-from SlicRegLib.errors import UserError
-from SlicRegLib.geometry import Grid
-from SlicRegLib.networks import STRIDE
-from SlicRegLib.preparation import Prepared, body_mask
-from SlicRegLib.training import History, TrainingOptions, SupervoxelLoss, split, train, training_preset, validate
-from SlicRegLib.warping import DisplacementField
 from tiny import NETWORK, same_weights, tiny_net, tiny_study
 
+from SlicRegLib.errors import UserError
+from SlicRegLib.geometry.field import DisplacementField
+from SlicRegLib.geometry.grid import Grid
+from SlicRegLib.images.preparation import PreparedScan, body_mask
+from SlicRegLib.network.options import STRIDE
+from SlicRegLib.training.history import History
+from SlicRegLib.training.loader import Loader
+from SlicRegLib.training.loop import split, train
+from SlicRegLib.training.objective import SupervoxelLoss, validate
+from SlicRegLib.training.options import AugmentationOptions, TrainingOptions, training_preset
+from SlicRegLib.training.samples import Batch, TrainingSet
+
 CPU = torch.device("cpu")
-SHORT = TrainingOptions(iterations=6, batch=1, loss_voxels=200, validation_every=4, checkpoint_every=2, validation_scans=1)
+SHORT = TrainingOptions(
+    iterations=6, batch=1, loss_voxels=200, validation_every=4, checkpoint_every=2, validation_scans=1
+)
 
 
 @pytest.fixture(scope="module")
@@ -35,11 +41,14 @@ def stop_after(iteration: int):
     def progress(stage, share, details=""):
         if details.startswith(f"iteration {iteration},"):
             raise Stop
+
     return progress
 
 
 def test_loss_falls(study, tmp_path):
-    options = replace(SHORT, iterations=60, validation_every=20, loss_voxels=1000, learning_rate=0.01, decay=False, precision="fp32")
+    options = replace(
+        SHORT, iterations=60, validation_every=20, loss_voxels=1000, learning_rate=0.01, decay=False, precision="fp32"
+    )
     net, history = train(study, NETWORK, options, tmp_path / "run.checkpoint", CPU)
     iterations, _, training, validation, accuracy = zip(*history.rows)
     assert iterations == (20, 40, 60)
@@ -56,7 +65,9 @@ def test_resumed_training_equals_uninterrupted_training(study, tmp_path):
     resumed, resumed_history = train(study, NETWORK, SHORT, tmp_path / "stopped", CPU, resume=True)
     assert same_weights(whole, resumed)
     assert not same_weights(whole, tiny_net())
-    assert [row[:1] + row[2:] for row in resumed_history.rows] == [row[:1] + row[2:] for row in history.rows]  # all but seconds
+    assert [row[:1] + row[2:] for row in resumed_history.rows] == [
+        row[:1] + row[2:] for row in history.rows
+    ]  # all but seconds
     finished, _ = train(study, NETWORK, SHORT, tmp_path / "stopped", CPU, resume=True)
     assert same_weights(whole, finished)
 
@@ -127,14 +138,28 @@ def test_history_writes_csv_and_picture(tmp_path):
 
 def test_options_list_all_problems_at_once():
     with pytest.raises(UserError) as error:
-        TrainingOptions(iterations=0, batch=0, learning_rate=2, loss_voxels=0, precision="fp8", validation_every=0, checkpoint_every=0)
+        TrainingOptions(
+            iterations=0,
+            batch=0,
+            learning_rate=2,
+            loss_voxels=0,
+            precision="fp8",
+            validation_every=0,
+            checkpoint_every=0,
+        )
     for word in ("iterations", "batch", "learning rate", "loss voxels", "fp8", "validation every", "checkpoint every"):
         assert word in str(error.value)
 
 
 def test_presets_are_complete_and_can_be_changed():
     paper, compact = training_preset("paper"), training_preset("compact", iterations=7)
-    assert (paper.iterations, paper.batch, paper.learning_rate, paper.decay, paper.loss_voxels) == (3000, 4, 0.004, False, None)
+    assert (paper.iterations, paper.batch, paper.learning_rate, paper.decay, paper.loss_voxels) == (
+        3000,
+        4,
+        0.004,
+        False,
+        None,
+    )
     assert paper.augmentation == AugmentationOptions(affine_noise=0.07, shift_noise=0.07)
     assert compact.iterations == 7 and compact.loss_voxels
 
@@ -148,8 +173,12 @@ def ramp_study(axis: int, vectors_mm=(0.0, 0.0, 0.0)):
     index = grid.voxels()[..., axis]
     control = grid.pooled(8)
     field = DisplacementField(torch.tensor(vectors_mm).view(3, 1, 1, 1).expand(3, *control.shape), control)
-    return SimpleNamespace(scans=["a", "b"], layers=lambda: index[None].numpy().astype(np.uint8),
-                           template=lambda: Prepared("t", index, grid), scan=lambda name: (Prepared(name, index, grid), field)), grid
+    return SimpleNamespace(
+        scans=["a", "b"],
+        layers=lambda: index[None].numpy().astype(np.uint8),
+        template=lambda: PreparedScan("t", index, grid),
+        scan=lambda name: (PreparedScan(name, index, grid), field),
+    ), grid
 
 
 @pytest.mark.parametrize("axis", range(3))
@@ -169,7 +198,9 @@ def test_image_and_target_move_together(axis):
 
 def test_poses_and_crops_move_image_and_target_together():
     study, grid = ramp_study(1)
-    options = AugmentationOptions(0.02, 0.02, rotation=28.0, scaling=0.16, pose_share=1.0, crop_share=1.0, crop_mm=(40.0, 90.0))
+    options = AugmentationOptions(
+        0.02, 0.02, rotation=28.0, scaling=0.16, pose_share=1.0, crop_share=1.0, crop_mm=(40.0, 90.0)
+    )
     batch = TrainingSet(study, ["a"], options, None).batch([0] * 6, torch.Generator().manual_seed(3))
     shares = []
     for image, voxels, targets in zip(batch.image, batch.voxels, batch.targets):
@@ -177,7 +208,7 @@ def test_poses_and_crops_move_image_and_target_together():
         inside = (seen > 0.01) & (seen < 30.99) & (wanted > 0)
         assert (seen - wanted)[inside].abs().float().quantile(0.99) <= 0.51  # but for voxels that blend with the cut
         shares.append(inside.float().mean().item())
-    assert 0.1 < min(shares) and max(shares) < 0.8  # air where the field of view ends
+    assert min(shares) > 0.1 and max(shares) < 0.8  # air where the field of view ends
     assert len(set(shares)) == 6
 
 
@@ -188,7 +219,9 @@ def test_without_augmentation_a_sample_is_the_scan_and_its_moved_layers():
     assert torch.equal(batch.image[0, 0], index / 500)
     assert torch.equal(batch.voxels[0], torch.arange(16**3))
     wanted = index[::2, ::2, ::2].flatten() + 2
-    assert torch.equal(batch.targets[0, :, 0], torch.where(wanted > 31, 0, wanted).long())  # background outside the template
+    assert torch.equal(
+        batch.targets[0, :, 0], torch.where(wanted > 31, 0, wanted).long()
+    )  # background outside the template
 
 
 def test_chosen_voxels_lie_in_the_moved_body(study):
@@ -196,7 +229,7 @@ def test_chosen_voxels_lie_in_the_moved_body(study):
     batch = scans.batch([1, 4], torch.Generator().manual_seed(1))
     assert batch.image.shape == (2, 1, *study.preparation.shape)
     assert batch.voxels.shape == (2, 500) and batch.targets.shape == (2, 500, 2)
-    assert 0 <= batch.targets.min() and batch.targets.max() <= 127
+    assert batch.targets.min() >= 0 and batch.targets.max() <= 127
     for image, voxels in zip(batch.image, batch.voxels):
         near_body = torch.nn.functional.max_pool3d(body_mask(500 * image[0])[None, None].float(), 9, 1, 4)[0, 0]
         assert near_body[::2, ::2, ::2].flatten()[voxels].mean() > 0.98
@@ -233,12 +266,18 @@ def test_batches_come_in_order_and_errors_come_through(workers):
     with pytest.raises(UserError, match="damaged"):
         list(Loader(draw, range(18, 22), workers))
     made = []
-    assert next(iter(Loader(made.append, range(100), workers))) is None and len(made) <= 2 * workers + 1  # not the whole cohort
+    assert (
+        next(iter(Loader(made.append, range(100), workers))) is None and len(made) <= 2 * workers + 1
+    )  # not the whole cohort
 
 
 def test_noise_changes_the_image_alone(study):
-    plain, noisy = (TrainingSet(study, study.scans[:1], AugmentationOptions(0, 0, gain, hu), 50).batch([0], torch.Generator().manual_seed(0))
-                    for gain, hu in ((0, 0), (0, 20.0)))
+    plain, noisy = (
+        TrainingSet(study, study.scans[:1], AugmentationOptions(0, 0, gain, hu), 50).batch(
+            [0], torch.Generator().manual_seed(0)
+        )
+        for gain, hu in ((0, 0), (0, 20.0))
+    )
     difference = 500 * (noisy.image - plain.image)
     assert difference.std().item() == pytest.approx(20, rel=0.02) and abs(difference.mean()) < 1
 
@@ -286,5 +325,7 @@ def test_loss_is_the_mean_over_voxels_and_layers():
     with torch.no_grad():
         loss = SupervoxelLoss(net, "fp32")(image, voxels, targets)
         dense = net(image).log_softmax(2).flatten(3)  # (B, layers, classes, voxels)
-    single = [-dense[b, layer, targets[b, n, layer], voxels[b, n]] for b in range(2) for n in range(9) for layer in range(2)]
+    single = [
+        -dense[b, layer, targets[b, n, layer], voxels[b, n]] for b in range(2) for n in range(9) for layer in range(2)
+    ]
     assert loss.item() == pytest.approx(torch.stack(single).mean().item(), rel=1e-5)

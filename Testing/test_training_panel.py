@@ -5,11 +5,12 @@ import json
 
 import psutil
 import pytest
-
 from host import available, start
-from SlicRegLib import jobfolder
-from SlicRegLib.jobfolder import JobOptions, JobState
 from tiny import write_cohort
+
+from SlicRegLib.jobs import control, ownership, status
+from SlicRegLib.jobs.options import JobOptions
+from SlicRegLib.jobs.status import JobState
 
 pytestmark = pytest.mark.skipif(not available(), reason="needs slicer-core and PySide6")
 if available():
@@ -42,8 +43,8 @@ def panel():
 def folder(tmp_path):
     """A job folder in which nothing runs after the test."""
     yield tmp_path / "job"
-    if jobfolder.owner_of(tmp_path / "job"):
-        jobfolder.stop(tmp_path / "job")
+    if ownership.owner_of(tmp_path / "job"):
+        control.stop(tmp_path / "job")
 
 
 def new_panel():
@@ -56,7 +57,12 @@ def new_panel():
 
 def fill_in(panel, cohort, folder, **changes):
     ui = panel.ui
-    for name, value in {"Template": cohort / "template.nii.gz", "Images": cohort / "img", "Folder": folder, **changes}.items():
+    for name, value in {
+        "Template": cohort / "template.nii.gz",
+        "Images": cohort / "img",
+        "Folder": folder,
+        **changes,
+    }.items():
         getattr(ui, f"training{name}Path").currentPath = str(value)
     ui.trainingNameEdit.text = "mine"
     ui.trainingIterationsSpinBox.value = 6
@@ -79,20 +85,28 @@ def write_job(folder, state, rows=(), **options):
     """A job folder as a run would leave it."""
     folder.mkdir(exist_ok=True)
     (folder / "scan.nii.gz").touch()
-    given = {"name": "mine", "template": str(folder / "scan.nii.gz"), "images": str(folder), "iterations": 300, **options}
-    jobfolder.write_config(folder, JobOptions(**given))
-    jobfolder.write_state(folder, state)
+    given = {
+        "name": "mine",
+        "template": str(folder / "scan.nii.gz"),
+        "images": str(folder),
+        "iterations": 300,
+        **options,
+    }
+    options.write_config(folder, JobOptions(**given))
+    status.write_state(folder, state)
     write_curve(folder, rows)
 
 
 def write_curve(folder, rows):
     with open(folder / "mine_curve.csv", "w", newline="") as file:
-        csv.writer(file).writerows([["iteration", "seconds", "training_loss", "validation_loss", "validation_accuracy"], *rows])
+        csv.writer(file).writerows(
+            [["iteration", "seconds", "training_loss", "validation_loss", "validation_accuracy"], *rows]
+        )
 
 
 def plotted():
     """The columns of the one table in the scene."""
-    table, = slicer.util.getNodesByClass("vtkMRMLTableNode")
+    (table,) = slicer.util.getNodesByClass("vtkMRMLTableNode")
     return [list(slicer.util.arrayFromTableColumn(table, table.GetColumnName(n))) for n in range(3)]
 
 
@@ -114,7 +128,7 @@ def test_check_start_pause_resume_to_the_model(panel, cohort, folder):
 
     HOST.click(ui.trainingStartButton)
     assert tab.state.state == "running" and not inputs_are_enabled(ui) and not ui.trainingStartButton.enabled
-    owner = jobfolder.owner_of(folder)
+    owner = ownership.owner_of(folder)
     HOST.click(ui.trainingPauseButton)
     HOST.wait(lambda: tab.state.state == "paused")  # a process that is writing is held a moment later
     assert "Paused" in ui.trainingStatusLabel.text and not ui.trainingPauseButton.enabled
@@ -136,10 +150,14 @@ def test_check_start_pause_resume_to_the_model(panel, cohort, folder):
 
     assert (panel.logic.userModels() / "mine.slicreg").is_file() and ui.modelComboBox.findText("mine") >= 0
     assert ui.trainingPictureLabel.visible and ui.trainingProgressBar.value == 1000
-    assert not ui.trainingStartButton.enabled and "finished" in ui.trainingStartButton.toolTip and not tab._watchTimer.active
+    assert (
+        not ui.trainingStartButton.enabled
+        and "finished" in ui.trainingStartButton.toolTip
+        and not tab._watchTimer.active
+    )
     HOST.click(ui.trainingCurvesButton)
     iteration, training, validation = plotted()
-    rows = jobfolder.read_curve(folder)
+    rows = status.read_curve(folder)
     assert [row[0] for row in rows] == iteration and iteration[-1] == 6
     assert [(row[2], row[3]) for row in rows] == list(zip(training, validation))
     HOST.click(ui.trainingReportButton)
@@ -149,7 +167,7 @@ def test_check_start_pause_resume_to_the_model(panel, cohort, folder):
 def test_it_outlives_scene_and_panel_and_goes_on_after_a_stop(panel, cohort, folder):
     fill_in(panel, cohort, folder)
     HOST.click(panel.ui.trainingStartButton)
-    pid = jobfolder.owner_of(folder).pid
+    pid = ownership.owner_of(folder).pid
     HOST.clear_scene(singletons=True)
     assert panel.training.state.state == "running" and panel.training._watchTimer.active  # the folder is remembered
     HOST.unload_module()
@@ -157,14 +175,17 @@ def test_it_outlives_scene_and_panel_and_goes_on_after_a_stop(panel, cohort, fol
 
     again = new_panel()
     ui, tab = again.ui, again.training
-    assert jobfolder.owner_of(folder).pid == pid and tab.state.state == "running" and tab._watchTimer.active
+    assert ownership.owner_of(folder).pid == pid and tab.state.state == "running" and tab._watchTimer.active
     assert ui.trainingFolderPath.currentPath == str(folder) and ui.trainingNameEdit.text == "mine"
-    assert ui.trainingTemplatePath.currentPath == str(cohort / "template.nii.gz") and ui.trainingIterationsSpinBox.value == 6
+    assert (
+        ui.trainingTemplatePath.currentPath == str(cohort / "template.nii.gz")
+        and ui.trainingIterationsSpinBox.value == 6
+    )
     HOST.click(ui.trainingStopButton)
     assert tab.state.state == "stopped" and "Stopped" in ui.trainingStatusLabel.text and not lives(pid)
     assert not tab._watchTimer.active and not ui.trainingStopButton.enabled
     HOST.click(ui.trainingStartButton)
-    assert tab.state.state == "running" and jobfolder.owner_of(folder).pid != pid
+    assert tab.state.state == "running" and ownership.owner_of(folder).pid != pid
     HOST.click(ui.trainingStopButton)
     assert tab.state.state == "stopped" and not HOST.dialogs.texts()
 
@@ -173,22 +194,33 @@ def test_a_second_start_names_who_works_there(panel, cohort, folder):
     fill_in(panel, cohort, folder)
     panel.logic.startTraining(folder, panel.training.asked())  # behind the tab's back
     HOST.click(panel.ui.trainingStartButton)
-    error, = HOST.dialogs.texts("error")
-    assert jobfolder.owner_of(folder).sentence() in error and str(folder) in error
+    (error,) = HOST.dialogs.texts("error")
+    assert ownership.owner_of(folder).sentence() in error and str(folder) in error
     assert panel.training.state.state == "running" and not panel.ui.trainingStartButton.enabled
 
 
-@pytest.mark.parametrize("change, said", [
-    ({"Template": "no/template.nii.gz"}, "template.nii.gz does not exist"), ({"Images": "no/scans"}, "no/scans does not exist"),
-    ({"Images": "EMPTY"}, "holds no scan"), ({"Labels": "EMPTY"}, "give both"),
-    ({"Start": "no.slicreg"}, "no.slicreg does not exist")])
+@pytest.mark.parametrize(
+    "change, said",
+    [
+        ({"Template": "no/template.nii.gz"}, "template.nii.gz does not exist"),
+        ({"Images": "no/scans"}, "no/scans does not exist"),
+        ({"Images": "EMPTY"}, "holds no scan"),
+        ({"Labels": "EMPTY"}, "give both"),
+        ({"Start": "no.slicreg"}, "no.slicreg does not exist"),
+    ],
+)
 def test_a_mistake_is_one_sentence_and_starts_nothing(panel, cohort, folder, tmp_path, change, said):
     (tmp_path / "empty").mkdir()
-    fill_in(panel, cohort, folder, **{name: str(path).replace("EMPTY", str(tmp_path / "empty")) for name, path in change.items()})
+    fill_in(
+        panel,
+        cohort,
+        folder,
+        **{name: str(path).replace("EMPTY", str(tmp_path / "empty")) for name, path in change.items()},
+    )
     for button in (panel.ui.trainingCheckButton, panel.ui.trainingStartButton):
         HOST.dialogs.clear()
         HOST.click(button)
-        error, = HOST.dialogs.texts("error")
+        (error,) = HOST.dialogs.texts("error")
         assert said in error and "Traceback" not in error
     assert panel.training.state.state == "absent" and not panel.training.check and not folder.exists()
 
@@ -198,7 +230,7 @@ def test_what_the_process_refuses_is_said(panel, cohort, folder, tmp_path):
     fill_in(panel, cohort, folder, Template=tmp_path / "text.nii.gz")
     HOST.click(panel.ui.trainingCheckButton)
     HOST.wait(lambda: not panel.training.check, 60)
-    error, = HOST.dialogs.texts("error")
+    (error,) = HOST.dialogs.texts("error")
     assert "text.nii.gz" in error and inputs_are_enabled(panel.ui)
 
 
@@ -207,7 +239,9 @@ def test_closing_the_scene_ends_the_check(panel, cohort, folder):
     HOST.click(panel.ui.trainingCheckButton)
     job = panel.training.check
     HOST.clear_scene()
-    assert job.state == "cancelled" and not panel.training.check and panel.ui.trainingFolderPath.currentPath == str(folder)
+    assert (
+        job.state == "cancelled" and not panel.training.check and panel.ui.trainingFolderPath.currentPath == str(folder)
+    )
 
 
 # ---- with folders that were written by hand
@@ -220,13 +254,25 @@ def test_buttons_say_what_is_missing(panel, cohort, folder):
         getattr(ui, f"training{widget}Path").currentPath = str(cohort / widget)
     assert "name" in ui.trainingStartButton.toolTip and not ui.trainingStartButton.enabled
     ui.trainingNameEdit.text = "mine"
-    assert ui.trainingStartButton.enabled and ui.trainingCheckButton.enabled and "background" in ui.trainingStartButton.toolTip
-    assert not any(getattr(ui, f"training{name}Button").enabled for name in ("Pause", "Resume", "Stop", "Curves", "Report"))
+    assert (
+        ui.trainingStartButton.enabled
+        and ui.trainingCheckButton.enabled
+        and "background" in ui.trainingStartButton.toolTip
+    )
+    assert not any(
+        getattr(ui, f"training{name}Button").enabled for name in ("Pause", "Resume", "Stop", "Curves", "Report")
+    )
 
 
 def test_the_job_of_a_folder_fills_the_fields(panel, folder):
     ui = panel.ui
-    write_job(folder, JobState("stopped", "teacher", 0.5, 0.2, None, "2 of 4: pt_2"), preset="unet", device="cuda:1", workers=3)
+    write_job(
+        folder,
+        JobState("stopped", "teacher", 0.5, 0.2, None, "2 of 4: pt_2"),
+        preset="unet",
+        device="cuda:1",
+        workers=3,
+    )
     ui.trainingNameEdit.text = "of the user"
     ui.trainingFolderPath.currentPath = str(folder)
     assert ui.trainingNameEdit.text == "mine" and ui.trainingPresetComboBox.currentText == "unet"
@@ -255,7 +301,10 @@ def test_curves_are_made_once_and_updated_in_place(panel, folder):
     made = parts() - before
     assert len(made) == 4 and plotted() == [[50, 100], [4.5, 3.5], [4.7, 4.0]]
     chart = panel.training.curves.chart()
-    assert slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID() == chart.GetID() and chart.GetTitle() == "mine"
+    assert (
+        slicer.app.applicationLogic().GetSelectionNode().GetActivePlotChartID() == chart.GetID()
+        and chart.GetTitle() == "mine"
+    )
     for n, name in ((0, "Training loss"), (1, "Validation loss")):
         series = chart.GetNthPlotSeriesNode(n)
         assert series.GetYColumnName() == name and series.GetXColumnName() == "Iteration"
@@ -275,6 +324,7 @@ def test_curves_are_made_once_and_updated_in_place(panel, folder):
 
 def test_pictures(panel, folder):
     import qt
+
     label, tab = panel.ui.trainingPictureLabel, panel.training
     folder.mkdir()
     picture = qt.QPixmap(3000, 1500)
@@ -297,31 +347,57 @@ def test_pictures(panel, folder):
 # ---- texts
 
 
-@pytest.mark.parametrize("seconds, words", [
-    (0, "0 s"), (40.2, "40 s"), (59.7, "1 min"), (90, "2 min"), (3540, "59 min"), (3599, "1 h"), (4800, "1 h 20 min"),
-    (7200, "2 h"), (86399, "1 day"), (100000, "1 day 4 h"), (172800, "2 days"), (200000, "2 days 8 h")])
+@pytest.mark.parametrize(
+    "seconds, words",
+    [
+        (0, "0 s"),
+        (40.2, "40 s"),
+        (59.7, "1 min"),
+        (90, "2 min"),
+        (3540, "59 min"),
+        (3599, "1 h"),
+        (4800, "1 h 20 min"),
+        (7200, "2 h"),
+        (86399, "1 day"),
+        (100000, "1 day 4 h"),
+        (172800, "2 days"),
+        (200000, "2 days 8 h"),
+    ],
+)
 def test_time_in_words(seconds, words):
     from SlicRegSlicer.training import time_in_words
+
     assert time_in_words(seconds) == words
 
 
-@pytest.mark.parametrize("stage, message, words", [
-    ("starting", "", "starting"), ("check", "3 of 80: pt_3", "checking scan 3 of 80"),
-    ("supervoxels", "", "cutting the template into supervoxels"),
-    ("teacher", "12 of 80: pt_12", "registering scan 12 of 80"), ("teacher", "", "registering the scans"),
-    ("training", "iteration 120, loss 1.234, validation 2.000", "training, iteration 120 of 300, loss 1.234"),
-    ("training", "", "training"), ("report", "held-out scan 1 of 4", "writing the report")])
+@pytest.mark.parametrize(
+    "stage, message, words",
+    [
+        ("starting", "", "starting"),
+        ("check", "3 of 80: pt_3", "checking scan 3 of 80"),
+        ("supervoxels", "", "cutting the template into supervoxels"),
+        ("teacher", "12 of 80: pt_12", "registering scan 12 of 80"),
+        ("teacher", "", "registering the scans"),
+        ("training", "iteration 120, loss 1.234, validation 2.000", "training, iteration 120 of 300, loss 1.234"),
+        ("training", "", "training"),
+        ("report", "held-out scan 1 of 4", "writing the report"),
+    ],
+)
 def test_stage_in_words(stage, message, words):
     from SlicRegSlicer.training import stage_in_words
+
     assert stage_in_words(JobState("running", stage, message=message), {"iterations": 300}) == words
 
 
 def test_state_in_words():
     from SlicRegSlicer.training import state_in_words
+
     teacher = JobState("running", "teacher", 0.15, 0.034, 4800, "12 of 80: pt_12")
     assert state_in_words(teacher, {}, []) == "Running, 3 %: registering scan 12 of 80. About 1 h 20 min left."
-    assert state_in_words(JobState("paused", "training", 0.5, 0.5, None, "iteration 7, loss 2.5"), {}, []) \
+    assert (
+        state_in_words(JobState("paused", "training", 0.5, 0.5, None, "iteration 7, loss 2.5"), {}, [])
         == "Paused at 50 %: training, iteration 7, loss 2.5."
+    )
     assert state_in_words(JobState("interrupted", "training", fraction=0.5), {}, []).startswith("Interrupted at 50 %")
     assert state_in_words(JobState("failed", error="The disk is full."), {}, []) == "Failed: The disk is full."
     assert "job.log" in state_in_words(JobState("failed"), {}, [])
@@ -336,11 +412,22 @@ def test_words_give_the_options_back(tmp_path):
     """What the command line makes of the words is what was asked for."""
     from SlicRegLib.__main__ import _job_options, parser
     from SlicRegSlicer.training import asked, words_to_check, words_to_learn
+
     for name in ("template.nii.gz", "labels.nii.gz", "first.slicreg"):
         (tmp_path / name).touch()
-    options = asked(template=tmp_path / "template.nii.gz", images=tmp_path, name="mine", preset="unet", device="cpu",
-                    iterations=7, workers=1, labels=tmp_path, template_label=tmp_path / "labels.nii.gz", start=tmp_path / "first.slicreg",
-                    **FURTHER)
+    options = asked(
+        template=tmp_path / "template.nii.gz",
+        images=tmp_path,
+        name="mine",
+        preset="unet",
+        device="cpu",
+        iterations=7,
+        workers=1,
+        labels=tmp_path,
+        template_label=tmp_path / "labels.nii.gz",
+        start=tmp_path / "first.slicreg",
+        **FURTHER,
+    )
     given = parser().parse_args(["learn", "--out", str(tmp_path), *words_to_learn(options)])
     assert _job_options(given, tmp_path) == options
     given = parser().parse_args(words_to_check(options, tmp_path))

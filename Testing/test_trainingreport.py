@@ -9,18 +9,28 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from matplotlib.image import imread
-
-from SlicRegLib import report, trainingreport
-from SlicRegLib.preparation import prepare_scan
-from SlicRegLib.registration import Registration
-from SlicRegLib.trainingreport import ReportContent, hardware, validation_overlay, write_report
-from SlicRegLib.warping import identity_field
 from tiny import FRAME, phantom
+
+from SlicRegLib.geometry.field import identity_field
+from SlicRegLib.images.preparation import prepare_scan
+from SlicRegLib.jobs.report import report
+from SlicRegLib.jobs.report.report import ReportContent, hardware, validation_overlay, write_report
+from SlicRegLib.registration.result import Registration
+from SlicRegLib.results import overview
 
 HOSTILE = "<b>&\"'$x_1$</b><script>alert(1)</script>"
 VOID = {"meta", "img"}
-SECTIONS = ["Summary", "Learning curve", "Registered scans", "Organ overlap", "Teacher", "Cohort", "Left out",
-            "Time and hardware", "Configuration"]
+SECTIONS = [
+    "Summary",
+    "Learning curve",
+    "Registered scans",
+    "Organ overlap",
+    "Teacher",
+    "Cohort",
+    "Left out",
+    "Time and hardware",
+    "Configuration",
+]
 
 
 class Page(HTMLParser):
@@ -28,7 +38,15 @@ class Page(HTMLParser):
 
     def __init__(self, text: str):
         super().__init__()
-        self.open, self.tags, self.sources, self.anchors, self.tables, self.titles, self.words = [], set(), [], [], [], [], []
+        self.open, self.tags, self.sources, self.anchors, self.tables, self.titles, self.words = (
+            [],
+            set(),
+            [],
+            [],
+            [],
+            [],
+            [],
+        )
         self.feed(text)
         self.close()
         assert self.open == []
@@ -36,7 +54,9 @@ class Page(HTMLParser):
     def handle_starttag(self, tag, attributes):
         self.tags.add(tag)
         self.anchors += [value for key, value in attributes if key == "id"]
-        self.sources += [value for key, value in attributes if key in ("src", "href", "srcset", "data", "action", "poster")]
+        self.sources += [
+            value for key, value in attributes if key in ("src", "href", "srcset", "data", "action", "poster")
+        ]
         assert not [key for key, _ in attributes if key.startswith("on")]
         if tag not in VOID:
             self.open.append(tag)
@@ -70,7 +90,7 @@ class Page(HTMLParser):
 
     def table(self, *head: str) -> list[list[str]]:
         """The rows under the head that begins so."""
-        return next(table[1:] for table in self.tables if table[0][:len(head)] == list(head))
+        return next(table[1:] for table in self.tables if table[0][: len(head)] == list(head))
 
     def row(self, name: str) -> list[str]:
         """The first row of any table that begins with ``name``."""
@@ -78,52 +98,109 @@ class Page(HTMLParser):
 
 
 def png(shade: float) -> bytes:
-    figure, axes = trainingreport._figure(1, 1)
+    figure, axes = report._figure(1, 1)
     axes.set_facecolor((shade, shade, shade))
-    return trainingreport._png(figure)
+    return report._png(figure)
 
 
 def case(before: float, after: float, folding: float = 0.0) -> dict:
     """As `evaluation.compare` gives it: label 2 at the given Dice, label 10 at half of it and lost before registration."""
-    def labels(dice, far):
-        return {"dice": {"2": dice, "10": dice / 2}, "mean_dice": 0.75 * dice, "hd95_mm": {"2": 10 * dice, "10": far},
-                "mean_hd95_mm": 10 * dice}
 
-    return {"before": labels(before, None), "after": labels(after, 4.25) | {"folding_percent": folding}, "left_out": [],
-            "seconds": 4.0}
+    def labels(dice, far):
+        return {
+            "dice": {"2": dice, "10": dice / 2},
+            "mean_dice": 0.75 * dice,
+            "hd95_mm": {"2": 10 * dice, "10": far},
+            "mean_hd95_mm": 10 * dice,
+        }
+
+    return {
+        "before": labels(before, None),
+        "after": labels(after, 4.25) | {"folding_percent": folding},
+        "left_out": [],
+        "seconds": 4.0,
+    }
 
 
 def quality(before: float, after: float) -> dict:
-    return {"similarity_before": before, "similarity_after": after, "folding_percent": 0.07, "stretch_low": 0.61,
-            "stretch_high": 1.52, "mean_displacement_mm": 12.34}
+    return {
+        "similarity_before": before,
+        "similarity_after": after,
+        "folding_percent": 0.07,
+        "stretch_low": 0.61,
+        "stretch_high": 1.52,
+        "mean_displacement_mm": 12.34,
+    }
 
 
 def scan(name: str, **changes) -> dict:
-    return {"name": name, "shape": [512, 512, 90], "spacing_mm": [0.98, 0.98, 3.0], "orientation": "LPS",
-            "extent_mm": [500.2, 500.2, 270.0], "body_extent_mm": [431.0, 250.0, 270.0], "body_ml": 14250.0,
-            "mean_hu": -12.4, "problem": "", "unusual": [], "same_as": ""} | changes
+    return {
+        "name": name,
+        "shape": [512, 512, 90],
+        "spacing_mm": [0.98, 0.98, 3.0],
+        "orientation": "LPS",
+        "extent_mm": [500.2, 500.2, 270.0],
+        "body_extent_mm": [431.0, 250.0, 270.0],
+        "body_ml": 14250.0,
+        "mean_hu": -12.4,
+        "problem": "",
+        "unusual": [],
+        "same_as": "",
+    } | changes
 
 
 def full() -> ReportContent:
     return ReportContent(
-        name=HOSTILE, finished="2024-05-01 12:30", trained=["pt_1", "pt_2", HOSTILE], held_out=["pt_3", "pt_4"],
+        name=HOSTILE,
+        finished="2024-05-01 12:30",
+        trained=["pt_1", "pt_2", HOSTILE],
+        held_out=["pt_3", "pt_4"],
         left_out={"pt_5": "cannot be read <at all>"},
         curve=[(100, 61.5, 3.5, 4.125, 0.1234), (200, 123.0, 2.5, 2.25, 0.5), (300, 3725.0, 1.5, 1.875, 0.6543)],
-        cohort=[scan("pt_1"), scan("pt_2", spacing_mm=[1.2, 1.2, 2.0]),
-                scan("pt_3", orientation="SAL", shape=[90, 512, 400], spacing_mm=[2.5, 1.1, 1.0], same_as="pt_2"),
-                scan("pt_4", unusual=["It is <b>upside down</b>.", "It is short."]), scan(HOSTILE),
-                scan("pt_5", shape=[], spacing_mm=[], orientation="", extent_mm=[], body_extent_mm=[], body_ml=0.0, mean_hu=0.0,
-                     problem="cannot be read <at all>")],
+        cohort=[
+            scan("pt_1"),
+            scan("pt_2", spacing_mm=[1.2, 1.2, 2.0]),
+            scan("pt_3", orientation="SAL", shape=[90, 512, 400], spacing_mm=[2.5, 1.1, 1.0], same_as="pt_2"),
+            scan("pt_4", unusual=["It is <b>upside down</b>.", "It is short."]),
+            scan(HOSTILE),
+            scan(
+                "pt_5",
+                shape=[],
+                spacing_mm=[],
+                orientation="",
+                extent_mm=[],
+                body_extent_mm=[],
+                body_ml=0.0,
+                mean_hu=0.0,
+                problem="cannot be read <at all>",
+            ),
+        ],
         template=scan("pt_0", orientation="ASR"),
         unusual_picture=png(0.25),
-        teacher={"pt_1": quality(0.4, 0.71), "pt_2": quality(0.5, 0.45), "pt_4": quality(0.35, 0.9), HOSTILE: quality(0.3, None)},
+        teacher={
+            "pt_1": quality(0.4, 0.71),
+            "pt_2": quality(0.5, 0.45),
+            "pt_4": quality(0.35, 0.9),
+            HOSTILE: quality(0.3, None),
+        },
         overlays=[(HOSTILE, png(0.5)), ("pt_4", png(0.75))],
-        dice={"pt_3": case(0.2, 0.8), "pt_1": case(0.4, 0.6, 0.125)}, label_names={"10": HOSTILE},
-        configuration={"template": HOSTILE, "iterations": 300, "spacing_mm": 4.0, "shape": [96, 80, 128],
-                       "affine_first": False, "start": None},
+        dice={"pt_3": case(0.2, 0.8), "pt_1": case(0.4, 0.6, 0.125)},
+        label_names={"10": HOSTILE},
+        configuration={
+            "template": HOSTILE,
+            "iterations": 300,
+            "spacing_mm": 4.0,
+            "shape": [96, 80, 128],
+            "affine_first": False,
+            "start": None,
+        },
         hardware={"processor": HOSTILE, "cores": 2, "memory_gb": 7.8, "gpu": "none"},
-        seconds={"teacher": 75.0, "training": 3725.0}, waiting_share=0.034, peak_memory_mb={"process": 1536.0, "gpu": 512.0},
-        versions={"torch": "2.13.0"}, provenance={"preset": "compact", "training": {"batch": 2}})
+        seconds={"teacher": 75.0, "training": 3725.0},
+        waiting_share=0.034,
+        peak_memory_mb={"process": 1536.0, "gpu": 512.0},
+        versions={"torch": "2.13.0"},
+        provenance={"preset": "compact", "training": {"batch": 2}},
+    )
 
 
 @pytest.fixture(scope="module")
@@ -165,25 +242,36 @@ def test_the_pictures_are_whole(page):
 
 
 def test_the_figures_of_the_summary(page):
-    for words in ("65.4 %validation accuracy; 12.3 % at iteration 100", "1.875validation loss; 4.125 at iteration 100",
-                  "3scans trained on; 2 held out, 1 left out",
-                  "0.525mean Dice of 2 labelled scans after registration; 0.225 before",
-                  "guessing gives 4.85", "Guessing gets 0.8 %", "2024-05-01 12:30"):
+    for words in (
+        "65.4 %validation accuracy; 12.3 % at iteration 100",
+        "1.875validation loss; 4.125 at iteration 100",
+        "3scans trained on; 2 held out, 1 left out",
+        "0.525mean Dice of 2 labelled scans after registration; 0.225 before",
+        "guessing gives 4.85",
+        "Guessing gets 0.8 %",
+        "2024-05-01 12:30",
+    ):
         assert words in page.text, words
 
 
 def test_the_learning_curve(page):
-    assert page.table("iteration", "time") == [["100", "1 min 2 s", "3.500", "4.125", "12.3 %"],
-                                               ["200", "2 min 3 s", "2.500", "2.250", "50.0 %"],
-                                               ["300", "1 h 2 min", "1.500", "1.875", "65.4 %"]]
+    assert page.table("iteration", "time") == [
+        ["100", "1 min 2 s", "3.500", "4.125", "12.3 %"],
+        ["200", "2 min 3 s", "2.500", "2.250", "50.0 %"],
+        ["300", "1 h 2 min", "1.500", "1.875", "65.4 %"],
+    ]
 
 
 def test_dice_per_label_and_scan(page):
     """Labels by number, not by text: 2 before 10. A distance that is nowhere defined is a dash."""
-    assert page.table("label") == [["label 2", "2", "0.300", "0.700", "+0.400", "3.0", "7.0"],
-                                   [HOSTILE, "2", "0.150", "0.350", "+0.200", "–", "4.2"]]
-    assert page.table("scan", "trained on") == [["pt_3", "no", "0.150", "0.600", "2.0", "8.0", "0.00"],
-                                                ["pt_1", "yes", "0.300", "0.450", "4.0", "6.0", "0.12"]]
+    assert page.table("label") == [
+        ["label 2", "2", "0.300", "0.700", "+0.400", "3.0", "7.0"],
+        [HOSTILE, "2", "0.150", "0.350", "+0.200", "–", "4.2"],
+    ]
+    assert page.table("scan", "trained on") == [
+        ["pt_3", "no", "0.150", "0.600", "2.0", "8.0", "0.00"],
+        ["pt_1", "yes", "0.300", "0.450", "4.0", "6.0", "0.12"],
+    ]
     assert "on 2 scans with those" in page.text and "Scans not trained on: 1." in page.text
 
 
@@ -191,7 +279,11 @@ def test_a_label_of_some_scans_counts_those(tmp_path):
     one, other = case(0.2, 0.8), case(0.4, 0.6)
     for when in ("before", "after"):
         del other[when]["dice"]["10"], other[when]["hd95_mm"]["10"]
-    assert rendered(ReportContent("m", dice={"a": one, "b": other}), tmp_path).row("label 10")[1:4] == ["1", "0.100", "0.400"]
+    assert rendered(ReportContent("m", dice={"a": one, "b": other}), tmp_path).row("label 10")[1:4] == [
+        "1",
+        "0.100",
+        "0.400",
+    ]
 
 
 def test_the_teacher_worst_first(page):
@@ -203,27 +295,55 @@ def test_the_teacher_worst_first(page):
 
 
 def test_the_cohort(page):
-    assert page.row("voxel size, mm")[1] == "0.98 to 1.20 × 0.98 to 1.20 × 2.00 to 3.00"  # along the patient, however stored
+    assert (
+        page.row("voxel size, mm")[1] == "0.98 to 1.20 × 0.98 to 1.20 × 2.00 to 3.00"
+    )  # along the patient, however stored
     assert page.row("body's extent, mm")[1] == "431 × 250 × 270"
     assert page.row("orientation of the voxels")[1] == "LPS (4), SAL (1)"
     assert page.row("the template")[1] == "pt_0: voxels of 3.00 × 0.98 × 0.98 mm, body of 431 × 250 × 270 mm"
-    assert page.table("scan", "what was found") == [["pt_3", "The same as pt_2."], ["pt_4", "It is <b>upside down</b>."],
-                                                    ["pt_4", "It is short."], ["pt_5", "cannot be read <at all>"]]
+    assert page.table("scan", "what was found") == [
+        ["pt_3", "The same as pt_2."],
+        ["pt_4", "It is <b>upside down</b>."],
+        ["pt_4", "It is short."],
+        ["pt_5", "cannot be read <at all>"],
+    ]
     rows = {row[0]: row[1:] for row in page.table("scan", "voxels")}
-    assert rows["pt_1"] == ["512 × 512 × 90", "0.98 × 0.98 × 3.00", "LPS", "500 × 500 × 270", "431 × 250 × 270", "14.2", "-12",
-                            "training"]
+    assert rows["pt_1"] == [
+        "512 × 512 × 90",
+        "0.98 × 0.98 × 3.00",
+        "LPS",
+        "500 × 500 × 270",
+        "431 × 250 × 270",
+        "14.2",
+        "-12",
+        "training",
+    ]
     assert rows["pt_3"] == ["400 × 512 × 90", "1.00 × 1.10 × 2.50", "SAL", *rows["pt_1"][3:-1], "held out"]
     assert rows["pt_5"] == ["–"] * 7 + ["left out"]
     assert "3 scans to look at" in page.text
 
 
 def test_time_hardware_and_configuration(page):
-    assert page.table("stage") == [["teacher", "1 min 15 s", "2.0 %"], ["training", "1 h 2 min", "98.0 %"],
-                                   ["together", "1 h 3 min", ""]]
+    assert page.table("stage") == [
+        ["teacher", "1 min 15 s", "2.0 %"],
+        ["training", "1 h 2 min", "98.0 %"],
+        ["together", "1 h 3 min", ""],
+    ]
     assert "spent 3.4 % of its time waiting for data" in page.text
-    for name, value in {"processor": HOSTILE, "memory, GB": "7.8", "GPU": "none", "peak memory, process": "1.50 GB",
-                        "peak memory, GPU": "0.50 GB", "template": HOSTILE, "spacing, mm": "4", "shape": "96 × 80 × 128",
-                        "affine first": "no", "start": "–", "torch": "2.13.0", "training: batch": "2"}.items():
+    for name, value in {
+        "processor": HOSTILE,
+        "memory, GB": "7.8",
+        "GPU": "none",
+        "peak memory, process": "1.50 GB",
+        "peak memory, GPU": "0.50 GB",
+        "template": HOSTILE,
+        "spacing, mm": "4",
+        "shape": "96 × 80 × 128",
+        "affine first": "no",
+        "start": "–",
+        "torch": "2.13.0",
+        "training: batch": "2",
+    }.items():
         assert page.row(name) == [name, value]
     assert page.table("scan", "reason") == [["pt_5", "cannot be read <at all>"]]
 
@@ -242,11 +362,20 @@ def test_what_is_not_there_is_left_out(tmp_path):
     bare = rendered(ReportContent("head & neck"), tmp_path)
     assert bare.titles == [] and bare.tables == [] and bare.sources == []
     assert "Training of head & neck" in bare.text
-    data = {"Learning curve": "curve", "Registered scans": "overlays", "Organ overlap": "dice", "Teacher": "teacher",
-            "Cohort": "cohort", "Left out": "left_out", "Configuration": "configuration"}
+    data = {
+        "Learning curve": "curve",
+        "Registered scans": "overlays",
+        "Organ overlap": "dice",
+        "Teacher": "teacher",
+        "Cohort": "cohort",
+        "Left out": "left_out",
+        "Configuration": "configuration",
+    }
     for title, name in data.items():
         assert title in rendered(ReportContent("m", **{name: getattr(full(), name)}), tmp_path).titles
-        without = {name: type(getattr(full(), name))()} | ({"versions": {}, "provenance": {}} if name == "configuration" else {})
+        without = {name: type(getattr(full(), name))()} | (
+            {"versions": {}, "provenance": {}} if name == "configuration" else {}
+        )
         assert rendered(replace(full(), **without), tmp_path).titles == [one for one in SECTIONS if one != title]
 
 
@@ -287,7 +416,7 @@ def test_the_overlay_shows_template_scan_and_result(tmp_path, monkeypatch):
     volume = phantom(0)[0]
     result = Registration(volume, volume, identity_field(prepare_scan(volume, FRAME).grid), {}, True)
     shown = []
-    draw = report._panel
+    draw = overview._panel
 
     def panel(axes, plane, image, *labels):
         shown.append((plane, image))

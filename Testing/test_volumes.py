@@ -7,10 +7,11 @@ import SimpleITK as sitk
 import torch
 
 from SlicRegLib.errors import UserError
-from SlicRegLib.files import atomic, list_images, stem
-from SlicRegLib.geometry import Grid
-from SlicRegLib.volumes import Volume, load_labels, load_scan, load_transform, save_transform, save_volume, to_itk
-from SlicRegLib.warping import resample
+from SlicRegLib.geometry.grid import Grid
+from SlicRegLib.geometry.resampling import resample
+from SlicRegLib.images.files import atomic, list_images, stem
+from SlicRegLib.images.transforms import load_transform, save_transform
+from SlicRegLib.images.volumes import Volume, load_labels, load_scan, save_volume, to_itk
 
 FORMATS = [".nii", ".nii.gz", ".nrrd", ".mha"]
 
@@ -35,6 +36,7 @@ def brightest(path, program):
 
 
 # --- formats ---
+
 
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_written_files_are_read_alike_by_others(tmp_path, odd_grid, suffix):
@@ -111,6 +113,7 @@ def test_names(tmp_path):
 
 # --- transforms ---
 
+
 def test_transform_round_trip(tmp_path, odd_grid, smooth_field):
     field = smooth_field(odd_grid, 9.0)
     save_transform(tmp_path / "transform.h5", field)
@@ -127,13 +130,19 @@ def test_itk_applies_the_transform_file_as_we_do(tmp_path, oblique, left_handed,
     scan = scan_on(moving)
     save_transform(tmp_path / "transform.h5", field)
     transform = sitk.ReadTransform(str(tmp_path / "transform.h5"))
-    itk = sitk.Resample(to_itk(scan), to_itk(Volume(np.zeros(target.shape, np.float32), target)), transform, sitk.sitkLinear, -1000)
+    itk = sitk.Resample(
+        to_itk(scan), to_itk(Volume(np.zeros(target.shape, np.float32), target)), transform, sitk.sitkLinear, -1000
+    )
     itk = sitk.GetArrayFromImage(itk).transpose(2, 1, 0)
     ours = resample(scan.tensor, moving, target, field, fill=-1000.0)[0].numpy()
     voxel = moving.to_voxel(field(target.points())).numpy()
     within = field.grid.to_voxel(target.points()).numpy()  # outside the field ITK takes zero, we the edge
-    inside = ((voxel >= 0) & (voxel <= np.array(moving.shape) - 1) & (within >= 0)
-              & (within <= np.array(field.grid.shape) - 1)).all(-1)
+    inside = (
+        (voxel >= 0)
+        & (voxel <= np.array(moving.shape) - 1)
+        & (within >= 0)
+        & (within <= np.array(field.grid.shape) - 1)
+    ).all(-1)
     assert inside.mean() > 0.5
     np.testing.assert_allclose(ours[inside], itk[inside], atol=0.5)  # of 2500 HU: float32 coordinates
 
@@ -143,6 +152,7 @@ def test_itk_applies_the_transform_file_as_we_do(tmp_path, oblique, left_handed,
 
 
 # --- bad input ---
+
 
 def nifti(data, affine=np.eye(4)):
     return lambda path: nib.save(nib.Nifti1Image(np.asarray(data), affine), path)
@@ -163,8 +173,16 @@ BAD_SCANS = {
     "text": ("scan.nii.gz", lambda path: path.write_text("not an image"), "cannot be read"),
     "text nrrd": ("scan.nrrd", lambda path: path.write_text("not an image"), "cannot be read"),
     "no suffix": ("scan.txt", lambda path: path.write_text("not an image"), "cannot be read"),
-    "truncated": ("scan.nii", lambda path: (nifti(RAMP)(path), path.write_bytes(path.read_bytes()[:900])), "cannot be read"),
-    "truncated gz": ("scan.nii.gz", lambda path: (nifti(RAMP)(path), path.write_bytes(path.read_bytes()[:-40])), "cannot be read"),
+    "truncated": (
+        "scan.nii",
+        lambda path: (nifti(RAMP)(path), path.write_bytes(path.read_bytes()[:900])),
+        "cannot be read",
+    ),
+    "truncated gz": (
+        "scan.nii.gz",
+        lambda path: (nifti(RAMP)(path), path.write_bytes(path.read_bytes()[:-40])),
+        "cannot be read",
+    ),
     "2-D": ("scan.nii.gz", nifti(RAMP[0]), "2-D"),
     "2-D png": ("scan.png", itk(sitk.GetImageFromArray(RAMP[0].astype(np.uint8))), "2-D"),
     "4-D": ("scan.nii.gz", nifti(np.stack([RAMP, RAMP], -1)), "4-D"),

@@ -6,12 +6,16 @@ import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 
-from SlicRegLib import warping
-from SlicRegLib.geometry import Grid, bounding_grid
-from SlicRegLib.registration import INVERSE_SPACING_MM
-from SlicRegLib.volumes import Volume, itk_transform, to_itk
-from SlicRegLib.warping import (DisplacementField, identity_field, invert, jacobian_determinant, least_stretch, resample,
-                                resample_labels, sample, tapered, unfolded)
+from SlicRegLib.geometry import resampling
+from SlicRegLib.geometry.field import DisplacementField, identity_field, taper
+from SlicRegLib.geometry.folding import jacobian_determinant, least_stretch, unfold
+from SlicRegLib.geometry.grid import Grid, bounding_grid
+from SlicRegLib.geometry.inverse import invert
+from SlicRegLib.geometry.resampling import resample, resample_labels
+from SlicRegLib.geometry.sampling import sample
+from SlicRegLib.images.transforms import itk_transform
+from SlicRegLib.images.volumes import Volume, to_itk
+from SlicRegLib.registration.result import INVERSE_SPACING_MM
 
 
 def noise(shape, seed=0):
@@ -24,6 +28,7 @@ def field_of(grid, function):
 
 
 # --- sampling ---
+
 
 @pytest.mark.parametrize("mode, interpolator", [("bilinear", sitk.sitkLinear), ("nearest", sitk.sitkNearestNeighbor)])
 @pytest.mark.parametrize("warped", [False, True])
@@ -57,7 +62,7 @@ def test_resample_in_slabs_is_the_same(oblique, anisotropic, monkeypatch):
     source, target = oblique(), anisotropic(centre=oblique().centre)
     volume = noise(source.shape)
     whole = resample(volume, source, target, fill=0.0)
-    monkeypatch.setattr("SlicRegLib.warping._SLAB_VOXELS", 500)
+    monkeypatch.setattr("SlicRegLib.geometry.resampling._SLAB_VOXELS", 500)
     np.testing.assert_allclose(resample(volume, source, target, fill=0.0), whole, atol=1e-5)
 
 
@@ -73,9 +78,9 @@ def test_parallel_grids_are_resampled_axis_by_axis_with_the_same_result(oblique,
     target = Grid((25, 9, 17), source.affine @ turn)
     volume = noise(source.shape)
     wanted = sample(volume, source, target.points(), fill=fill)
-    assert warping._along_axes(source, target) is not None
+    assert resampling._along_axes(source, target) is not None
     assert (resample(volume, source, target, fill=fill) - wanted).abs().max() < 1e-3
-    assert warping._along_axes(source, Grid(target.shape, target.affine @ SKEW)) is None
+    assert resampling._along_axes(source, Grid(target.shape, target.affine @ SKEW)) is None
 
 
 SKEW = np.array([[1, 0.01, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
@@ -87,7 +92,9 @@ def test_labels_keep_their_values_and_places(oblique):
     same = resample_labels(labels, grid, grid)
     assert same.dtype == labels.dtype and np.array_equal(same, labels)
     step = grid.affine[:3, :3] @ [1.0, 0, 0]
-    field = DisplacementField(torch.from_numpy(step.astype(np.float32))[:, None, None, None].expand(3, *grid.shape), grid)
+    field = DisplacementField(
+        torch.from_numpy(step.astype(np.float32))[:, None, None, None].expand(3, *grid.shape), grid
+    )
     moved = resample_labels(labels, grid, grid, field)
     assert np.array_equal(moved[:-1], labels[1:]) and not moved[-1].any()
 
@@ -105,13 +112,18 @@ def test_labels_keep_their_volume(oblique):
     centre, grid = np.array([1.0, 2, 3]), Grid.centred((1, 2, 3), (24, 24, 24), 2.0)
     ball = (np.linalg.norm(grid.points().numpy() - centre, axis=-1) < 16).astype(np.uint8)
     other = oblique((30, 30, 30), (1.3, 1.9, 1.6))
-    other = Grid(other.shape, np.block([[other.affine[:3, :3], (other.affine[:3, 3] + centre - other.centre)[:, None]],
-                                        [np.array([0, 0, 0, 1.0])]]))
+    other = Grid(
+        other.shape,
+        np.block(
+            [[other.affine[:3, :3], (other.affine[:3, 3] + centre - other.centre)[:, None]], [np.array([0, 0, 0, 1.0])]]
+        ),
+    )
     volume = resample_labels(ball, grid, other).sum() * np.prod(other.spacing)
     assert volume == pytest.approx(4 / 3 * np.pi * 16**3, rel=0.03)
 
 
 # --- fields ---
+
 
 def test_field_at_and_on_agree_with_the_formula(oblique, left_handed):
     matrix = torch.tensor([[0.1, 0.2, 0], [-0.1, 0, 0.3], [0, 0.05, -0.2]])
@@ -141,7 +153,7 @@ def test_folding_of_a_wave(left_handed):
 def test_tapered_is_unchanged_on_the_scan_and_zero_at_its_border(odd_grid, smooth_field, spacing):
     scan = odd_grid
     field = smooth_field(bounding_grid([scan], spacing, margin_mm=7), 10.0)
-    result = tapered(field, scan, 40.0)
+    result = taper(field, scan, 40.0)
     points = scan.points()
     np.testing.assert_allclose(result.at(points), field.at(points), atol=1e-3)
     border = torch.ones(result.grid.shape, dtype=torch.bool)
@@ -154,7 +166,7 @@ def test_tapered_is_unchanged_on_the_scan_and_zero_at_its_border(odd_grid, smoot
 def test_tapered_also_cuts_and_takes_an_oblique_field(oblique):
     scan = Grid.centred(oblique((30, 30, 30)).centre, (6, 6, 6), 2.0)
     field = field_of(oblique((30, 30, 30), (4.0, 4.0, 4.0), origin=(-70.0, -40.0, -50.0)), lambda p: 0 * p + 3)
-    result = tapered(field, scan, 20.0)
+    result = taper(field, scan, 20.0)
     np.testing.assert_allclose(result.at(scan.points()), 3, atol=1e-4)
     border = torch.ones(result.grid.shape, dtype=torch.bool)
     border[1:-1, 1:-1, 1:-1] = False
@@ -163,6 +175,7 @@ def test_tapered_also_cuts_and_takes_an_oblique_field(oblique):
 
 # --- inverses ---
 
+
 def bulge(centre, stretch, width):
     """u = (stretch - 1) r exp(-r^2 / 2 width^2) from ``centre``: stretches by ``stretch`` there, folds only above 3.24."""
     centre = torch.tensor(centre, dtype=torch.float32)
@@ -170,6 +183,7 @@ def bulge(centre, stretch, width):
     def function(p):
         r = p - centre
         return (stretch - 1) * r * torch.exp(-(r**2).sum(-1, keepdim=True) / (2 * width**2))
+
     return function
 
 
@@ -200,8 +214,9 @@ def test_inverse_undoes_the_field_both_ways(name):
 def test_inverse_of_a_shift_is_the_opposite_shift(odd_grid):
     field = field_of(Grid.centred(odd_grid.centre, (20, 20, 20), 6.0), lambda p: 0 * p + torch.tensor([7.0, -4, 30]))
     inverse = invert(field, odd_grid)
-    np.testing.assert_allclose(inverse.vectors.movedim(0, -1).reshape(-1, 3), [[-7, 4, -30]] * odd_grid.points()[..., 0].numel(),
-                               atol=0.02)
+    np.testing.assert_allclose(
+        inverse.vectors.movedim(0, -1).reshape(-1, 3), [[-7, 4, -30]] * odd_grid.points()[..., 0].numel(), atol=0.02
+    )
 
 
 @pytest.mark.parametrize("shape", [(-1.5, 15), (4.5, 20)], ids=["inside out at the centre", "a shell folded over"])
@@ -227,7 +242,10 @@ def test_inverse_of_scans_that_lie_metres_apart():
 
 def test_least_stretch_of_a_linear_field(odd_grid):
     """p -> A p: the same everywhere inside, and what singular values say."""
-    matrix = torch.diag(torch.tensor([0.5, 1.0, 2.0])) @ torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(3)))[0]
+    matrix = (
+        torch.diag(torch.tensor([0.5, 1.0, 2.0]))
+        @ torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(3)))[0]
+    )
     field = DisplacementField((odd_grid.points() @ matrix.T - odd_grid.points()).movedim(-1, 0), odd_grid)
     inverse = torch.linalg.inv(matrix)
     wanted = torch.linalg.det(matrix).sign() * 3**0.5 / inverse.norm()
@@ -238,15 +256,15 @@ def test_least_stretch_of_a_linear_field(odd_grid):
 def test_unfolded_mends_folds_and_leaves_the_rest(oblique):
     grid = oblique((40, 30, 30), (4.0, 4.0, 4.0))
     points, centre = grid.points(), torch.tensor(grid.centre).float()
-    bump = torch.exp(-((points - centre).norm(dim=-1) / 14) ** 2)
+    bump = torch.exp(-(((points - centre).norm(dim=-1) / 14) ** 2))
     field = DisplacementField(torch.stack([40 * bump, 3 * torch.sin(points[..., 1] / 40), 0 * bump]), grid)
     assert least_stretch(field).min() < 0
-    mended = unfolded(field, 0.5)
+    mended = unfold(field, 0.5)
     assert least_stretch(mended).min() >= 0.5
     far = (points - centre).norm(dim=-1) > 70
     assert torch.equal(mended.vectors[:, far], field.vectors[:, far])
     assert mended.vectors[0].max() > 8  # the bump is still there
-    assert unfolded(mended, 0.5).vectors.equal(mended.vectors)
+    assert unfold(mended, 0.5).vectors.equal(mended.vectors)
 
 
 def test_an_unfolded_field_and_its_inverse_undo_each_other(oblique):
@@ -254,7 +272,7 @@ def test_an_unfolded_field_and_its_inverse_undo_each_other(oblique):
     noise = torch.randn(1, 3, 6, 6, 6, generator=torch.Generator().manual_seed(5)) * 20
     field = DisplacementField(F.interpolate(noise, (18, 18, 18), mode="trilinear")[0], grid)
     assert (least_stretch(field) < 0).float().mean() > 0.01
-    field = unfolded(field)
+    field = unfold(field)
     inverse = invert(field, bounding_grid([grid], 3.0, 60.0))
     inner = grid.points()[4:-4, 4:-4, 4:-4] + 3.0
     assert (inverse(field(inner)) - inner).norm(dim=-1).max() < 1  # mm

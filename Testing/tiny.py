@@ -6,15 +6,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from SlicRegLib.bundle import Bundle
-from SlicRegLib.geometry import Grid
-from SlicRegLib.networks import NetworkOptions, SupervoxelNet, build
-from SlicRegLib.phantoms import PhantomOptions, make_phantom
-from SlicRegLib.preparation import PreparationOptions
-from SlicRegLib.study import Study, create_study
-from SlicRegLib.supervoxels import SupervoxelOptions
-from SlicRegLib.volumes import Volume, save_volume
-from SlicRegLib.warping import DisplacementField
+from SlicRegLib.geometry.field import DisplacementField
+from SlicRegLib.geometry.grid import Grid
+from SlicRegLib.images.options import PreparationOptions
+from SlicRegLib.images.volumes import Volume, save_volume
+from SlicRegLib.network.networks import SupervoxelNet, build
+from SlicRegLib.network.options import NetworkOptions
+from SlicRegLib.phantoms.phantom import PhantomOptions, make_phantom
+from SlicRegLib.registration.model import Model
+from SlicRegLib.teaching.create import create_study
+from SlicRegLib.teaching.options import SupervoxelOptions
+from SlicRegLib.teaching.study import Study
 
 PHANTOM = PhantomOptions(shape=(56, 48, 60), spacing_mm=7.0)
 FRAME = PreparationOptions(spacing_mm=8.0, shape=(48, 32, 48))
@@ -55,8 +57,15 @@ def write_cohort(folder: Path, scans: int = 5) -> Path:
 def tiny_study(folder: Path) -> Study:
     """A study of five phantoms with two layers; made once, then found in ``folder``."""
     cohort = write_cohort(folder)
-    return create_study(cohort / "template.nii.gz", cohort / "img", folder / "study", CentreTeacher(), 1, FRAME,
-                        SupervoxelOptions(layers=NETWORK.layers))
+    return create_study(
+        cohort / "template.nii.gz",
+        cohort / "img",
+        folder / "study",
+        CentreTeacher(),
+        1,
+        FRAME,
+        SupervoxelOptions(layers=NETWORK.layers),
+    )
 
 
 def tiny_net(seed: int = 0) -> SupervoxelNet:
@@ -64,11 +73,17 @@ def tiny_net(seed: int = 0) -> SupervoxelNet:
     return build(NETWORK)
 
 
-def tiny_bundle(study: Study, **changes) -> Bundle:
+def tiny_bundle(study: Study, **changes) -> Model:
     """An untrained bundle of ``study``."""
-    content = dict(net=tiny_net(), preparation=study.preparation, layers=study.layers(), template_grid=study.template().grid,
-                   template_sha256=study.template_sha256, provenance={"cohort": "phantoms"})
-    return Bundle(**{**content, **changes})
+    content = dict(
+        net=tiny_net(),
+        preparation=study.preparation,
+        layers=study.layers(),
+        template_grid=study.template().grid,
+        template_sha256=study.template_sha256,
+        provenance={"cohort": "phantoms"},
+    )
+    return Model(**{**content, **changes})
 
 
 def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:

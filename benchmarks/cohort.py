@@ -12,10 +12,11 @@ import torch
 
 from SlicRegLib import __version__
 from SlicRegLib.errors import UserError
-from SlicRegLib.files import list_images, stem
-from SlicRegLib.metrics import dice
-from SlicRegLib.volumes import Volume, load_labels, load_scan
-from SlicRegLib.warping import DisplacementField, resample_labels
+from SlicRegLib.geometry.field import DisplacementField
+from SlicRegLib.geometry.resampling import resample_labels
+from SlicRegLib.images.files import list_images, stem
+from SlicRegLib.images.volumes import Volume, load_labels, load_scan
+from SlicRegLib.results.metrics import dice
 
 
 def labelled(images: Path, labels: Path) -> Iterator[tuple[str, Volume, Volume]]:
@@ -49,5 +50,9 @@ def commit() -> str:
 def circumstances(device: torch.device = torch.device("cpu")) -> dict:
     """Commit, device, threads and versions."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {"commit": commit(), "device": f"{device.type}: {name}", "threads": torch.get_num_threads(),
-            "versions": {"SlicReg": __version__, "python": platform.python_version(), "torch": torch.__version__}}
+    return {
+        "commit": commit(),
+        "device": f"{device.type}: {name}",
+        "threads": torch.get_num_threads(),
+        "versions": {"SlicReg": __version__, "python": platform.python_version(), "torch": torch.__version__},
+    }

@@ -17,22 +17,22 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from cohort import circumstances, labelled
 from scipy.stats import spearmanr
 
-from cohort import circumstances, labelled
-from SlicRegLib.bundle import Bundle, load_bundle
-from SlicRegLib.evaluation import compare
-from SlicRegLib.geometry import Grid
-from SlicRegLib.networks import STRIDE
-from SlicRegLib.overlays import overlays
-from SlicRegLib.phantoms import make_phantom
-from SlicRegLib.preparation import prepare_scan
-from SlicRegLib.registration import register
-from SlicRegLib.volumes import Volume, load_labels, load_scan
-from SlicRegLib.warping import sample
+from SlicRegLib.geometry.grid import Grid
+from SlicRegLib.geometry.sampling import sample
+from SlicRegLib.images.preparation import prepare_scan
+from SlicRegLib.images.volumes import Volume, load_labels, load_scan
+from SlicRegLib.network.options import STRIDE
+from SlicRegLib.phantoms.phantom import make_phantom
+from SlicRegLib.registration.confidence import compute_overlays
+from SlicRegLib.registration.model import Model, load_model
+from SlicRegLib.registration.register import register
+from SlicRegLib.results.evaluate import compare
 
 
-def phantom_rows(bundle: Bundle, count: int) -> list[dict]:
+def phantom_rows(bundle: Model, count: int) -> list[dict]:
     """Held-out phantoms registered to phantom 0: rho between confidence and error over the body's voxels."""
     template, rows = make_phantom(0), []
     fixed = Volume(template.image, Grid(template.image.shape, template.affine))
@@ -40,20 +40,31 @@ def phantom_rows(bundle: Bundle, count: int) -> list[dict]:
         subject = make_phantom(seed)
         moving = Volume(subject.image, Grid(subject.image.shape, subject.affine))
         result = register(bundle, fixed, moving)
-        confidence = overlays(bundle, result).confidence
+        confidence = compute_overlays(bundle, result).confidence
         body = prepare_scan(fixed, bundle.preparation).region[::STRIDE, ::STRIDE, ::STRIDE]
         points = confidence.grid.points()[body]
         reached = result.field(points)
         seen = inside(fixed.grid, points) & inside(moving.grid, reached)
-        wanted, found = (sample(torch.from_numpy(p.places), v.grid, x[seen])
-                         for p, v, x in ((template, fixed, points), (subject, moving, reached)))
+        wanted, found = (
+            sample(torch.from_numpy(p.places), v.grid, x[seen])
+            for p, v, x in ((template, fixed, points), (subject, moving, reached))
+        )
         error = (found - wanted).norm(dim=0).numpy()
         sure = confidence.data[body.numpy()][seen.numpy()]
         least = error[sure <= np.quantile(sure, 0.1)].mean()
-        rows.append({"seed": seed, "rho": float(spearmanr(sure, error).statistic), "error_mm": float(error.mean()),
-                     "error_of_the_least_sure_tenth_mm": float(least)})
-        print("phantom {seed}: rho {rho:.2f}; error {error_mm:.1f} mm, of the least sure tenth "
-              "{error_of_the_least_sure_tenth_mm:.1f} mm".format(**rows[-1]), flush=True)
+        rows.append(
+            {
+                "seed": seed,
+                "rho": float(spearmanr(sure, error).statistic),
+                "error_mm": float(error.mean()),
+                "error_of_the_least_sure_tenth_mm": float(least),
+            }
+        )
+        print(
+            "phantom {seed}: rho {rho:.2f}; error {error_mm:.1f} mm, of the least sure tenth "
+            "{error_of_the_least_sure_tenth_mm:.1f} mm".format(**rows[-1]),
+            flush=True,
+        )
     return rows
 
 
@@ -62,19 +73,22 @@ def inside(grid: Grid, points: torch.Tensor) -> torch.Tensor:
     return ((voxel >= 0) & (voxel <= torch.tensor(grid.shape) - 1)).all(-1)
 
 
-def scan_rows(bundle: Bundle, template: Volume, template_labels: Volume, images: Path, labels: Path) -> list[dict]:
+def scan_rows(bundle: Model, template: Volume, template_labels: Volume, images: Path, labels: Path) -> list[dict]:
     """Per scan: the mean confidence of each organ of the template and the organ's Dice."""
     rows = []
     for name, target, target_labels in labelled(images, labels):
         result = register(bundle, template, target)
         dice = compare(result, template_labels, target_labels)["after"]["dice"]
-        confidence = overlays(bundle, result).confidence
+        confidence = compute_overlays(bundle, result).confidence
         on_template = sample(confidence.tensor, confidence.grid, template_labels.grid.points())[0].numpy()
         sure = {value: float(on_template[template_labels.data == int(value)].mean()) for value in dice}
         rows.append({"name": name, "dice": dice, "confidence": sure})
         rho = spearmanr(list(sure.values()), list(dice.values())).statistic
-        print(f"{name}: mean confidence {np.mean(list(sure.values())):.3f}, mean Dice {np.mean(list(dice.values())):.3f}, "
-              f"rho over its organs {rho:.2f}", flush=True)
+        print(
+            f"{name}: mean confidence {np.mean(list(sure.values())):.3f}, mean Dice {np.mean(list(dice.values())):.3f}, "
+            f"rho over its organs {rho:.2f}",
+            flush=True,
+        )
     return rows
 
 
@@ -85,17 +99,29 @@ def main():
     for name in ("model", "template", "template-label", "images", "labels", "json"):
         parser.add_argument(f"--{name}", type=Path)
     options = parser.parse_args()
-    rows = phantom_rows(load_bundle(options.phantom_model), options.phantoms)
+    rows = phantom_rows(load_model(options.phantom_model), options.phantoms)
     results = {"phantoms": rows, "rho": float(np.mean([row["rho"] for row in rows]))}
     print(f"phantoms: rho between confidence and error {results['rho']:.2f}")
     if options.model:
         template = load_scan(options.template)
-        rows = scan_rows(load_bundle(options.model), template, load_labels(options.template_label, template), options.images, options.labels)
+        rows = scan_rows(
+            load_model(options.model),
+            template,
+            load_labels(options.template_label, template),
+            options.images,
+            options.labels,
+        )
         pairs = np.array([(row["confidence"][v], row["dice"][v]) for row in rows for v in row["dice"]])
         means = np.array([[np.mean(list(row[key].values())) for key in ("confidence", "dice")] for row in rows])
-        results |= {"scans": rows, "rho_organs": float(spearmanr(*pairs.T).statistic), "rho_scans": float(spearmanr(*means.T).statistic)}
-        print(f"scans: rho between confidence and Dice {results['rho_organs']:.2f} over {len(pairs)} organs, "
-              f"{results['rho_scans']:.2f} over {len(means)} scans' means")
+        results |= {
+            "scans": rows,
+            "rho_organs": float(spearmanr(*pairs.T).statistic),
+            "rho_scans": float(spearmanr(*means.T).statistic),
+        }
+        print(
+            f"scans: rho between confidence and Dice {results['rho_organs']:.2f} over {len(pairs)} organs, "
+            f"{results['rho_scans']:.2f} over {len(means)} scans' means"
+        )
     if options.json:
         options.json.write_text(json.dumps(circumstances() | results, indent=1).replace("NaN", "null"))
 

@@ -17,12 +17,13 @@ import numpy as np
 import SimpleITK as sitk
 import torch
 
-from SlicRegLib.bundle import load_bundle
-from SlicRegLib.files import list_images, stem
-from SlicRegLib.geometry import Grid
-from SlicRegLib.preparation import AIR_HU, prepare_scan
-from SlicRegLib.registration import register
-from SlicRegLib.volumes import load_scan, load_transform, save_transform, to_itk
+from SlicRegLib.geometry.grid import Grid
+from SlicRegLib.images.files import list_images, stem
+from SlicRegLib.images.preparation import AIR_HU, prepare_scan
+from SlicRegLib.images.transforms import load_transform, save_transform
+from SlicRegLib.images.volumes import load_scan, to_itk
+from SlicRegLib.registration.model import load_model
+from SlicRegLib.registration.register import register
 
 
 def inside(grid: Grid, points: torch.Tensor) -> torch.Tensor:
@@ -41,7 +42,7 @@ def main():
     for name in ("model", "template", "images"):
         parser.add_argument(f"--{name}", type=Path, required=True)
     options = parser.parse_args()
-    bundle, template = load_bundle(options.model), load_scan(options.template)
+    bundle, template = load_model(options.model), load_scan(options.template)
     for path in list_images(options.images):
         target = load_scan(path)
         result = register(bundle, template, target)
@@ -58,10 +59,16 @@ def main():
             prepared = prepare_scan(scan, bundle.preparation)
             points = prepared.grid.points()[prepared.body]
             bodies.append(points[inside(scan.grid, points)])
-        for name, error in (("inverse(field(p))", round_trip(field, inverse, bodies[0], target.grid)),
-                            ("field(inverse(q))", round_trip(inverse, field, bodies[1], template.grid))):
-            print(f"{stem(path):12s} {name}: mean {error.mean():.3f} mm, max {error.max():.2f} mm of {len(error)} points")
-        print(f"{'':12s} ITK: mean {difference.mean():.4f} HU, {(difference < 0.01).mean() * 100:.2f} % within 0.01 HU; folding {result.folding_percent():.3f} %")
+        for name, error in (
+            ("inverse(field(p))", round_trip(field, inverse, bodies[0], target.grid)),
+            ("field(inverse(q))", round_trip(inverse, field, bodies[1], template.grid)),
+        ):
+            print(
+                f"{stem(path):12s} {name}: mean {error.mean():.3f} mm, max {error.max():.2f} mm of {len(error)} points"
+            )
+        print(
+            f"{'':12s} ITK: mean {difference.mean():.4f} HU, {(difference < 0.01).mean() * 100:.2f} % within 0.01 HU; folding {result.folding_percent():.3f} %"
+        )
 
 
 if __name__ == "__main__":

@@ -15,12 +15,12 @@ from itertools import combinations
 from pathlib import Path
 
 import numpy as np
-
 from cohort import circumstances, labelled, mean_dice
-from SlicRegLib.bundle import load_bundle
-from SlicRegLib.preparation import prepare_scan
-from SlicRegLib.registration import register
-from SlicRegLib.supervision import ConvexAdamTeacher
+
+from SlicRegLib.images.preparation import prepare_scan
+from SlicRegLib.registration.model import load_model
+from SlicRegLib.registration.register import register
+from SlicRegLib.teaching.teachers import ConvexAdamTeacher
 
 
 def main():
@@ -32,7 +32,7 @@ def main():
     options = parser.parse_args()
     import convexAdam.convex_adam_MIND  # noqa: F401  slow to import: not in the first pair's seconds
 
-    bundle, teacher = load_bundle(options.model), ConvexAdamTeacher()
+    bundle, teacher = load_model(options.model), ConvexAdamTeacher()
     cohort = list(labelled(options.images, options.labels))
     scans, labels = {name: scan for name, scan, _ in cohort}, {name: own for name, _, own in cohort}
     prepared = {name: prepare_scan(scan, bundle.preparation) for name, scan in scans.items()}
@@ -47,7 +47,10 @@ def main():
         row["SlicReg seconds"] = sum(result.seconds.values())
         row["SlicReg"] = mean_dice(labels[a], labels[b], result.field)
         rows[f"{a} {b}"] = row
-        print(f"{a:8s} {b:8s} {row['initial']:.3f}   convexAdam {row['convexAdam']:.3f}   SlicReg {row['SlicReg']:.3f}", flush=True)
+        print(
+            f"{a:8s} {b:8s} {row['initial']:.3f}   convexAdam {row['convexAdam']:.3f}   SlicReg {row['SlicReg']:.3f}",
+            flush=True,
+        )
     means = {key: float(np.mean([row[key] for row in rows.values()])) for key in next(iter(rows.values()))}
     print(f"{len(rows)} pairs: " + ", ".join(f"{key} {value:.3f}" for key, value in means.items()))
     print(f"better than convexAdam in {sum(row['SlicReg'] > row['convexAdam'] for row in rows.values())}")

@@ -16,11 +16,13 @@ from pathlib import Path
 
 import numpy as np
 from cohort import circumstances, labelled, mean_dice
-from SlicRegLib.bundle import load_bundle
-from SlicRegLib.metrics import dice
-from SlicRegLib.registration import register
-from SlicRegLib.volumes import Volume, load_labels, load_scan
-from SlicRegLib.warping import DisplacementField, resample
+
+from SlicRegLib.geometry.field import DisplacementField
+from SlicRegLib.geometry.resampling import resample
+from SlicRegLib.images.volumes import Volume, load_labels, load_scan
+from SlicRegLib.registration.model import load_model
+from SlicRegLib.registration.register import register
+from SlicRegLib.results.metrics import dice
 
 BONE_HU, BODY_HU, NOTHING = 200, -500, -3000.0
 
@@ -32,17 +34,22 @@ def bone_overlap(template: Volume, target: Volume, field: DisplacementField | No
 
 
 def air_share(scan: Volume, labels: Volume, hollow: list[int]) -> float:
-    return max(float((scan.data[labels.data == value] < BODY_HU).mean()) for value in set(np.unique(labels.data)) - {0, *hollow})
+    return max(
+        float((scan.data[labels.data == value] < BODY_HU).mean())
+        for value in set(np.unique(labels.data)) - {0, *hollow}
+    )
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("model", "template", "template-label", "images", "labels"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--hollow", type=lambda text: [int(v) for v in text.split(",")], default=[5, 6], help="labels that hold air")
+    parser.add_argument(
+        "--hollow", type=lambda text: [int(v) for v in text.split(",")], default=[5, 6], help="labels that hold air"
+    )
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
-    bundle, template = load_bundle(options.model), load_scan(options.template)
+    bundle, template = load_model(options.model), load_scan(options.template)
     labels = load_labels(options.template_label, template)
     rows = {}
     for name, target, own in labelled(options.images, options.labels):
@@ -51,9 +58,14 @@ def main():
             "dice": [mean_dice(labels, own), mean_dice(labels, own, result.field)],
             "bone": [bone_overlap(template, target), bone_overlap(template, target, result.field)],
             "air in organs": air_share(target, own, options.hollow),
-            "folding percent": result.folding_percent(), "seconds": sum(result.seconds.values())}
-        print(f"{name:10s} labels {row['dice'][0]:.3f} -> {row['dice'][1]:.3f}   bone {row['bone'][0]:.3f} -> {row['bone'][1]:.3f}   "
-              f"air in organs {row['air in organs']:.2f}   folding {row['folding percent']:.2f} %   {row['seconds']:.1f} s", flush=True)
+            "folding percent": result.folding_percent(),
+            "seconds": sum(result.seconds.values()),
+        }
+        print(
+            f"{name:10s} labels {row['dice'][0]:.3f} -> {row['dice'][1]:.3f}   bone {row['bone'][0]:.3f} -> {row['bone'][1]:.3f}   "
+            f"air in organs {row['air in organs']:.2f}   folding {row['folding percent']:.2f} %   {row['seconds']:.1f} s",
+            flush=True,
+        )
     if options.json:
         options.json.write_text(json.dumps(circumstances() | {"scans": rows}, indent=1))
 

@@ -41,25 +41,30 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from cohort import commit
+
 import SlicRegLib
-from SlicRegLib.bundle import load_bundle
-from SlicRegLib.deeds import HU_OFFSET, PROGRAMS, read_deeds
-from SlicRegLib.evaluation import compare
-from SlicRegLib.files import atomic, list_images, stem
-from SlicRegLib.geometry import Grid, apply_affine
-from SlicRegLib.preparation import AIR_HU, Prepared, PreparationOptions, fit_shape, prepare, prepare_scan
+from SlicRegLib.geometry.field import DisplacementField, identity_field
+from SlicRegLib.geometry.grid import Grid, apply_affine
+from SlicRegLib.images.files import atomic, list_images, stem
+from SlicRegLib.images.itk import LPS
+from SlicRegLib.images.options import PreparationOptions
+from SlicRegLib.images.preparation import AIR_HU, PreparedScan, fit_shape, prepare, prepare_scan
+from SlicRegLib.images.volumes import Volume, load_labels, load_scan, save_volume, to_itk
 from SlicRegLib.progress import silent
-from SlicRegLib.registration import Registration, RegistrationOptions, Stopwatch, finish, register
-from SlicRegLib.supervision import ConvexAdamTeacher, affine_registration
-from SlicRegLib.volumes import LPS, Volume, load_labels, load_scan, save_volume, to_itk
-from SlicRegLib.warping import DisplacementField, identity_field
+from SlicRegLib.registration.model import load_model
+from SlicRegLib.registration.options import RegistrationOptions
+from SlicRegLib.registration.register import Stopwatch, refine_and_unfold, register
+from SlicRegLib.registration.result import Registration
+from SlicRegLib.results.evaluate import compare
+from SlicRegLib.teaching.deeds import HU_OFFSET, PROGRAMS, read_deeds
+from SlicRegLib.teaching.teachers import ConvexAdamTeacher, affine_registration
 
 clock = Stopwatch(silent)  # of this process, which registers one pair: what counts as the registration
 
 
 # --- adapters: (fixed, moving, threads) -> field from fixed to moving, RAS mm; the clock runs for the tool's own work ---
+
 
 def initial(fixed: Volume, moving: Volume, threads: int) -> DisplacementField:
     """The scans as they lie in the world."""
@@ -69,6 +74,7 @@ def initial(fixed: Volume, moving: Volume, threads: int) -> DisplacementField:
 def affine(fixed: Volume, moving: Volume, threads: int) -> DisplacementField:
     """SimpleITK, affine, mutual information, as set up in `supervision`; it gives a matrix in RAS."""
     import SimpleITK as sitk
+
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     with clock("registration"):
         matrix = affine_registration(_prepared(fixed), _prepared(moving))
@@ -79,6 +85,7 @@ def affine(fixed: Volume, moving: Volume, threads: int) -> DisplacementField:
 def elastix(fixed: Volume, moving: Volume, threads: int, stages: tuple[str, ...]) -> DisplacementField:
     """elastix with its default parameter maps; transformix gives the field of all ``stages``, LPS, on the fixed grid."""
     import itk
+
     images = []
     for volume in (fixed, moving):
         image, like = itk.image_from_array(np.ascontiguousarray(volume.data.T)), to_itk(volume)
@@ -93,20 +100,30 @@ def elastix(fixed: Volume, moving: Volume, threads: int, stages: tuple[str, ...]
     with clock("registration"):
         method.UpdateLargestPossibleRegion()
     with tempfile.TemporaryDirectory() as work:  # transformix also writes the field into a folder
-        field = itk.transformix_deformation_field(images[1], method.GetTransformParameterObject(), output_directory=work)
+        field = itk.transformix_deformation_field(
+            images[1], method.GetTransformParameterObject(), output_directory=work
+        )
         return from_itk(itk.array_from_image(field), fixed.grid)
 
 
 def ants_syn(fixed: Volume, moving: Volume, threads: int) -> DisplacementField:
     """ANTs' affine and SyN with antspyx's defaults; ANTs composes both to one field, LPS, on the fixed grid."""
-    os.environ |= {"ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": str(threads), "ANTS_RANDOM_SEED": "1"}  # read when ANTs is loaded
+    os.environ |= {
+        "ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS": str(threads),
+        "ANTS_RANDOM_SEED": "1",
+    }  # read when ANTs is loaded
     import ants
     import SimpleITK as sitk
+
     images = []
     for volume in (fixed, moving):
         like = to_itk(volume)
-        positive = np.clip(volume.data - AIR_HU, 0, None)  # ANTs starts from centres of mass, where air must weigh nothing
-        images.append(ants.from_numpy(positive, like.GetOrigin(), like.GetSpacing(), np.reshape(like.GetDirection(), (3, 3))))
+        positive = np.clip(
+            volume.data - AIR_HU, 0, None
+        )  # ANTs starts from centres of mass, where air must weigh nothing
+        images.append(
+            ants.from_numpy(positive, like.GetOrigin(), like.GetSpacing(), np.reshape(like.GetDirection(), (3, 3)))
+        )
     with tempfile.TemporaryDirectory() as work:
         with clock("registration"):
             found = ants.registration(*images, type_of_transform="SyN", outprefix=f"{work}/")
@@ -117,12 +134,15 @@ def ants_syn(fixed: Volume, moving: Volume, threads: int) -> DisplacementField:
 def convexadam(fixed: Volume, moving: Volume, threads: int) -> DisplacementField:
     """convexAdam with its defaults, through the teacher, which also turns its voxels to mm (see there what it puts right)."""
     import convexAdam.convex_adam_MIND  # noqa: F401 (before the clock starts)
+
     torch.set_num_threads(threads)
     with clock("registration"):
         return ConvexAdamTeacher().register(_prepared(fixed), _prepared(moving))
 
 
-def deeds(fixed: Volume, moving: Volume, threads: int, folder: Path, arguments: tuple[str, ...] = ()) -> DisplacementField:
+def deeds(
+    fixed: Volume, moving: Volume, threads: int, folder: Path, arguments: tuple[str, ...] = ()
+) -> DisplacementField:
     """linearBCV and deedsBCV of ``folder``; they work in voxels, which `read_deeds` turns to mm."""
     with tempfile.TemporaryDirectory() as name:
         work = Path(name)
@@ -142,13 +162,15 @@ def deeds(fixed: Volume, moving: Volume, threads: int, folder: Path, arguments: 
 def refinement_alone(fixed: Volume, moving: Volume, threads: int) -> DisplacementField:
     """This project's refinement from no displacement: what the network's supervoxels have to improve on."""
     torch.set_num_threads(threads)
-    return finish([identity_field(fixed.grid.pooled(16))], _prepared(fixed), _prepared(moving), clock)
+    return refine_and_unfold([identity_field(fixed.grid.pooled(16))], _prepared(fixed), _prepared(moving), clock)
 
 
-def slicreg(fixed: Volume, moving: Volume, threads: int, model: Path, options: RegistrationOptions) -> DisplacementField:
+def slicreg(
+    fixed: Volume, moving: Volume, threads: int, model: Path, options: RegistrationOptions
+) -> DisplacementField:
     """This project with ``model``, from the scans as they were loaded."""
     torch.set_num_threads(threads)
-    result = register(load_bundle(model), fixed, moving, options)
+    result = register(load_model(model), fixed, moving, options)
     clock.seconds.update(result.seconds)
     return result.dense
 
@@ -159,11 +181,12 @@ def from_itk(vectors: np.ndarray, grid: Grid) -> DisplacementField:
     return DisplacementField(torch.from_numpy(np.ascontiguousarray(ras, np.float32)), grid)
 
 
-def _prepared(volume: Volume) -> Prepared:
-    return Prepared("", volume.tensor[0], volume.grid)
+def _prepared(volume: Volume) -> PreparedScan:
+    return PreparedScan("", volume.tensor[0], volume.grid)
 
 
 # --- the rows ---
+
 
 @dataclass(frozen=True)
 class Tool:
@@ -176,8 +199,19 @@ class Tool:
 
 
 HALVED = ("-G", "5x4x3x3x2", "-L", "5x4x3x3x2", "-Q", "3x2x2x1x1")  # deeds' grids for 4 mm instead of 2 mm voxels
-ORDER = ("initial", "affine", "elastix-affine", "elastix-bspline", "ants-syn", "deeds", "deeds-halved", "convexadam",
-         "refinement-alone", "slicreg-no-refinement", "slicreg")
+ORDER = (
+    "initial",
+    "affine",
+    "elastix-affine",
+    "elastix-bspline",
+    "ants-syn",
+    "deeds",
+    "deeds-halved",
+    "convexadam",
+    "refinement-alone",
+    "slicreg-no-refinement",
+    "slicreg",
+)
 
 
 def all_tools(models: list[Path], deeds_folder: Path | None) -> dict[str, Tool]:
@@ -188,7 +222,9 @@ def all_tools(models: list[Path], deeds_folder: Path | None) -> dict[str, Tool]:
         "initial": Tool("initial", initial, ""),
         "affine": Tool("SimpleITK affine", affine, installed("SimpleITK")),
         "elastix-affine": Tool("elastix affine", partial(elastix, stages=("affine",)), itk_elastix),
-        "elastix-bspline": Tool("elastix affine + b-spline", partial(elastix, stages=("affine", "bspline")), itk_elastix),
+        "elastix-bspline": Tool(
+            "elastix affine + b-spline", partial(elastix, stages=("affine", "bspline")), itk_elastix
+        ),
         "ants-syn": Tool("ANTs SyN", ants_syn, installed("antspyx")),
         "convexadam": Tool("convexAdam", convexadam, installed("convexAdam")),
         "refinement-alone": Tool("refinement alone, no network", refinement_alone, ours),
@@ -196,7 +232,9 @@ def all_tools(models: list[Path], deeds_folder: Path | None) -> dict[str, Tool]:
     if deeds_folder:
         build = content_version(*(deeds_folder / program for program in PROGRAMS))
         tools["deeds"] = Tool("deeds", partial(deeds, folder=deeds_folder), build)
-        tools["deeds-halved"] = Tool("deeds, grids halved for 4 mm", partial(deeds, folder=deeds_folder, arguments=HALVED), build)
+        tools["deeds-halved"] = Tool(
+            "deeds, grids halved for 4 mm", partial(deeds, folder=deeds_folder, arguments=HALVED), build
+        )
     whole = RegistrationOptions()
     unrefined = replace(whole, refinement=replace(whole.refinement, iterations=0))
     for model in models:
@@ -226,6 +264,7 @@ def content_version(*paths: Path) -> str | None:
 
 
 # --- one pair ---
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -263,6 +302,7 @@ def in_own_process(function: Callable, *arguments):
 
 # --- all pairs ---
 
+
 def write_grids(folder: Path, template: Path, template_label: Path, images: Path, labels: Path) -> dict[str, Pair]:
     """The pairs by name; writes what is not yet in ``folder``."""
     (folder / "targets").mkdir(parents=True, exist_ok=True)
@@ -282,7 +322,9 @@ def write_grids(folder: Path, template: Path, template_label: Path, images: Path
     return pairs
 
 
-def run(tools: dict[str, Tool], pairs: dict[str, Pair], threads: int, results: dict, save: Callable[[dict], None]) -> None:
+def run(
+    tools: dict[str, Tool], pairs: dict[str, Pair], threads: int, results: dict, save: Callable[[dict], None]
+) -> None:
     """Fill ``results["rows"]`` with what is not there yet, saved case by case.
 
     Scan by scan, so that the rows of an interrupted run have the same scans.
@@ -311,6 +353,7 @@ def run(tools: dict[str, Tool], pairs: dict[str, Pair], threads: int, results: d
 
 def means(cases: dict[str, dict]) -> dict:
     """The mean of every figure over the cases that have it."""
+
     def mean(*keys):
         found = [case[keys[0]] if len(keys) == 1 else case[keys[0]].get(keys[1]) for case in cases.values()]
         values = [value for value in found if value is not None]
@@ -318,39 +361,63 @@ def means(cases: dict[str, dict]) -> dict:
 
     labels = sorted({label for case in cases.values() for label in case["dice"]}, key=int)
     return {key: mean(key) for key in ("mean_dice", "mean_hd95_mm", "folding_percent", "seconds", "peak_memory_mb")} | {
-        key: {label: mean(key, label) for label in labels} for key in ("dice", "hd95_mm")}
+        key: {label: mean(key, label) for label in labels} for key in ("dice", "hd95_mm")
+    }
 
 
 # --- what is shown ---
 
+
 def table(results: dict, names: list[str]) -> str:
     """The rows as Markdown; ``names`` of the labels in the order of their values, else their values."""
     labels = sorted({label for row in results["rows"].values() for label in row["mean"]["dice"]}, key=int)
-    columns = ["tool", "mean Dice", *(names if len(names) == len(labels) else [f"label {v}" for v in labels]),
-               "HD95 mm", "folding %", "s / pair", "peak MB"]
+    columns = [
+        "tool",
+        "mean Dice",
+        *(names if len(names) == len(labels) else [f"label {v}" for v in labels]),
+        "HD95 mm",
+        "folding %",
+        "s / pair",
+        "peak MB",
+    ]
     lines = [columns, ["---"] * len(columns)]
     for row in results["rows"].values():
         mean, title = row["mean"], row["title"]
         if row["failed"]:
             title += f" ({len(row['cases'])} of {row['of']} scans: {next(iter(row['failed'].values()))})"
-        figures = [(mean["mean_dice"], ".3f"), *((mean["dice"].get(v), ".3f") for v in labels), (mean["mean_hd95_mm"], ".1f"),
-                   (mean["folding_percent"], ".2f"), (mean["seconds"] or None, ".1f"), (mean["peak_memory_mb"], ".0f")]
-        lines.append([title.replace("|", "/"), *("-" if value is None else format(value, form) for value, form in figures)])
+        figures = [
+            (mean["mean_dice"], ".3f"),
+            *((mean["dice"].get(v), ".3f") for v in labels),
+            (mean["mean_hd95_mm"], ".1f"),
+            (mean["folding_percent"], ".2f"),
+            (mean["seconds"] or None, ".1f"),
+            (mean["peak_memory_mb"], ".0f"),
+        ]
+        lines.append(
+            [title.replace("|", "/"), *("-" if value is None else format(value, form) for value, form in figures)]
+        )
     versions = "; ".join(f"{row['title']} {row['version']}" for row in results["rows"].values() if row["version"])
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + (
         f"\n\nMeans; scans: {max(row['of'] for row in results['rows'].values())}; threads: {results['setup']['threads']}; "
-        f"{results['setup']['device']}; commit {results['commit']}. {versions}.\n")
+        f"{results['setup']['device']}; commit {results['commit']}. {versions}.\n"
+    )
 
 
 def draw(path: Path, results: dict) -> None:
     """Dice against seconds; each point has its name beside it, and the Dice without registration is a line."""
     import matplotlib
+
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+
     rows = {key: row for key, row in results["rows"].items() if row["cases"]}
     figure, axes = plt.subplots(figsize=(8, 5))
     figure.subplots_adjust(0.09, 0.11, 0.98, 0.97)
-    axes.set(xscale="log", xlabel=f"seconds per registration (CPU threads: {results['setup']['threads']})", ylabel="mean Dice")
+    axes.set(
+        xscale="log",
+        xlabel=f"seconds per registration (CPU threads: {results['setup']['threads']})",
+        ylabel="mean Dice",
+    )
     axes.margins(0.15, 0.1)
     axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter("{x:g}")
@@ -361,8 +428,15 @@ def draw(path: Path, results: dict) -> None:
     if "initial" in rows:
         start = rows.pop("initial")["mean"]["mean_dice"]
         axes.axhline(start, color="0.6", lw=1, ls="--")
-        axes.annotate("no registration", (0, start), (4, 3), xycoords=axes.get_yaxis_transform(), textcoords="offset points",
-                      color="0.4", size=9)
+        axes.annotate(
+            "no registration",
+            (0, start),
+            (4, 3),
+            xycoords=axes.get_yaxis_transform(),
+            textcoords="offset points",
+            color="0.4",
+            size=9,
+        )
     points = {key: (row["mean"]["seconds"], row["mean"]["mean_dice"]) for key, row in rows.items()}
     ours = {"slicreg": "tab:red", "slicreg-no-refinement": "tab:red", "refinement-alone": "tab:orange"}
     colours = {key: ours.get(key.partition(":")[0], "0.35") for key in rows}
@@ -392,7 +466,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("template", "template-label", "images", "labels", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
-    parser.add_argument("--model", type=Path, action="append", default=[], help="a model of this project; can be repeated")
+    parser.add_argument(
+        "--model", type=Path, action="append", default=[], help="a model of this project; can be repeated"
+    )
     parser.add_argument("--tools", type=lambda text: text.split(","), help=f"some of {', '.join(ORDER)}; default: all")
     parser.add_argument("--deeds-folder", type=Path, help=f"holds {' and '.join(PROGRAMS)}")
     parser.add_argument("--threads", type=int, default=2)
@@ -404,16 +480,25 @@ def main():
     if options.tools:
         tools = {key: tool for key, tool in tools.items() if key.partition(":")[0] in options.tools}
         if missing := set(options.tools) - {key.partition(":")[0] for key in tools}:
-            parser.error(f"{', '.join(sorted(missing))}: unknown, or without the --model or --deeds-folder that it needs")
+            parser.error(
+                f"{', '.join(sorted(missing))}: unknown, or without the --model or --deeds-folder that it needs"
+            )
     results_path = options.out / "results.json"
     results = json.loads(results_path.read_text()) if results_path.exists() else {}
     template = load_scan(options.template)
-    setup = {"template": template.fingerprint(), "template_label": load_labels(options.template_label, template).fingerprint(),
-             "threads": options.threads, "device": processor()}
+    setup = {
+        "template": template.fingerprint(),
+        "template_label": load_labels(options.template_label, template).fingerprint(),
+        "threads": options.threads,
+        "device": processor(),
+    }
     if results and results["setup"] != setup:
         parser.error(f"{options.out} was made with another template, device or number of threads; choose another --out")
-    results |= {"setup": setup, "commit": commit(),
-                "versions": {"python": platform.python_version(), "torch": torch.__version__}}
+    results |= {
+        "setup": setup,
+        "commit": commit(),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
+    }
     torch.set_num_threads(options.threads)
     pairs = write_grids(options.out / "grids", options.template, options.template_label, options.images, options.labels)
     if not pairs:

@@ -15,24 +15,28 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from cohort import circumstances, labelled
 from scipy.spatial.transform import Rotation
 
-from cohort import circumstances, labelled
-from SlicRegLib.bundle import load_bundle
-from SlicRegLib.evaluation import compare
-from SlicRegLib.geometry import Grid, translation
-from SlicRegLib.registration import register
-from SlicRegLib.volumes import Volume, load_labels, load_scan
+from SlicRegLib.geometry.grid import Grid, translation
+from SlicRegLib.images.volumes import Volume, load_labels, load_scan
+from SlicRegLib.registration.model import load_model
+from SlicRegLib.registration.register import register
+from SlicRegLib.results.evaluate import compare
 
 
-def random_pose(generator: np.random.Generator, centre: np.ndarray, rotation: float, shift: float, scale) -> tuple[np.ndarray, str]:
+def random_pose(
+    generator: np.random.Generator, centre: np.ndarray, rotation: float, shift: float, scale
+) -> tuple[np.ndarray, str]:
     """A 4x4 world matrix about ``centre``, and what it does in words."""
     axis = generator.normal(size=3)
     angle, size = generator.uniform(-rotation, rotation), generator.uniform(*scale)
     move = generator.uniform(-shift, shift, 3)
     matrix = np.eye(4)
     matrix[:3, :3] = size * Rotation.from_rotvec(axis / np.linalg.norm(axis) * angle, degrees=True).as_matrix()
-    return translation(centre + move) @ matrix @ translation(-centre), f"{abs(angle):4.1f} degrees, {np.linalg.norm(move):4.0f} mm, x {size:.2f}"
+    return translation(centre + move) @ matrix @ translation(
+        -centre
+    ), f"{abs(angle):4.1f} degrees, {np.linalg.norm(move):4.0f} mm, x {size:.2f}"
 
 
 def moved(volume: Volume, matrix: np.ndarray) -> Volume:
@@ -49,19 +53,25 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args()
-    bundle, template = load_bundle(options.model), load_scan(options.template)
+    bundle, template = load_model(options.model), load_scan(options.template)
     template_labels = load_labels(options.template_label, template)
     generator, rows = np.random.default_rng(options.seed), {}
     for case, target, target_labels in labelled(options.images, options.labels):
         matrix, words = random_pose(generator, target.grid.centre, options.rotation, options.shift, options.scale)
-        dice = [compare(register(bundle, template, moved(target, m)), template_labels, moved(target_labels, m))["after"]["mean_dice"]
-                for m in (np.eye(4), matrix)]
+        dice = [
+            compare(register(bundle, template, moved(target, m)), template_labels, moved(target_labels, m))["after"][
+                "mean_dice"
+            ]
+            for m in (np.eye(4), matrix)
+        ]
         rows[case] = {"pose": words, "as it is": dice[0], "moved": dice[1]}
         print(f"{case:10s} {words:34s} {dice[0]:.3f} -> {dice[1]:.3f}", flush=True)
     means = [float(np.mean([row[key] for row in rows.values()])) for key in ("as it is", "moved")]
     print(f"mean Dice {means[0]:.3f} -> {means[1]:.3f}: {means[0] - means[1]:+.3f} lost")
     if options.json:
-        options.json.write_text(json.dumps(circumstances() | {"cases": rows, "as it is": means[0], "moved": means[1]}, indent=1))
+        options.json.write_text(
+            json.dumps(circumstances() | {"cases": rows, "as it is": means[0], "moved": means[1]}, indent=1)
+        )
 
 
 if __name__ == "__main__":

@@ -23,21 +23,27 @@ from pathlib import Path
 
 import numpy as np
 import torch
-
 from cohort import circumstances
-from SlicRegLib.alignment import AlignmentOptions, affine_between, align, describe_key_points, thin_plate_spline
-from SlicRegLib.demo import write_phantom
-from SlicRegLib.geometry import Grid, apply_affine, bounding_grid
-from SlicRegLib.networks import PRESETS, build
-from SlicRegLib.phantoms import make_phantom
-from SlicRegLib.prediction import PredictionOptions, describe
-from SlicRegLib.preparation import Prepared, canonical_grid, prepare
+
+from SlicRegLib.cli.demo import write_phantom
+from SlicRegLib.geometry.field import DisplacementField, identity_field
+from SlicRegLib.geometry.grid import Grid, apply_affine, bounding_grid
+from SlicRegLib.geometry.spline import thin_plate_spline
+from SlicRegLib.images.preparation import PreparedScan, canonical_grid, prepare
+from SlicRegLib.images.volumes import Volume
+from SlicRegLib.network.networks import build
+from SlicRegLib.network.options import PRESETS, PredictionOptions
+from SlicRegLib.network.prediction import describe
+from SlicRegLib.phantoms.phantom import make_phantom
 from SlicRegLib.progress import silent
-from SlicRegLib.registration import Stopwatch, finish
-from SlicRegLib.study import create_study
-from SlicRegLib.training import train, training_preset
-from SlicRegLib.volumes import Volume
-from SlicRegLib.warping import DisplacementField, identity_field
+from SlicRegLib.registration.affine import fit_affine
+from SlicRegLib.registration.alignment import align
+from SlicRegLib.registration.key_points import describe_key_points
+from SlicRegLib.registration.options import AlignmentOptions
+from SlicRegLib.registration.register import Stopwatch, refine_and_unfold
+from SlicRegLib.teaching.create import create_study
+from SlicRegLib.training.loop import train
+from SlicRegLib.training.options import training_preset
 
 SHAPES = ((64, 48, 80), (96, 80, 128), (160, 144, 176))
 STAGES = ("preparation", "prediction + features", "alignment", "spline", "refinement")
@@ -88,7 +94,7 @@ def measure(net, scans: list[Volume], shape, options: PredictionOptions) -> dict
 
     def prepared(scan):
         grid = canonical_grid(scan, shape, spacing)
-        return Prepared("", prepare(scan, grid), grid)
+        return PreparedScan("", prepare(scan, grid), grid)
 
     fixed = prepared(scans[0])
     wanted = describe_key_points(describe(net, fixed, options), fixed.body, fixed.grid, alignment)
@@ -97,13 +103,18 @@ def measure(net, scans: list[Volume], shape, options: PredictionOptions) -> dict
     with meters["prediction + features"]:
         found = describe(net, moving, options)
     with meters["alignment"]:
-        matrix = affine_between(wanted.centroids, found.centroids)
+        matrix = fit_affine(wanted.centroids, found.centroids)
         start = apply_affine(np.eye(4) if matrix is None else matrix, wanted.points) - wanted.points
         displacements = align(wanted.points, wanted.features, found, start, alignment)
     with meters["spline"]:
-        dense = thin_plate_spline(wanted.points, displacements, bounding_grid([fixed.grid], alignment.field_spacing_mm), alignment.spline_lambda)
+        dense = thin_plate_spline(
+            wanted.points,
+            displacements,
+            bounding_grid([fixed.grid], alignment.field_spacing_mm),
+            alignment.spline_lambda,
+        )
     with meters["refinement"]:
-        finish([dense], fixed, moving, Stopwatch(silent))
+        refine_and_unfold([dense], fixed, moving, Stopwatch(silent))
     return meters
 
 
@@ -122,10 +133,16 @@ def training_cost(preset: str, sizes: list[int]) -> dict:
             with Meter() as training:
                 _, history = train(study, PRESETS[preset], run, Path(folder) / "checkpoint", torch.device("cpu"))
             rows.append((size, history.rows[-1][1] / 4, training.peak, history.waiting_share))
-            print("{} scans: {:.2f} s an iteration (batch 2, with one validation in four), {:.0f} MB peak, {:.0%} of the time "
-                  "spent making samples".format(*rows[-1]), flush=True)
+            print(
+                "{} scans: {:.2f} s an iteration (batch 2, with one validation in four), {:.0f} MB peak, {:.0%} of the time "
+                "spent making samples".format(*rows[-1]),
+                flush=True,
+            )
     names = ("seconds of an iteration", "peak memory", "share of making samples")
-    print("grow as scans to the power: " + ", ".join(f"{name} {exponent(sizes, costs):.2f}" for name, costs in zip(names[:2], list(zip(*rows))[1:])))
+    print(
+        "grow as scans to the power: "
+        + ", ".join(f"{name} {exponent(sizes, costs):.2f}" for name, costs in zip(names[:2], list(zip(*rows))[1:]))
+    )
     return {"preset": preset, "rows": [dict(zip(("scans", *names), row)) for row in rows]}
 
 
@@ -134,7 +151,7 @@ class Still:
 
     name = "still"
 
-    def register(self, scan: Prepared, template: Prepared) -> DisplacementField:
+    def register(self, scan: PreparedScan, template: PreparedScan) -> DisplacementField:
         return identity_field(scan.grid.pooled(2))
 
 
@@ -167,7 +184,9 @@ def main():
         phantom = make_phantom(seed)
         scans.append(Volume(phantom.image, Grid(phantom.image.shape, phantom.affine)))
     product = matrix_product()
-    print(f"preset {options.preset}, {torch.get_num_threads()} threads; one 4096^3 fp32 matrix product: {product:.2f} s")
+    print(
+        f"preset {options.preset}, {torch.get_num_threads()} threads; one 4096^3 fp32 matrix product: {product:.2f} s"
+    )
     prediction = PredictionOptions(hard=options.features == "labels", precision=options.precision)
     results, totals = [], []
     for shape in SHAPES:
@@ -176,17 +195,28 @@ def main():
         totals.append(total)
         print(f"\n{' x '.join(map(str, shape))}")
         for stage, meter in meters.items():
-            print(f"  {stage:24s}{meter.seconds:7.2f} s{meter.seconds / product:7.2f} products{meter.peak:8.0f} MB peak")
+            print(
+                f"  {stage:24s}{meter.seconds:7.2f} s{meter.seconds / product:7.2f} products{meter.peak:8.0f} MB peak"
+            )
         print(f"  {'the three between':24s}{total:7.2f} s{total / product:7.2f} products")
-        results.append({"shape": shape, "stages": {s: {"seconds": m.seconds, "peak_mb": m.peak} for s, m in meters.items()}})
+        results.append(
+            {"shape": shape, "stages": {s: {"seconds": m.seconds, "peak_mb": m.peak} for s, m in meters.items()}}
+        )
     voxels = [np.prod(s) for s in SHAPES]
-    exponents = {"the three between": exponent(voxels, totals),
-                 "all stages": exponent(voxels, [sum(s["seconds"] for s in r["stages"].values()) for r in results]),
-                 "peak memory": exponent(voxels, [max(s["peak_mb"] for s in r["stages"].values()) for r in results])}
+    exponents = {
+        "the three between": exponent(voxels, totals),
+        "all stages": exponent(voxels, [sum(s["seconds"] for s in r["stages"].values()) for r in results]),
+        "peak memory": exponent(voxels, [max(s["peak_mb"] for s in r["stages"].values()) for r in results]),
+    }
     print("\ngrow as voxels to the power: " + ", ".join(f"{name} {value:.2f}" for name, value in exponents.items()))
     if options.json:
-        options.json.write_text(json.dumps(circumstances() | {"product_seconds": product, "preset": options.preset, "sizes": results,
-                                            "exponents": exponents}, indent=1))
+        options.json.write_text(
+            json.dumps(
+                circumstances()
+                | {"product_seconds": product, "preset": options.preset, "sizes": results, "exponents": exponents},
+                indent=1,
+            )
+        )
 
 
 if __name__ == "__main__":

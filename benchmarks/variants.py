@@ -16,12 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-
 from cohort import circumstances, labelled
-from SlicRegLib.bundle import load_bundle
-from SlicRegLib.evaluation import compare
-from SlicRegLib.registration import RegistrationOptions, register
-from SlicRegLib.volumes import load_labels, load_scan
+
+from SlicRegLib.images.volumes import load_labels, load_scan
+from SlicRegLib.registration.model import load_model
+from SlicRegLib.registration.options import RegistrationOptions
+from SlicRegLib.registration.register import register
+from SlicRegLib.results.evaluate import compare
 
 
 def changed(options, settings: str):
@@ -41,8 +42,11 @@ def main():
     parser.add_argument("--json", type=Path, help="also write the figures here")
     parser.add_argument("variants", nargs="*", metavar="VARIANT")
     arguments = parser.parse_args()
-    bundle, template = load_bundle(arguments.model), load_scan(arguments.template)
-    template_labels, cohort = load_labels(arguments.template_label, template), list(labelled(arguments.images, arguments.labels))
+    bundle, template = load_model(arguments.model), load_scan(arguments.template)
+    template_labels, cohort = (
+        load_labels(arguments.template_label, template),
+        list(labelled(arguments.images, arguments.labels)),
+    )
     rows = {}
     for variant in ["", *arguments.variants]:
         options, cases = changed(RegistrationOptions(), variant), []
@@ -51,7 +55,12 @@ def main():
             after = compare(result, template_labels, target_labels)["after"]
             cases.append((after["mean_dice"], after["folding_percent"], sum(result.seconds.values())))
         rows[variant or "default"] = dict(zip(("mean_dice", "folding_percent", "seconds"), np.mean(cases, 0).tolist()))
-        print("{:50s} Dice {mean_dice:.4f}, folding {folding_percent:.3f} %, {seconds:.1f} s".format(variant or "default", **rows[variant or "default"]), flush=True)
+        print(
+            "{:50s} Dice {mean_dice:.4f}, folding {folding_percent:.3f} %, {seconds:.1f} s".format(
+                variant or "default", **rows[variant or "default"]
+            ),
+            flush=True,
+        )
     if arguments.json:
         arguments.json.write_text(json.dumps(circumstances() | {"variants": rows}, indent=1))
 

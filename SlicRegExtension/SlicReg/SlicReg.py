@@ -21,9 +21,13 @@ class SlicReg(ScriptedLoadableModule):
         parent.categories = [translate("qSlicerAbstractCoreModule", "Registration")]
         parent.dependencies = []
         parent.contributors = ["SlicReg contributors (SlicReg)"]
-        parent.helpText = _("Registers a CT scan to a template of another patient: a network finds the template's supervoxels in the scan, "
-                            "an optimiser turns them into a smooth transform. Choose template, target and model, then press Apply.")
-        parent.acknowledgementText = _("The method is Slic-Reg (M. P. Heinrich, Medical Imaging with Deep Learning, 2021).")
+        parent.helpText = _(
+            "Registers a CT scan to a template of another patient: a network finds the template's supervoxels in the scan, "
+            "an optimiser turns them into a smooth transform. Choose template, target and model, then press Apply."
+        )
+        parent.acknowledgementText = _(
+            "The method is Slic-Reg (M. P. Heinrich, Medical Imaging with Deep Learning, 2021)."
+        )
         slicer.app.connect("startupCompleted()", sample.register)
 
 
@@ -44,11 +48,18 @@ class SlicRegTest(ScriptedLoadableModuleTest):
         if installation.missing():
             self.skipTest("the Python packages are not installed")
         self.delayDisplay("Registering the phantom pair")
-        result = SlicRegLogic().register(self.template, self.target, model="trunk-phantom", templateSegmentation=self.templateLabels,
-                                         targetSegmentation=self.targetLabels)
+        result = SlicRegLogic().register(
+            self.template,
+            self.target,
+            model="trunk-phantom",
+            templateSegmentation=self.templateLabels,
+            targetSegmentation=self.targetLabels,
+        )
         before, after = (result.report[when]["mean_dice"] for when in ("before", "after"))
         self.assertGreater(after, 2 * before)
-        self.assertEqual(result.warpedTarget.GetImageData().GetDimensions(), self.template.GetImageData().GetDimensions())
+        self.assertEqual(
+            result.warpedTarget.GetImageData().GetDimensions(), self.template.GetImageData().GetDimensions()
+        )
         names = [self.templateLabels.GetSegmentation().GetNthSegment(i).GetName() for i in range(13)]
         carried = result.warpedSegmentation.GetSegmentation()
         self.assertEqual([carried.GetNthSegment(i).GetName() for i in range(13)], names)

@@ -42,16 +42,20 @@ def start() -> types.SimpleNamespace:
 def _start() -> types.SimpleNamespace:
     import slicer
 
-    folder = Path(tempfile.mkdtemp(prefix="slicer-host-"))  # for everything that Slicer would write into the user's home
+    folder = Path(
+        tempfile.mkdtemp(prefix="slicer-host-")
+    )  # for everything that Slicer would write into the user's home
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     os.environ.setdefault("XDG_CONFIG_HOME", str(folder))
     os.environ.setdefault("MPLBACKEND", "Agg")  # else matplotlib would take the changed PySide6 for its windows
 
     from . import pythonqt
+
     qt = sys.modules["qt"] = pythonqt.build()
 
     from . import ctk_widgets, mrml_widgets, ui_files
+
     ctk = sys.modules["ctk"] = types.ModuleType("ctk")
     for cls in ctk_widgets.CLASSES:
         setattr(ctk, cls.__name__, cls)
@@ -60,19 +64,35 @@ def _start() -> types.SimpleNamespace:
     qt.QUiLoader = ui_files.QUiLoader
 
     from . import application, dialogs
+
     application.start_scene(folder)
     dialogs.install()
 
     from . import packages, parameter_node, scripted_module, translation
-    layer = {"ScriptedLoadableModule": scripted_module, "parameterNodeWrapper": parameter_node, "i18n": translation,
-             "packaging": packages}
+
+    layer = {
+        "ScriptedLoadableModule": scripted_module,
+        "parameterNodeWrapper": parameter_node,
+        "i18n": translation,
+        "packaging": packages,
+    }
     for name, module in layer.items():
         sys.modules[f"slicer.{name}"] = module
         setattr(slicer, name, module)
 
     from . import actions, modules, problems
+
     return types.SimpleNamespace(
-        click=actions.click, choose=actions.choose, wait=actions.wait, clear_scene=actions.clear_scene,
-        load_module=modules.load_module, unload_module=modules.unload_module, enter=modules.enter, leave=modules.leave,
-        dialogs=dialogs.dialogs, packages=packages, watch=problems.watch, folder=folder,
+        click=actions.click,
+        choose=actions.choose,
+        wait=actions.wait,
+        clear_scene=actions.clear_scene,
+        load_module=modules.load_module,
+        unload_module=modules.unload_module,
+        enter=modules.enter,
+        leave=modules.leave,
+        dialogs=dialogs.dialogs,
+        packages=packages,
+        watch=problems.watch,
+        folder=folder,
     )

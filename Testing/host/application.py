@@ -39,8 +39,23 @@ VERSION = (5, 12)
 class Module:
     """An entry of `slicer.modules`. A scripted module's class sets the attributes of the second group."""
 
-    __slots__ = ("name", "path", "_logic", "_widget", "title", "categories", "dependencies", "contributors", "helpText",
-                 "acknowledgementText", "icon", "hidden", "index", "associatedNodeTypes", "widgetRepresentationCreationEnabled")
+    __slots__ = (
+        "_logic",
+        "_widget",
+        "acknowledgementText",
+        "associatedNodeTypes",
+        "categories",
+        "contributors",
+        "dependencies",
+        "helpText",
+        "hidden",
+        "icon",
+        "index",
+        "name",
+        "path",
+        "title",
+        "widgetRepresentationCreationEnabled",
+    )
 
     def __init__(self, name: str, logic=None, path: str = ""):
         self.name, self.path, self._logic, self._widget = name, path, logic, None
@@ -166,11 +181,22 @@ class Application:
             path.mkdir(parents=True, exist_ok=True)
         state = self.__dict__
         state.update(
-            _qt=qapplication, _signals=_Signals(), _io=CoreIOManager(), _logic=slicer.vtkSlicerApplicationLogic(), _layout=None,
-            _modules=qSlicerModuleManager(), _keep=[], slicerHome=str(home), temporaryPath=str(folder / "tmp"),
-            cachePath=str(folder / "cache"), extensionsInstallPath=str(folder / "extensions"),
-            slicerUserSettingsFilePath=str(folder / "Slicer.ini"), slicerRevisionUserSettingsFilePath=str(folder / "Slicer-00000.ini"),
-            defaultScenePath=str(folder), launcherExecutableFilePath="", startupWorkingPath=os.getcwd(),
+            _qt=qapplication,
+            _signals=_Signals(),
+            _io=CoreIOManager(),
+            _logic=slicer.vtkSlicerApplicationLogic(),
+            _layout=None,
+            _modules=qSlicerModuleManager(),
+            _keep=[],
+            slicerHome=str(home),
+            temporaryPath=str(folder / "tmp"),
+            cachePath=str(folder / "cache"),
+            extensionsInstallPath=str(folder / "extensions"),
+            slicerUserSettingsFilePath=str(folder / "Slicer.ini"),
+            slicerRevisionUserSettingsFilePath=str(folder / "Slicer-00000.ini"),
+            defaultScenePath=str(folder),
+            launcherExecutableFilePath="",
+            startupWorkingPath=os.getcwd(),
         )
 
     def __getattr__(self, name):
@@ -284,4 +310,3 @@ def start_scene(folder: Path) -> Application:
     app._layout = LayoutManager(logic)
     app._keep += [data_io, cache, qSlicerAppMainWindow()]
     return app
-

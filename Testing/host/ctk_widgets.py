@@ -15,6 +15,7 @@ HEADER = 24  # pixels: the part of a collapsible button that is clicked
 
 def stored(type_, name: str, default, signal: str | None = None):
     """A Qt property kept as ``_name``; with ``signal``, that signal is emitted when the value changes."""
+
     def get(self):
         return self.__dict__.get("_" + name, default)
 
@@ -23,12 +24,17 @@ def stored(type_, name: str, default, signal: str | None = None):
             self.__dict__["_" + name] = value
             if signal:
                 getattr(self, signal).emit(value)
+
     return Property(type_, get, set_)
 
 
 def passed_on(type_, part: str, name: str):
     """A Qt property that is the property ``name`` of the child widget ``part``."""
-    return Property(type_, lambda self: getattr(getattr(self, part), name), lambda self, value: setattr(getattr(self, part), name, value))
+    return Property(
+        type_,
+        lambda self: getattr(getattr(self, part), name),
+        lambda self, value: setattr(getattr(self, part), name, value),
+    )
 
 
 def _row(widget, *parts) -> None:
@@ -53,8 +59,9 @@ class ctkComboBox(QtWidgets.QComboBox):
     """A combo box with a text for "nothing chosen"."""
 
     defaultText = stored(str, "defaultText", "")
-    currentUserDataAsString = Property(str, lambda self: str(self.currentData() or ""),
-                                       lambda self, text: self.setCurrentIndex(self.findData(text)))
+    currentUserDataAsString = Property(
+        str, lambda self: str(self.currentData() or ""), lambda self, text: self.setCurrentIndex(self.findData(text))
+    )
 
 
 @stand_in
@@ -92,7 +99,9 @@ class ctkCollapsibleButton(QtWidgets.QAbstractButton):
     def _collapse(self, collapse: bool) -> None:
         """Widgets that were hidden before stay hidden when the others come back."""
         if collapse:
-            self._hidden += [w for w in self.findChildren(QtWidgets.QWidget, options=Qt.FindDirectChildrenOnly) if not w.isHidden()]
+            self._hidden += [
+                w for w in self.findChildren(QtWidgets.QWidget, options=Qt.FindDirectChildrenOnly) if not w.isHidden()
+            ]
         for widget in self._hidden:
             widget.setVisible(not collapse)
         if not collapse:
@@ -126,8 +135,11 @@ class ctkCollapsibleGroupBox(QtWidgets.QGroupBox):
         super().__init__(*arguments)
         self.setCheckable(True)
         self.setChecked(True)
-        self.toggled.connect(lambda checked: [w.setVisible(checked) for w in
-                                              self.findChildren(QtWidgets.QWidget, options=Qt.FindDirectChildrenOnly)])
+        self.toggled.connect(
+            lambda checked: [
+                w.setVisible(checked) for w in self.findChildren(QtWidgets.QWidget, options=Qt.FindDirectChildrenOnly)
+            ]
+        )
 
     collapsed = Property(bool, lambda self: not self.isChecked(), lambda self, value: self.setChecked(not value))
 
@@ -167,7 +179,9 @@ class ctkSliderWidget(_Spin):
         self._spin.setRange(0, 99)
         _row(self, self._slider, self._spin)
         self._spin.valueChanged.connect(self._show)
-        self._slider.sliderMoved.connect(lambda step: self._spin.setValue(self.minimum + step / 1000 * (self.maximum - self.minimum)))
+        self._slider.sliderMoved.connect(
+            lambda step: self._spin.setValue(self.minimum + step / 1000 * (self.maximum - self.minimum))
+        )
 
     def _show(self, value: float) -> None:
         self._slider.setValue(round(1000 * (value - self.minimum) / ((self.maximum - self.minimum) or 1)))
@@ -176,7 +190,9 @@ class ctkSliderWidget(_Spin):
     pageStep = stored(float, "pageStep", 10.0)
     tickInterval = stored(float, "tickInterval", 0.0)
     tracking = stored(bool, "tracking", True)
-    spinBoxVisible = Property(bool, lambda self: not self._spin.isHidden(), lambda self, value: self._spin.setVisible(value))
+    spinBoxVisible = Property(
+        bool, lambda self: not self._spin.isHidden(), lambda self, value: self._spin.setVisible(value)
+    )
 
     @Slot(int)
     def setDecimals(self, value):
@@ -242,7 +258,9 @@ class ctkPathLineEdit(_Chooser):
         self._combo.setEditText(path)
 
     currentPath = Property(str, lambda self: self._combo.currentText, _choose)
-    showBrowseButton = Property(bool, lambda self: not self._button.isHidden(), lambda self, value: self._button.setVisible(value))
+    showBrowseButton = Property(
+        bool, lambda self: not self._button.isHidden(), lambda self, value: self._button.setVisible(value)
+    )
     showHistoryButton = stored(bool, "showHistoryButton", True)
 
     @Slot(str)
@@ -289,5 +307,15 @@ class ctkDirectoryButton(_Chooser):
         self._ask()
 
 
-CLASSES = (ctkCheckBox, ctkPushButton, ctkComboBox, ctkMessageBox, ctkCollapsibleButton, ctkCollapsibleGroupBox,
-           ctkSliderWidget, ctkDoubleSpinBox, ctkPathLineEdit, ctkDirectoryButton)
+CLASSES = (
+    ctkCheckBox,
+    ctkPushButton,
+    ctkComboBox,
+    ctkMessageBox,
+    ctkCollapsibleButton,
+    ctkCollapsibleGroupBox,
+    ctkSliderWidget,
+    ctkDoubleSpinBox,
+    ctkPathLineEdit,
+    ctkDirectoryButton,
+)

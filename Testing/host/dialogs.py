@@ -58,8 +58,21 @@ class Dialogs:
 dialogs = Dialogs()
 _Buttons = QtWidgets.QMessageBox
 _YES = [_Buttons.Ok, _Buttons.Yes, _Buttons.Retry, _Buttons.Save, _Buttons.Open, _Buttons.Apply, _Buttons.YesToAll]
-_NO = [_Buttons.Cancel, _Buttons.No, _Buttons.Close, _Buttons.Abort, _Buttons.Discard, _Buttons.Ignore, _Buttons.NoToAll]
-_KINDS = {_Buttons.Critical: "error", _Buttons.Warning: "warning", _Buttons.Information: "info", _Buttons.Question: "question"}
+_NO = [
+    _Buttons.Cancel,
+    _Buttons.No,
+    _Buttons.Close,
+    _Buttons.Abort,
+    _Buttons.Discard,
+    _Buttons.Ignore,
+    _Buttons.NoToAll,
+]
+_KINDS = {
+    _Buttons.Critical: "error",
+    _Buttons.Warning: "warning",
+    _Buttons.Information: "info",
+    _Buttons.Question: "question",
+}
 
 
 def show(text, buttons=_Buttons.Ok, icon=_Buttons.Information, title="", details=""):
@@ -75,7 +88,9 @@ def show(text, buttons=_Buttons.Ok, icon=_Buttons.Information, title="", details
     return answer
 
 
-def message_box(text, parent=None, standardButtons=_Buttons.Ok, icon=_Buttons.Information, windowTitle="", detailedText="", **kwargs):
+def message_box(
+    text, parent=None, standardButtons=_Buttons.Ok, icon=_Buttons.Information, windowTitle="", detailedText="", **kwargs
+):
     """In place of `slicer.util.messageBox`, through which every display and confirm function of `slicer.util` goes."""
     return show(text, standardButtons, icon, windowTitle, detailedText)
 
@@ -84,7 +99,13 @@ def _exec_message_box(box, *_):
     """A `QMessageBox` that a module made itself; buttons of its own are answered by their text."""
     box.setResult(0)
     if box.standardButtons:
-        return show(box.text, box.standardButtons, box.icon if not callable(box.icon) else box.icon(), box.windowTitle, box.detailedText)
+        return show(
+            box.text,
+            box.standardButtons,
+            box.icon if not callable(box.icon) else box.icon(),
+            box.windowTitle,
+            box.detailedText,
+        )
     wanted = dialogs.next_answer(box.text)
     dialogs.shown.append(Shown("question", box.text, box.windowTitle))
     button = next(button for button in box.buttons() if button.text == wanted)
@@ -100,6 +121,7 @@ def _exec_dialog(dialog, *_):
 def _static_box(icon, default):
     def box(parent, title, text, buttons=default, *_):
         return show(text, buttons, icon, title)
+
     return staticmethod(box)
 
 
@@ -107,6 +129,7 @@ def _path_chooser(many: bool):
     def chooser(parent=None, caption="", *_, **__):
         chosen = dialogs.next_path(caption)
         return [str(path) for path in chosen] if many else str(chosen)
+
     return staticmethod(chooser)
 
 
@@ -122,8 +145,12 @@ def install() -> None:
 
     box = QtWidgets.QMessageBox
     box.exec = box.exec_ = _exec_message_box
-    for name, icon, default in (("critical", box.Critical, box.Ok), ("warning", box.Warning, box.Ok),
-                                ("information", box.Information, box.Ok), ("question", box.Question, box.Yes | box.No)):
+    for name, icon, default in (
+        ("critical", box.Critical, box.Ok),
+        ("warning", box.Warning, box.Ok),
+        ("information", box.Information, box.Ok),
+        ("question", box.Question, box.Yes | box.No),
+    ):
         setattr(box, name, _static_box(icon, default))
     QtWidgets.QDialog.exec = QtWidgets.QDialog.exec_ = _exec_dialog
     for name in ("getOpenFileName", "getSaveFileName", "getExistingDirectory", "getOpenFileNames"):

@@ -44,19 +44,30 @@ class CoreIOManager:
         return result is not None
 
     def _read_VolumeFile(self, path, name, properties, _messages):
-        flags = {"labelmap": LABELMAP, "center": CENTER, "singleFile": SINGLE_FILE, "autoWindowLevel": AUTO_WINDOW,
-                 "discardOrientation": NO_ORIENTATION}
+        flags = {
+            "labelmap": LABELMAP,
+            "center": CENTER,
+            "singleFile": SINGLE_FILE,
+            "autoWindowLevel": AUTO_WINDOW,
+            "discardOrientation": NO_ORIENTATION,
+        }
         options = sum(bit for key, bit in flags.items() if properties.get(key))
         node = slicer.modules.volumes.logic().AddArchetypeVolume(path, name, options)
         if node is not None and properties.get("show", True):
             logic = slicer.app.applicationLogic()
             selection = logic.GetSelectionNode()
-            (selection.SetActiveLabelVolumeID if node.IsA("vtkMRMLLabelMapVolumeNode") else selection.SetActiveVolumeID)(node.GetID())
+            (
+                selection.SetActiveLabelVolumeID
+                if node.IsA("vtkMRMLLabelMapVolumeNode")
+                else selection.SetActiveVolumeID
+            )(node.GetID())
             logic.PropagateVolumeSelection()
         return node
 
     def _read_SegmentationFile(self, path, name, properties, _messages):
-        return slicer.modules.segmentations.logic().LoadSegmentationFromFile(path, properties.get("autoOpacities", True), name)
+        return slicer.modules.segmentations.logic().LoadSegmentationFromFile(
+            path, properties.get("autoOpacities", True), name
+        )
 
     def _read_TransformFile(self, path, name, _properties, _messages):
         return slicer.modules.transforms.logic().AddTransform(path, slicer.mrmlScene)
@@ -121,6 +132,9 @@ class CoreIOManager:
         return [formats.GetValue(i) for i in range(formats.GetNumberOfValues())]
 
     def extractKnownExtension(self, path, node) -> str:
-        endings = [slicer.vtkDataFileFormatHelper.GetFileExtensionFromFormatString(text) for text in self.fileWriterExtensions(node)]
+        endings = [
+            slicer.vtkDataFileFormatHelper.GetFileExtensionFromFormatString(text)
+            for text in self.fileWriterExtensions(node)
+        ]
         fitting = [ending for ending in endings if str(path).lower().endswith(ending)]
         return max(fitting, key=len, default="." + str(path).rpartition(".")[2])

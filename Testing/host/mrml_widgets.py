@@ -70,10 +70,11 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
     selectNodeUponCreation = stored(bool, "selectNodeUponCreation", True)
     baseName = stored(str, "baseName", "")
 
-    def _option(name, default, type_=bool):  # noqa: N805 - a helper of the class body, deleted below
+    def _option(name, default, type_=bool):
         def set_(self, value):
             self.__dict__["_" + name] = value
             self._refresh()
+
         return Property(type_, lambda self: self.__dict__.get("_" + name, default), set_)
 
     noneEnabled = _option("noneEnabled", False)
@@ -102,12 +103,20 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
     def _shows(self, node) -> bool:
         if self.showChildNodeTypes:
-            fits = any(node.IsA(name) for name in self.nodeTypes) and not any(node.IsA(name) for name in self.hideChildNodeTypes)
+            fits = any(node.IsA(name) for name in self.nodeTypes) and not any(
+                node.IsA(name) for name in self.hideChildNodeTypes
+            )
         else:
             fits = node.GetClassName() in self.nodeTypes
-        return fits and (self.showHidden or not node.GetHideFromEditors()) and all(
-            node.GetAttribute(name) is not None and value in (None, node.GetAttribute(name))
-            for class_name, name, value in self._attributes if node.IsA(class_name))
+        return (
+            fits
+            and (self.showHidden or not node.GetHideFromEditors())
+            and all(
+                node.GetAttribute(name) is not None and value in (None, node.GetAttribute(name))
+                for class_name, name, value in self._attributes
+                if node.IsA(class_name)
+            )
+        )
 
     def _nodes(self) -> list:
         count = self._scene.GetNumberOfNodes() if self._scene else 0
@@ -120,7 +129,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
     def _refresh(self, *_) -> None:
         """Fill the list anew; the chosen node stays, or the first takes its place."""
-        if not shiboken6.isValid(self) or self._scene is not None and self._scene.IsBatchProcessing():
+        if not shiboken6.isValid(self) or (self._scene is not None and self._scene.IsBatchProcessing()):
             return
         nodes = self._nodes()
         self._observe(nodes)
@@ -184,8 +193,13 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
             self._scene.RemoveObserver(tag)
         self._scene, self._scene_tags = scene, []
         if scene is not None:
-            events = (scene.NodeAddedEvent, scene.NodeRemovedEvent, scene.EndCloseEvent, scene.EndImportEvent,
-                      scene.EndBatchProcessEvent)
+            events = (
+                scene.NodeAddedEvent,
+                scene.NodeRemovedEvent,
+                scene.EndCloseEvent,
+                scene.EndImportEvent,
+                scene.EndBatchProcessEvent,
+            )
             self._scene_tags = [scene.AddObserver(event, self._refresh) for event in events]
         self._refresh()
 
@@ -218,7 +232,9 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
     def addNode(self, class_name=None):
         class_name = class_name or self.nodeTypes[0]
-        node = self._scene.AddNewNodeByClass(class_name, self._scene.GenerateUniqueName(self.baseName or self._label(class_name)))
+        node = self._scene.AddNewNodeByClass(
+            class_name, self._scene.GenerateUniqueName(self.baseName or self._label(class_name))
+        )
         for of_class, name, value in self._attributes:
             if node.IsA(of_class):
                 node.SetAttribute(name, value or "")

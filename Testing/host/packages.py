@@ -19,7 +19,10 @@ def _requirements(given) -> list[Requirement]:
             return [Requirement(given)]
         except InvalidRequirement:
             given = given.split()
-    return [Requirement(entry) if isinstance(entry, str) else entry for entry in (given if isinstance(given, list) else [given])]
+    return [
+        Requirement(entry) if isinstance(entry, str) else entry
+        for entry in (given if isinstance(given, list) else [given])
+    ]
 
 
 def load_requirements(path) -> list[Requirement]:
@@ -51,8 +54,16 @@ def pip_uninstall(requirements, **kwargs) -> None:
     removed.extend(shlex.split(requirements) if isinstance(requirements, str) else map(str, requirements))
 
 
-def pip_ensure(requirements, constraints=None, skip_packages=None, prompt_install=True, prompt_restart=True, requester=None,
-               skip_in_testing=True, show_progress=True) -> None:
+def pip_ensure(
+    requirements,
+    constraints=None,
+    skip_packages=None,
+    prompt_install=True,
+    prompt_restart=True,
+    requester=None,
+    skip_in_testing=True,
+    show_progress=True,
+) -> None:
     """Install what is missing after a question; RuntimeError where the answer is no."""
     import slicer
 

@@ -20,6 +20,7 @@ PROPERTY = "SlicerParameterName"
 
 # --- annotations ---
 
+
 class Validator:
     """Base of the annotations that refuse values."""
 
@@ -93,6 +94,7 @@ def _first(annotations, kind):
 
 
 # --- values as strings and node references ---
+
 
 class _Kind:
     """How values of one type are stored: as a string parameter, or as a node reference."""
@@ -214,6 +216,7 @@ class _Parameter:
 
 # --- widgets ---
 
+
 class _Connector:
     """Ties one widget to one parameter: read(), write(value), and the signal that says the user changed it."""
 
@@ -234,7 +237,9 @@ class _Connector:
             if cls is qt.QPushButton:
                 widget.checkable = True
             return widget.toggled, *attribute("checked")
-        if (type_ is int and cls in (qt.QSpinBox, qt.QSlider)) or (type_ is float and cls in (qt.QDoubleSpinBox, ctk.ctkSliderWidget)):
+        if (type_ is int and cls in (qt.QSpinBox, qt.QSlider)) or (
+            type_ is float and cls in (qt.QDoubleSpinBox, ctk.ctkSliderWidget)
+        ):
             self._limit(needed=cls in (qt.QSlider, ctk.ctkSliderWidget))
             return widget.valueChanged, *attribute("value")
         if type_ is str and cls is qt.QLineEdit:
@@ -243,13 +248,21 @@ class _Connector:
             return widget.textChanged, widget.toPlainText, widget.setPlainText
         if cls is qt.QComboBox:
             return widget.currentIndexChanged, *self._entries()
-        if isinstance(type_, type) and issubclass(type_, pathlib.PurePath) and cls in (ctk.ctkPathLineEdit, ctk.ctkDirectoryButton):
+        if (
+            isinstance(type_, type)
+            and issubclass(type_, pathlib.PurePath)
+            and cls in (ctk.ctkPathLineEdit, ctk.ctkDirectoryButton)
+        ):
             name = "currentPath" if cls is ctk.ctkPathLineEdit else "directory"
-            return getattr(widget, name + "Changed" if name == "currentPath" else "directoryChanged"), *attribute(name, type_, str)
+            return getattr(widget, name + "Changed" if name == "currentPath" else "directoryChanged"), *attribute(
+                name, type_, str
+            )
         if isinstance(self.parameter.kind, _NodeKind) and cls is slicer.qMRMLNodeComboBox:
             widget.nodeTypes = [node_class.__name__ for node_class in self.parameter.kind.classes]
             return widget.currentNodeChanged, widget.currentNode, widget.setCurrentNode
-        raise RuntimeError(f"Unable to create GUI connector from datatype '{self.parameter.annotation}' to widget type '{cls}'")
+        raise RuntimeError(
+            f"Unable to create GUI connector from datatype '{self.parameter.annotation}' to widget type '{cls}'"
+        )
 
     def _limit(self, needed: bool) -> None:
         """The annotations' range, decimals and step, put on the widget."""
@@ -262,7 +275,7 @@ class _Connector:
         for annotation in (_first(annotations, Decimals), _first(annotations, SingleStep)):
             if annotation is not None:
                 setattr(widget, "decimals" if isinstance(annotation, Decimals) else "singleStep", annotation.value)
-        widget.minimum = low.minimum if low else -2**31 if integer else float("-inf")
+        widget.minimum = low.minimum if low else -(2**31) if integer else float("-inf")
         widget.maximum = high.maximum if high else 2**31 - 1 if integer else float("inf")
 
     def _entries(self):
@@ -283,6 +296,7 @@ class _Connector:
             if value not in values:
                 raise ValueError(f"{value!r} is none of {values}")
             self.widget.currentIndex = values.index(value)
+
         return lambda: values[self.widget.currentIndex], write
 
 
@@ -303,6 +317,7 @@ class _Connection:
             with slicer.util.NodeModify(self.wrapper):
                 if not self.wrapper._updating:
                     self.wrapper.setValue(name, connector.read())
+
         return slot
 
     def _to_widgets(self) -> None:
@@ -324,6 +339,7 @@ class _Connection:
 
 
 # --- the wrapper class ---
+
 
 class _Wrapper:
     """What `parameterNodeWrapper` adds to a class."""
@@ -408,5 +424,16 @@ def isParameterNodeWrapper(class_or_object) -> bool:
     return hasattr(class_or_object, "allParameters")
 
 
-__all__ = ["Choice", "Decimals", "Default", "Exclude", "Maximum", "Minimum", "SingleStep", "Validator", "WithinRange",
-           "isParameterNodeWrapper", "parameterNodeWrapper"]
+__all__ = [
+    "Choice",
+    "Decimals",
+    "Default",
+    "Exclude",
+    "Maximum",
+    "Minimum",
+    "SingleStep",
+    "Validator",
+    "WithinRange",
+    "isParameterNodeWrapper",
+    "parameterNodeWrapper",
+]

@@ -63,7 +63,9 @@ class _QtProperty:
         except (TypeError, ValueError, AttributeError):
             done = False
         if not done:
-            raise AttributeError(f"property '{self.name}' of type '{self.type}' does not accept {type(value).__name__} {value!r}")
+            raise AttributeError(
+                f"property '{self.name}' of type '{self.type}' does not accept {type(value).__name__} {value!r}"
+            )
 
 
 def make_property_attributes(cls: type) -> None:
@@ -76,6 +78,7 @@ def make_property_attributes(cls: type) -> None:
 
 
 # --- signals by signature ---
+
 
 def _signature(sender: QObject, text: str) -> str:
     """The normalised signature, if ``sender`` has that signal.
@@ -139,7 +142,9 @@ def _set_attribute(self, name, value):
         return
     cls = type(self)
     native = cls.__module__.startswith("PySide6")
-    own = not (native or cls in _STAND_INS) or not native and name.startswith("_")  # of Python code; the stand-in's state
+    own = not (native or cls in _STAND_INS) or (
+        not native and name.startswith("_")
+    )  # of Python code; the stand-in's state
     known = next((base.__dict__[name] for base in cls.__mro__ if name in base.__dict__), None)
     if isinstance(value, QtCore.SignalInstance):
         self.__dict__[name] = value  # PySide6's own cache

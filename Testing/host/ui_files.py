@@ -11,8 +11,19 @@ from PySide6 import QtCore, QtUiTools, QtWidgets
 from . import pythonqt
 
 NAMES = json.loads((Path(__file__).parent / "names.json").read_text())
-_FILTERS = {"Dirs": 1, "Files": 2, "Drives": 4, "Readable": 16, "Writable": 32, "Executable": 64, "Hidden": 256,
-            "AllDirs": 1024, "NoDot": 8192, "NoDotDot": 16384, "NoDotAndDotDot": 24576}
+_FILTERS = {
+    "Dirs": 1,
+    "Files": 2,
+    "Drives": 4,
+    "Readable": 16,
+    "Writable": 32,
+    "Executable": 64,
+    "Hidden": 256,
+    "AllDirs": 1024,
+    "NoDot": 8192,
+    "NoDotDot": 16384,
+    "NoDotAndDotDot": 24576,
+}
 _QT = {"Line", "Spacer"}  # what a .ui file names without a class of that name
 
 

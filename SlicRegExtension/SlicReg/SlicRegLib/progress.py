@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from typing import Callable
+from collections.abc import Callable
 
 from tqdm import tqdm
 
@@ -29,8 +29,13 @@ class Bars:
         if stage != self.stage or self.bar is None:
             self.close()
             self.stage = stage
-            self.bar = tqdm(total=100, desc=stage, file=sys.stderr, dynamic_ncols=True,
-                            bar_format="{desc}: {percentage:3.0f}% |{bar}| {elapsed} < {remaining}{postfix}")
+            self.bar = tqdm(
+                total=100,
+                desc=stage,
+                file=sys.stderr,
+                dynamic_ncols=True,
+                bar_format="{desc}: {percentage:3.0f}% |{bar}| {elapsed} < {remaining}{postfix}",
+            )
         if details:
             self.bar.set_postfix_str(details, refresh=False)
         self.bar.update(100 * share - self.bar.n)
@@ -64,8 +69,18 @@ class JsonLines:
             self.stage, self.started = stage, time.monotonic()
         seconds = time.monotonic() - self.started
         remaining = seconds * (1 - share) / share if share > 0 else None
-        print(json.dumps({"stage": stage, "share": round(share, 4), "seconds": round(seconds, 2),
-                          "remaining_seconds": None if remaining is None else round(remaining, 1), "details": details}), flush=True)
+        print(
+            json.dumps(
+                {
+                    "stage": stage,
+                    "share": round(share, 4),
+                    "seconds": round(seconds, 2),
+                    "remaining_seconds": None if remaining is None else round(remaining, 1),
+                    "details": details,
+                }
+            ),
+            flush=True,
+        )
 
     def close(self) -> None:
         pass

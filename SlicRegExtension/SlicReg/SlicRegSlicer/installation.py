@@ -16,18 +16,21 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable
 
 from SlicRegLib.errors import UserError
-
-from .job import WINDOWS, environment, python_executable, reason
+from SlicRegLib.jobs.failure import reason
+from SlicRegLib.jobs.processes import WINDOWS
+from SlicRegLib.jobs.python import environment, python_executable
 
 PYTORCH, SLICER, PIP = "the PyTorch extension", "Slicer", "pip"
 EXTENSION_HINT = "install the extension PyTorch in the Extensions Manager, restart Slicer and try again"
-REINSTALL = ("Force a reinstall through the PyTorch extension: in the module PyTorch Utils press Uninstall, restart Slicer, "
-             "then press Install.")
+REINSTALL = (
+    "Force a reinstall through the PyTorch extension: in the module PyTorch Utils press Uninstall, restart Slicer, "
+    "then press Install."
+)
 UPDATE_DRIVER = "Update the NVIDIA driver, or choose the CPU as device."
 TIMEOUT = 180.0  # seconds for the check of one device: the first import of torch from a slow disk takes most of it
 
@@ -85,7 +88,11 @@ def needed(training: bool) -> dict[str, Package]:
 def missing(training: bool = False) -> list[str]:
     """Import names of the requirements that are not there or too old. Imports nothing and starts no process."""
     importlib.invalidate_caches()
-    return [name for name, package in needed(training).items() if not _found(name) or _older(_version(package), package.least)]
+    return [
+        name
+        for name, package in needed(training).items()
+        if not _found(name) or _older(_version(package), package.least)
+    ]
 
 
 def summary(training: bool = False) -> str:
@@ -99,11 +106,19 @@ def summary(training: bool = False) -> str:
         size = CUDA_MEGABYTES if name == "torch" and sys.platform != "darwin" and nvidia_driver() else package.megabytes
         total += size
         lines.append(f"- {package.requirement}, {f'about {_size(size)}, ' if size else ''}from {package.source}")
-    return "\n".join([f"SlicReg needs {_count(len(names), 'Python package')} that Slicer does not have yet "
-                      f"(about {_size(total)} to download):", *lines, "They are installed into Slicer's own Python."])
+    return "\n".join(
+        [
+            f"SlicReg needs {_count(len(names), 'Python package')} that Slicer does not have yet "
+            f"(about {_size(total)} to download):",
+            *lines,
+            "They are installed into Slicer's own Python.",
+        ]
+    )
 
 
-def install(progress: Callable[[str, float, str], None] = lambda *_: None, reinstall_torch: bool = False, training: bool = False) -> None:
+def install(
+    progress: Callable[[str, float, str], None] = lambda *_: None, reinstall_torch: bool = False, training: bool = False
+) -> None:
     """Install what is missing: torch through the PyTorch extension, the rest with pip. Ask the user before.
 
     progress: called with (stage, share, details). reinstall_torch: remove a broken torch first. Runs inside Slicer only.
@@ -112,8 +127,10 @@ def install(progress: Callable[[str, float, str], None] = lambda *_: None, reins
     absent = missing(training)
     bundled = [name for name in absent if needed(training)[name].source == SLICER]
     if bundled:
-        raise UserError(f"This Slicer is too old: it lacks {', '.join(REQUIREMENTS[name].requirement for name in bundled)}; "
-                        "install a newer Slicer.")
+        raise UserError(
+            f"This Slicer is too old: it lacks {', '.join(REQUIREMENTS[name].requirement for name in bundled)}; "
+            "install a newer Slicer."
+        )
     if "torch" in absent or reinstall_torch:
         progress("installation", 0.0, "PyTorch")
         _install_torch(reinstall_torch or _found("torch"))
@@ -153,13 +170,20 @@ def check(python: str | None = None, timeout: float = TIMEOUT) -> list[Finding]:
 
 
 def nvidia_driver() -> str:
-    """"NAME, DRIVER VERSION" of the NVIDIA GPUs that the driver knows, "" if there is none. Does not need torch."""
+    """ "NAME, DRIVER VERSION" of the NVIDIA GPUs that the driver knows, "" if there is none. Does not need torch."""
     program = shutil.which("nvidia-smi")
     if not program:
         return ""
     try:
-        done = subprocess.run([program, "--query-gpu=name,driver_version", "--format=csv,noheader"], stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, timeout=10, check=False, creationflags=_no_window())
+        done = subprocess.run(
+            [program, "--query-gpu=name,driver_version", "--format=csv,noheader"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=False,
+            creationflags=_no_window(),
+        )
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return "; ".join(line.strip() for line in done.stdout.splitlines() if line.strip()) if done.returncode == 0 else ""
@@ -178,7 +202,9 @@ def _install_torch(remove_first: bool) -> None:
     try:
         import PyTorchUtils
     except ImportError as error:
-        raise UserError(f"PyTorch is installed by Slicer's PyTorch extension, which is not there; {EXTENSION_HINT}.") from error
+        raise UserError(
+            f"PyTorch is installed by Slicer's PyTorch extension, which is not there; {EXTENSION_HINT}."
+        ) from error
     with _explained("PyTorch could not be installed", "restart Slicer and try again, or use the module PyTorch Utils"):
         logic = PyTorchUtils.PyTorchUtilsLogic()
         if remove_first:  # pip would leave a broken or old one as it is
@@ -190,6 +216,7 @@ def _install_torch(remove_first: bool) -> None:
 
 def _install_packages(requirements: list[str]) -> None:
     import slicer.util
+
     try:
         from slicer.packaging import pip_ensure  # Slicer 5.12 and later
     except ImportError:
@@ -199,7 +226,9 @@ def _install_packages(requirements: list[str]) -> None:
         pins.write_text("".join(f"{line}\n" for line in _present()))  # pip must fit the new packages to what is there
         with _explained("The packages could not be installed", "check the internet connection and try again"):
             if pip_ensure:
-                pip_ensure(requirements, constraints=str(pins), prompt_install=False, prompt_restart=False, requester="SlicReg")
+                pip_ensure(
+                    requirements, constraints=str(pins), prompt_install=False, prompt_restart=False, requester="SlicReg"
+                )
             else:
                 slicer.util.pip_install([*requirements, "-c", str(pins)])
 
@@ -289,9 +318,18 @@ def _try_device(python: str, device: str, timeout: float) -> tuple[dict, str]:
     """(what the script reported, why it did not come to its end or "")."""
     others = json.dumps({name: package.distribution for name, package in REQUIREMENTS.items() if name != "torch"})
     try:
-        done = subprocess.run([python, "-c", _SCRIPT, device, others], env=environment(python), stdin=subprocess.DEVNULL,
-                              capture_output=True, text=True, encoding="utf-8", errors="replace", timeout=timeout, check=False,
-                              creationflags=_no_window())
+        done = subprocess.run(
+            [python, "-c", _SCRIPT, device, others],
+            env=environment(python),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=timeout,
+            check=False,
+            creationflags=_no_window(),
+        )
         output, errors, code = done.stdout, done.stderr, done.returncode
         if code == 0:
             problem = ""
@@ -309,7 +347,7 @@ def _try_device(python: str, device: str, timeout: float) -> tuple[dict, str]:
     for line in output.splitlines():
         if line.startswith(_MARK):
             with contextlib.suppress(ValueError):  # a line that the crash cut off
-                said |= json.loads(line[len(_MARK):])
+                said |= json.loads(line[len(_MARK) :])
     return said, problem
 
 
@@ -322,44 +360,79 @@ def _torch_finding(said: dict, problem: str) -> Finding:
             return Finding(False, f"PyTorch {version} is too old", detail, REINSTALL, blocking=True)
         return Finding(True, f"PyTorch {version}, built {build}", said.get("place", ""))
     if re.match(r"ModuleNotFoundError: No module named 'torch'", problem):
-        return Finding(False, "PyTorch is not installed", cure="Press Install; it comes through the PyTorch extension.",
-                       blocking=True)
+        return Finding(
+            False,
+            "PyTorch is not installed",
+            cure="Press Install; it comes through the PyTorch extension.",
+            blocking=True,
+        )
     if "absent" in said and problem.startswith(_SILENT):
-        return Finding(False, "PyTorch takes too long to be imported", problem,
-                       "Wait until other programs are done and check again.", blocking=True)
+        return Finding(
+            False,
+            "PyTorch takes too long to be imported",
+            problem,
+            "Wait until other programs are done and check again.",
+            blocking=True,
+        )
     if "absent" not in said:
         return Finding(False, "Slicer's Python does not start", problem, "Install Slicer again.", blocking=True)
-    return Finding(False, "PyTorch is there but cannot be imported: its installation is not whole", problem, REINSTALL,
-                   blocking=True)
+    return Finding(
+        False,
+        "PyTorch is there but cannot be imported: its installation is not whole",
+        problem,
+        REINSTALL,
+        blocking=True,
+    )
 
 
 def _packages_finding(said: dict) -> Finding:
     absent, broken = said.get("absent", []), dict(said.get("broken", {}))
     broken = {name: why for name, why in broken.items() if name not in absent}
-    old = {name: version for name, version in said.get("versions", {}).items()
-           if name not in broken and _older(version, REQUIREMENTS[name].least)}
+    old = {
+        name: version
+        for name, version in said.get("versions", {}).items()
+        if name not in broken and _older(version, REQUIREMENTS[name].least)
+    }
     if absent or broken or old:
-        details = [*(f"{name} is missing" for name in absent),
-                   *(f"{name} cannot be imported ({why})" for name, why in broken.items()),
-                   *(f"{REQUIREMENTS[name].requirement} is needed, {version} is installed" for name, version in old.items())]
+        details = [
+            *(f"{name} is missing" for name in absent),
+            *(f"{name} cannot be imported ({why})" for name, why in broken.items()),
+            *(f"{REQUIREMENTS[name].requirement} is needed, {version} is installed" for name, version in old.items()),
+        ]
         ours = {name for name in (*absent, *broken, *old) if REQUIREMENTS[name].source == PIP}
         names = " ".join(REQUIREMENTS[name].distribution for name in broken if name in ours)
         repair = f"In Slicer's Python console: slicer.util.pip_install('--force-reinstall --no-deps {names}')."
-        cures = [*(["Press Install."] if ours - set(broken) else []), *([repair] if names else []),
-                 *(["Install a newer Slicer."] if ours != {*absent, *broken, *old} else [])]
-        return Finding(False, f"{_count(len(details), 'Python package')} cannot be used", "; ".join(details), " ".join(cures),
-                       blocking=True)
-    return Finding(True, "All other Python packages are there", ", ".join(name for name in REQUIREMENTS if name != "torch"))
+        cures = [
+            *(["Press Install."] if ours - set(broken) else []),
+            *([repair] if names else []),
+            *(["Install a newer Slicer."] if ours != {*absent, *broken, *old} else []),
+        ]
+        return Finding(
+            False,
+            f"{_count(len(details), 'Python package')} cannot be used",
+            "; ".join(details),
+            " ".join(cures),
+            blocking=True,
+        )
+    return Finding(
+        True, "All other Python packages are there", ", ".join(name for name in REQUIREMENTS if name != "torch")
+    )
 
 
 def _device_finding(device: str, said: dict, problem: str, blocking: bool) -> Finding:
     if "seconds" in said:
-        return Finding(True, f"{device} works", f"A convolution and a resampling with gradients took {said['seconds']:.2f} s.")
-    if re.search(r"numpy is not available|_ARRAY_API|numpy\.core\.multiarray|compiled using NumPy 1", problem, re.IGNORECASE):
+        return Finding(
+            True, f"{device} works", f"A convolution and a resampling with gradients took {said['seconds']:.2f} s."
+        )
+    if re.search(
+        r"numpy is not available|_ARRAY_API|numpy\.core\.multiarray|compiled using NumPy 1", problem, re.IGNORECASE
+    ):
         cure = "PyTorch and numpy do not fit each other. " + REINSTALL
     elif re.search(r"no kernel image|not compatible with the current PyTorch", problem):
-        cure = ("This PyTorch was not built for this GPU; choose the CPU as device, or another CUDA version in the module "
-                "PyTorch Utils.")
+        cure = (
+            "This PyTorch was not built for this GPU; choose the CPU as device, or another CUDA version in the module "
+            "PyTorch Utils."
+        )
     elif re.search(r"out of memory", problem):
         cure = "Close other programs that use the GPU, or choose the CPU as device."
     else:
@@ -371,15 +444,26 @@ def _unused_gpu_finding(said: dict, driver: str) -> Finding:
     """There is an NVIDIA driver but torch sees no GPU."""
     title = "The NVIDIA GPU is not used"
     if not said.get("cuda"):
-        return Finding(False, title, f"PyTorch {said['version']} is a build without CUDA, although there is {driver}.",
-                       "For faster registrations reinstall PyTorch with CUDA. " + REINSTALL)
+        return Finding(
+            False,
+            title,
+            f"PyTorch {said['version']} is a build without CUDA, although there is {driver}.",
+            "For faster registrations reinstall PyTorch with CUDA. " + REINSTALL,
+        )
     why = said.get("no_cuda", "")
     if "driver" in why and "old" in why:
-        return Finding(False, "The NVIDIA driver is too old for this PyTorch",
-                       f"{driver}; PyTorch {said['version']} is built for CUDA {said['cuda']}: {why}",
-                       "Update the NVIDIA driver, or install PyTorch for an older CUDA in the module PyTorch Utils.")
-    return Finding(False, title, f"PyTorch {said['version']} finds no GPU, although there is {driver}{': ' if why else '.'}{why}",
-                   UPDATE_DRIVER)
+        return Finding(
+            False,
+            "The NVIDIA driver is too old for this PyTorch",
+            f"{driver}; PyTorch {said['version']} is built for CUDA {said['cuda']}: {why}",
+            "Update the NVIDIA driver, or install PyTorch for an older CUDA in the module PyTorch Utils.",
+        )
+    return Finding(
+        False,
+        title,
+        f"PyTorch {said['version']} finds no GPU, although there is {driver}{': ' if why else '.'}{why}",
+        UPDATE_DRIVER,
+    )
 
 
 # ---- versions -------------------------------------------------------------------------------------------------

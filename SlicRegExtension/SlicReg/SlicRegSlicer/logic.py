@@ -8,13 +8,16 @@ from dataclasses import replace
 import slicer
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 
-from SlicRegLib import MODELS, jobfolder
+from SlicRegLib import MODELS
 from SlicRegLib.errors import UserError
-from SlicRegLib.jobfolder import JobOptions
+from SlicRegLib.jobs import control
+from SlicRegLib.jobs.batch import Batch
+from SlicRegLib.jobs.command_process import CommandProcess
+from SlicRegLib.jobs.options import JobOptions
+from SlicRegLib.jobs.python import environment, python_executable
+from SlicRegLib.registration import model_header
 
-from . import installation, models, training
-from .batch import Batch
-from .job import Job, environment, python_executable
+from . import installation, training
 from .parameters import SlicRegParameterNode
 from .run import Outputs, Request, Run, make_batch
 from .translation import _
@@ -23,11 +26,11 @@ from .translation import _
 class SlicRegLogic(ScriptedLoadableModuleLogic):
     """Registration for scripts. In Slicer's Python console::
 
-        from SlicReg import SlicRegLogic
-        template, target = slicer.util.getNode("template"), slicer.util.getNode("scan")
-        result = SlicRegLogic().register(template, target, model="headneck-openkbp")
-        slicer.util.setSliceViewerLayers(background=template, foreground=result.warpedTarget, foregroundOpacity=0.5)
-        print(result.report["seconds"], result.report["folding_percent"])
+    from SlicReg import SlicRegLogic
+    template, target = slicer.util.getNode("template"), slicer.util.getNode("scan")
+    result = SlicRegLogic().register(template, target, model="headneck-openkbp")
+    slicer.util.setSliceViewerLayers(background=template, foreground=result.warpedTarget, foregroundOpacity=0.5)
+    print(result.report["seconds"], result.report["folding_percent"])
     """
 
     _timers: list = []  # of registrations in the background: a timer lives as long as somebody holds it
@@ -83,22 +86,22 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         """The registrations of ``volumes`` (nodes) or of a ``folder`` of files to the request's template, into ``out``."""
         return make_batch(request, pathlib.Path(out), volumes, folder)
 
-    def checkScans(self, options: JobOptions, folder) -> Job:
+    def checkScans(self, options: JobOptions, folder) -> CommandProcess:
         """Look at the scans of a training; call the result's `poll` until its state is not "running"."""
-        return Job(training.words_to_check(options, folder))
+        return CommandProcess(training.words_to_check(options, folder))
 
     def startTraining(self, folder, options: JobOptions | None = None) -> None:
         """Start a training that goes on when Slicer is closed; without ``options``, go on with the one that stands in the folder.
 
         The finished model is copied to the user's models. `SlicRegLib.jobfolder` looks at it, pauses and stops it.
         """
-        words = training.words_to_learn(replace(options, models=str(self.userModels()))) if options else []
+        words = training.words_to_learn(replace(options=str(self.userModels()))) if options else []
         python = python_executable()
-        jobfolder.start(folder, words, python, environment(python))
+        control.start(folder, words, python, environment(python))
 
     def models(self):
         """Bundled models, then the user's own."""
-        return models.list_models(MODELS, self.userModels())
+        return model_header.list_models(MODELS, self.userModels())
 
     def model(self, name=None) -> str:
         """The path of the model with this name or path."""
@@ -106,8 +109,11 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
             return str(name)
         found = [m for m in self.models() if not name or m.name == str(name) or pathlib.Path(m.path).stem == str(name)]
         if not found:
-            raise UserError(_("There is no model {name}; the models are: {names}.").format(
-                name=name, names=", ".join(m.name for m in self.models())))
+            raise UserError(
+                _("There is no model {name}; the models are: {names}.").format(
+                    name=name, names=", ".join(m.name for m in self.models())
+                )
+            )
         return str(found[0].path)
 
     @staticmethod
@@ -124,7 +130,9 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         once and they are installed."""
         if not installation.missing(training):
             return True
-        if not ask or not slicer.util.confirmOkCancelDisplay(installation.summary(training), _("Install Python packages")):
+        if not ask or not slicer.util.confirmOkCancelDisplay(
+            installation.summary(training), _("Install Python packages")
+        ):
             return False
         installation.install(progress, training=training)
         return True
@@ -132,7 +140,9 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
     def checkInstallation(self) -> tuple[str, bool]:
         """A real operation on each device, each in its own process: what is wrong and what to do, and whether nothing works."""
         found = installation.check()
-        lines = [f"{'OK ' if f.ok else '!! '} {f.title}: {f.detail}" + ("" if f.ok else f"\n    {f.cure}") for f in found]
+        lines = [
+            f"{'OK ' if f.ok else '!! '} {f.title}: {f.detail}" + ("" if f.ok else f"\n    {f.cure}") for f in found
+        ]
         return "\n".join(lines), any(f.blocking and not f.ok for f in found)
 
     def repair(self) -> None:

@@ -19,7 +19,7 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk, vtk_to_numpy
 
 from SlicRegLib.errors import UserError
-from SlicRegLib.files import MAX_SHEAR, MIN_SLICES
+from SlicRegLib.images.files import MAX_SHEAR, MIN_SLICES
 
 from .translation import _
 
@@ -28,6 +28,7 @@ SAME_MM = 0.01  # a NIfTI file keeps geometry in single precision: files this cl
 
 
 # --- checks ---
+
 
 def check_volume(node, what: str) -> None:
     """Raise UserError where the volume cannot be registered; ``what`` begins the sentence, as "The target"."""
@@ -38,21 +39,31 @@ def check_volume(node, what: str) -> None:
     if image is None or not image.GetPointData().GetScalars() or 0 in image.GetDimensions():
         raise UserError(_("{what} holds no voxels; load its scan or choose another volume.").format(what=what))
     if not node.IsA("vtkMRMLScalarVolumeNode") or image.GetNumberOfScalarComponents() != 1:
-        raise UserError(_("{what} holds {n} components per voxel; choose a CT scan with one number per voxel.").format(
-            what=what, n=image.GetNumberOfScalarComponents()))
+        raise UserError(
+            _("{what} holds {n} components per voxel; choose a CT scan with one number per voxel.").format(
+                what=what, n=image.GetNumberOfScalarComponents()
+            )
+        )
     if min(image.GetDimensions()) < MIN_SLICES:
-        raise UserError(_("{what} measures {size} voxels; choose a 3-D scan with at least {n} slices.").format(
-            what=what, size=" x ".join(map(str, image.GetDimensions())), n=MIN_SLICES))
+        raise UserError(
+            _("{what} measures {size} voxels; choose a 3-D scan with at least {n} slices.").format(
+                what=what, size=" x ".join(map(str, image.GetDimensions())), n=MIN_SLICES
+            )
+        )
     _check_parent(node, what)
     _check_shear(voxel_to_world(node), what)
     voxels = _voxels(node)
     low, high = voxels.min(), voxels.max()  # NaN spreads to both
     if not np.isfinite([float(low), float(high)]).all():
-        raise UserError(_("{what} holds NaN or infinite voxels; export the scan again or replace them by -1000.").format(
-            what=what))
+        raise UserError(
+            _("{what} holds NaN or infinite voxels; export the scan again or replace them by -1000.").format(what=what)
+        )
     if low == high:
-        raise UserError(_("{what} is constant ({value:g} everywhere); choose a volume that shows a scan.").format(
-            what=what, value=float(low)))
+        raise UserError(
+            _("{what} is constant ({value:g} everywhere); choose a volume that shows a scan.").format(
+                what=what, value=float(low)
+            )
+        )
 
 
 def check_segmentation(node, what: str) -> None:
@@ -68,29 +79,42 @@ def check_output(node, inputs, what: str) -> None:
     for used in inputs if node else ():
         while used:
             if used is node:
-                raise UserError(_("{what} ({name}) is an input or moves one; choose another or a new node.").format(
-                    what=what, name=node.GetName()))
+                raise UserError(
+                    _("{what} ({name}) is an input or moves one; choose another or a new node.").format(
+                        what=what, name=node.GetName()
+                    )
+                )
             used = used.GetParentTransformNode()
 
 
 def _check_parent(node, what: str) -> None:
     parent = node.GetParentTransformNode()
     if parent and not parent.IsTransformToWorldLinear():
-        raise UserError(_("{what} is under the non-linear transform {name}; harden that or take the data out of it.").format(
-            what=what, name=parent.GetName()))
+        raise UserError(
+            _("{what} is under the non-linear transform {name}; harden that or take the data out of it.").format(
+                what=what, name=parent.GetName()
+            )
+        )
 
 
 def _check_shear(matrix: np.ndarray, what: str) -> None:
     lengths = np.linalg.norm(matrix[:3, :3], axis=0)
     if not np.isfinite(matrix).all() or abs(np.linalg.det(matrix[:3, :3])) < 1e-9:
-        raise UserError(_("{what} has no valid voxel-to-world matrix; set its spacing and orientation.").format(what=what))
+        raise UserError(
+            _("{what} has no valid voxel-to-world matrix; set its spacing and orientation.").format(what=what)
+        )
     cosines = (matrix[:3, :3] / lengths).T @ (matrix[:3, :3] / lengths)
     if np.abs(cosines - np.eye(3)).max() > MAX_SHEAR:
-        raise UserError(_("{what} is sheared (gantry tilt or its parent transform); resample it to a rectangular grid, "
-                          "for instance with Resample Scalar/Vector/DWI Volume.").format(what=what))
+        raise UserError(
+            _(
+                "{what} is sheared (gantry tilt or its parent transform); resample it to a rectangular grid, "
+                "for instance with Resample Scalar/Vector/DWI Volume."
+            ).format(what=what)
+        )
 
 
 # --- nodes to files ---
+
 
 def voxel_to_world(volume) -> np.ndarray:
     """(4, 4) of a volume node, RAS mm, its linear parent transforms included (GetIJKToRASMatrix leaves them out)."""
@@ -141,8 +165,10 @@ def write_segmentation(node, volume_node, path: str | Path, names: list[str] | N
     segments = [_describe(segmentation, n) for n in range(segmentation.GetNumberOfSegments())]
     if names is not None:
         others = iter(range(len(names) + 1, len(names) + len(segments) + 1))
-        segments = [replace(segment, value=names.index(segment.name) + 1 if segment.name in names else next(others))
-                    for segment in segments]
+        segments = [
+            replace(segment, value=names.index(segment.name) + 1 if segment.name in names else next(others))
+            for segment in segments
+        ]
     values = np.array([0, *(segment.value for segment in segments)])
     values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
     _write(values[_ranks(segmentation, geometry)], grid, path)
@@ -178,12 +204,17 @@ def _with_labelmaps(node, geometry):
         return node
     copy, segmentation = slicer.vtkMRMLSegmentationNode(), slicer.vtkSegmentation()
     segmentation.DeepCopy(node.GetSegmentation())
-    segmentation.SetConversionParameter(names.GetReferenceImageGeometryParameterName(), names.SerializeImageGeometry(geometry))
+    segmentation.SetConversionParameter(
+        names.GetReferenceImageGeometryParameterName(), names.SerializeImageGeometry(geometry)
+    )
     copy.SetName(node.GetName())
     copy.SetAndObserveSegmentation(segmentation)
     if not copy.CreateBinaryLabelmapRepresentation():
-        raise UserError(_("{name} cannot be converted to label maps; repair or remove its empty segments.").format(
-            name=node.GetName()))
+        raise UserError(
+            _("{name} cannot be converted to label maps; repair or remove its empty segments.").format(
+                name=node.GetName()
+            )
+        )
     return copy
 
 
@@ -219,6 +250,7 @@ def _write(voxels: np.ndarray, matrix: np.ndarray, path: str | Path) -> None:
 
 # --- files to nodes ---
 
+
 @dataclass(frozen=True, eq=False)
 class Image:
     """Voxels (K, J, I[, 3]) of a file and its voxel -> world matrix (RAS mm)."""
@@ -232,7 +264,9 @@ def load_transform(path: str | Path) -> Image:
     try:
         image = sitk.DisplacementFieldTransform(sitk.ReadTransform(str(path))).GetDisplacementField()
     except RuntimeError as error:
-        raise UserError(_("{path} is not a displacement field; run the registration again.").format(path=path)) from error
+        raise UserError(
+            _("{path} is not a displacement field; run the registration again.").format(path=path)
+        ) from error
     found = _from_itk(image)
     vectors = found.voxels.astype(np.float32)  # as computed; a file holds doubles, which would take twice the memory
     return Image(vectors * LPS.diagonal()[:3].astype(np.float32), found.matrix)
@@ -243,7 +277,9 @@ def load_image(path: str | Path) -> Image:
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:
-        raise UserError(_("{path} cannot be read as an image; run the registration again.").format(path=path)) from error
+        raise UserError(
+            _("{path} cannot be read as an image; run the registration again.").format(path=path)
+        ) from error
     return _from_itk(image)
 
 
@@ -312,7 +348,9 @@ def fill_labels(node, labels: Image, segments: list[Segment], reference_volume) 
     with slicer.util.NodeModify(node):
         had_surface = segmentation.ContainsRepresentation(surface)
         node.SetAndObserveTransformNodeID(None)
-        for n in range(segmentation.GetNumberOfSegments()):  # else each is first erased from the label map that it shares
+        for n in range(
+            segmentation.GetNumberOfSegments()
+        ):  # else each is first erased from the label map that it shares
             segmentation.GetNthSegment(n).RemoveAllRepresentations()
         segmentation.RemoveAllSegments()
         node.SetSourceRepresentationToBinaryLabelmap()
@@ -354,6 +392,7 @@ def _vtk_segment(segment: Segment, labelmap):
 
 
 # --- output nodes ---
+
 
 class Results:
     """The nodes that results go to: the user's, or new ones beside the target, which a failure or a cancel removes again."""
@@ -402,6 +441,7 @@ def _subject_hierarchy():
 
 
 # --- VTK and numpy ---
+
 
 def _array(matrix) -> np.ndarray:
     return slicer.util.arrayFromVTKMatrix(matrix)

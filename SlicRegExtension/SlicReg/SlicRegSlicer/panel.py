@@ -9,8 +9,9 @@ import vtk
 from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
-from . import models
-from .job import Job
+from SlicRegLib.jobs.command_process import CommandProcess
+from SlicRegLib.registration import model_header
+
 from .logic import SlicRegLogic
 from .parameters import INPUTS, OPTIONS, OUTPUTS
 from .review import Review
@@ -51,13 +52,24 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
         self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
-        for button, slot in (("apply", self.onApply), ("cancel", self.onCancel), ("addModel", self.onAddModel),
-                             ("removeModel", self.onRemoveModel), ("checkInstallation", self.onCheckInstallation),
-                             ("saveLog", self.onSaveLog), ("batchApply", self.onBatchApply), ("batchCancel", self.onBatchCancel)):
+        for button, slot in (
+            ("apply", self.onApply),
+            ("cancel", self.onCancel),
+            ("addModel", self.onAddModel),
+            ("removeModel", self.onRemoveModel),
+            ("checkInstallation", self.onCheckInstallation),
+            ("saveLog", self.onSaveLog),
+            ("batchApply", self.onBatchApply),
+            ("batchCancel", self.onBatchCancel),
+        ):
             getattr(self.ui, f"{button}Button").connect("clicked(bool)", slot)
-        self._views = {"flicker": self.showFlicker, "checkerboard": lambda on: self.review.checkerboard() if on else self.review.blend(),
-                       "blend": lambda on: self.review.blend(0.5 if on else 0.0), "confidence": lambda on: self.review.confidence(on),
-                       "supervoxels": lambda on: self.review.supervoxels(on)}
+        self._views = {
+            "flicker": self.showFlicker,
+            "checkerboard": lambda on: self.review.checkerboard() if on else self.review.blend(),
+            "blend": lambda on: self.review.blend(0.5 if on else 0.0),
+            "confidence": lambda on: self.review.confidence(on),
+            "supervoxels": lambda on: self.review.supervoxels(on),
+        }
         for name in self._views:
             getattr(self.ui, f"{name}Button").connect("clicked(bool)", lambda on, name=name: self.onView(name, on))
         self.ui.gridButton.connect("clicked(bool)", self.onGrid)
@@ -130,8 +142,14 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self._parameterNode = node
         if node:
             self.training.adopt(node)
-            bound = {w.property("SlicerParameterName"): w for w in vars(self.ui).values() if w.property("SlicerParameterName")}
-            self._parameterTag = node.connectParametersToGui(bound)  # unlike connectGui it tells the tag to disconnect by
+            bound = {
+                w.property("SlicerParameterName"): w
+                for w in vars(self.ui).values()
+                if w.property("SlicerParameterName")
+            }
+            self._parameterTag = node.connectParametersToGui(
+                bound
+            )  # unlike connectGui it tells the tag to disconnect by
             self.addObserver(node.parameterNode, vtk.vtkCommand.ModifiedEvent, self.onParameters)
             self.onParameters()
 
@@ -148,9 +166,16 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         running = self.running()
         self.ui.applyButton.enabled = not missing and not running
         self.ui.applyButton.toolTip = missing or _("Register the target to the template.")
-        folders = [str(parameters.batchOutput) not in ("", "."), parameters.batchScene or str(parameters.batchInput) not in ("", ".")]
+        folders = [
+            str(parameters.batchOutput) not in ("", "."),
+            parameters.batchScene or str(parameters.batchInput) not in ("", "."),
+        ]
         self.ui.batchInputPath.enabled = not parameters.batchScene
-        batch = "" if parameters.template and parameters.model else _("Choose a template volume and a model in the first tab.")
+        batch = (
+            ""
+            if parameters.template and parameters.model
+            else _("Choose a template volume and a model in the first tab.")
+        )
         batch = batch or ("" if all(folders) else _("Choose the scans and a folder for the results."))
         self.ui.batchApplyButton.enabled = not batch and not running
         self.ui.batchApplyButton.toolTip = batch or _("Register all scans to the template, one after the other.")
@@ -214,15 +239,19 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         path = path[0] if isinstance(path, tuple) else path
         if path:
             with shown_errors():
-                model = models.add_model(path, self.logic.userModels())
+                model = model_header.add_model(path, self.logic.userModels())
                 self.fillModels()
                 select(self.ui.modelComboBox, model.name)
 
     def onRemoveModel(self, clicked=False):
         model = self.chosenModel()
-        if model and not model.bundled and slicer.util.confirmYesNoDisplay(_("Delete the model file {path}?").format(path=model.path)):
+        if (
+            model
+            and not model.bundled
+            and slicer.util.confirmYesNoDisplay(_("Delete the model file {path}?").format(path=model.path))
+        ):
             with shown_errors():
-                models.remove_model(model)
+                model_header.remove_model(model)
                 self._parameterNode.model = ""
                 self.fillModels()
                 self.initializeParameterNode()
@@ -243,7 +272,9 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def onApply(self, clicked=False):
         with shown_errors():
-            if not self.installed() or not self._parameterNode or self.missing():  # the scene may have changed meanwhile
+            if (
+                not self.installed() or not self._parameterNode or self.missing()
+            ):  # the scene may have changed meanwhile
                 return
             self.stopReview()
             self.clearResult()
@@ -289,13 +320,19 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.onParameters()
 
     def showInstalling(self, stage, share, details):
-        self.ui.statusLabel.text = _("Installing {packages}: this may take minutes").format(packages=details) if details else ""
+        self.ui.statusLabel.text = (
+            _("Installing {packages}: this may take minutes").format(packages=details) if details else ""
+        )
         slicer.app.processEvents()
 
     @staticmethod
     def showProgress(bar, label, run):
         bar.value = int(1000 * run.fraction)
-        text = _("{stage}: {percent:.0f} %") if run.remaining is None else _("{stage}: {percent:.0f} %, about {seconds:.0f} s left")
+        text = (
+            _("{stage}: {percent:.0f} %")
+            if run.remaining is None
+            else _("{stage}: {percent:.0f} %, about {seconds:.0f} s left")
+        )
         device = "\n" + run.device if run.device else ""
         label.text = text.format(stage=run.message, percent=100 * run.fraction, seconds=run.remaining or 0) + device
 
@@ -317,17 +354,31 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             if getattr(outputs, name):
                 setattr(self._parameterNode, name, getattr(outputs, name))
         report = outputs.report
-        self.ended(_("Done in {seconds:.1f} s on {device}.").format(seconds=report["seconds"]["total"], device=report["device_reason"]))
+        self.ended(
+            _("Done in {seconds:.1f} s on {device}.").format(
+                seconds=report["seconds"]["total"], device=report["device_reason"]
+            )
+        )
         lines = [_("{folding:.2f} % of the template's volume folds.").format(folding=report["folding_percent"])]
         if "after" in report:
-            lines.append(_("Mean Dice {before:.3f} before, {after:.3f} after.").format(
-                before=report["before"]["mean_dice"], after=report["after"]["mean_dice"]))
+            lines.append(
+                _("Mean Dice {before:.3f} before, {after:.3f} after.").format(
+                    before=report["before"]["mean_dice"], after=report["after"]["mean_dice"]
+                )
+            )
         if not report["own_template"]:
-            lines.append(_("The template is not the one this model was trained with: its supervoxels were predicted as well."))
+            lines.append(
+                _("The template is not the one this model was trained with: its supervoxels were predicted as well.")
+            )
         self.ui.summaryLabel.text = "\n".join(lines)
-        fill_table(self.ui.resultsTable, [_("Segment"), _("Dice before"), _("after"), _("HD95 mm before"), _("after")],
-                   [[name, _number(dice_before), _number(dice_after), _number(hd95_before, 1), _number(hd95_after, 1)]
-                    for name, dice_before, dice_after, hd95_before, hd95_after in outputs.rows()])
+        fill_table(
+            self.ui.resultsTable,
+            [_("Segment"), _("Dice before"), _("after"), _("HD95 mm before"), _("after")],
+            [
+                [name, _number(dice_before), _number(dice_after), _number(hd95_before, 1), _number(hd95_after, 1)]
+                for name, dice_before, dice_after, hd95_before, hd95_after in outputs.rows()
+            ],
+        )
         self.review = Review(self.run.request.template, self.run.request.target, outputs)
         self.enableReview(True)
         self.ui.blendButton.checked = True
@@ -408,8 +459,16 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def logText(self):
         options = {name: getattr(self._parameterNode, name) for name in OPTIONS}
-        return "\n".join([f"Slicer {slicer.app.applicationVersion}", f"model {self._parameterNode.model}", f"options {options}",
-                          self.ui.statusLabel.text, "", self.ui.logText.plainText])
+        return "\n".join(
+            [
+                f"Slicer {slicer.app.applicationVersion}",
+                f"model {self._parameterNode.model}",
+                f"options {options}",
+                self.ui.statusLabel.text,
+                "",
+                self.ui.logText.plainText,
+            ]
+        )
 
     # ---- batch
 
@@ -424,7 +483,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def nextOfBatch(self):
         arguments = self.batch.next()
-        self.batchJob = Job(arguments) if arguments else None
+        self.batchJob = CommandProcess(arguments) if arguments else None
         self.showBatch()
         self.showRunning(bool(self.batchJob))
         self._pollTimer.start() if self.batchJob else self._pollTimer.stop()
@@ -454,8 +513,14 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         rows = self.batch.rows()
         self.ui.batchProgressBar.value = int(1000 * (self.batch.fraction + job / len(rows)))
         self.ui.batchStatusLabel.text = "\n".join([text or self.batch.summary(), *self.batch.left_out])
-        fill_table(self.ui.batchTable, [_("Scan"), _("State"), _("Seconds"), _("Folding %"), _("Error")],
-                   [[_number(row[column]) for column in ("name", "status", "seconds", "folding_percent", "error")] for row in rows])
+        fill_table(
+            self.ui.batchTable,
+            [_("Scan"), _("State"), _("Seconds"), _("Folding %"), _("Error")],
+            [
+                [_number(row[column]) for column in ("name", "status", "seconds", "folding_percent", "error")]
+                for row in rows
+            ],
+        )
 
 
 def _number(value, digits=3):

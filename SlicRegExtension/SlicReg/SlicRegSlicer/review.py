@@ -21,8 +21,14 @@ class Review:
 
     def alive(self) -> bool:
         """Whether all of its nodes are still in the scene."""
-        shown = (self.template, self.target, self.outputs.warpedTarget, self.outputs.transform, self.outputs.confidence,
-                 self.outputs.supervoxels)
+        shown = (
+            self.template,
+            self.target,
+            self.outputs.warpedTarget,
+            self.outputs.transform,
+            self.outputs.confidence,
+            self.outputs.supervoxels,
+        )
         return all(slicer.mrmlScene.IsNodePresent(node) for node in shown)
 
     def blend(self, opacity: float = 0.5) -> None:
@@ -32,8 +38,11 @@ class Review:
     def flick(self) -> None:
         """Change between template and warped target."""
         composite = next(iter(_composites()), None)
-        above = composite is not None and composite.GetForegroundVolumeID() == self.outputs.warpedTarget.GetID() \
+        above = (
+            composite is not None
+            and composite.GetForegroundVolumeID() == self.outputs.warpedTarget.GetID()
             and composite.GetForegroundOpacity() > 0.5
+        )
         self.blend(0.0 if above else 1.0)
 
     def checkerboard(self, fields: int = 8) -> None:
@@ -116,6 +125,7 @@ def _composites() -> list:
 
 def _matrix(volume):
     import vtk
+
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     return matrix

@@ -16,18 +16,29 @@ from typing import Any
 import slicer
 
 from SlicRegLib.errors import UserError
-from SlicRegLib.files import list_images
+from SlicRegLib.images.files import list_images
+from SlicRegLib.jobs.batch import Batch, named
+from SlicRegLib.jobs.command_process import CommandProcess, ProgressEvent
+from SlicRegLib.jobs.memory import available_memory, estimate_memory
 
 from . import nodes
-from .batch import Batch, named
-from .job import Job, Progress, available_memory, estimate_memory
 from .translation import _
 
 TRANSFORM, VOLUME, SEGMENTATION = "vtkMRMLTransformNode", "vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode"
 LABELS = "vtkMRMLLabelMapVolumeNode"
-TEMPLATE_OF, TARGET_OF = "SlicReg.template", "SlicReg.target"  # roles of a result's references to the scans it comes from
-STAGES = {"preparation": _("Preparation"), "prediction": _("Prediction"), "alignment": _("Alignment"), "spline": _("Spline"),
-          "refinement": _("Refinement"), "unfolding": _("Unfolding"), "writing": _("Writing the results")}
+TEMPLATE_OF, TARGET_OF = (
+    "SlicReg.template",
+    "SlicReg.target",
+)  # roles of a result's references to the scans it comes from
+STAGES = {
+    "preparation": _("Preparation"),
+    "prediction": _("Prediction"),
+    "alignment": _("Alignment"),
+    "spline": _("Spline"),
+    "refinement": _("Refinement"),
+    "unfolding": _("Unfolding"),
+    "writing": _("Writing the results"),
+}
 
 
 @dataclass
@@ -60,32 +71,60 @@ class Request:
         nodes.check_volume(self.target, _("The target volume"))
         if self.template is self.target:
             raise UserError(_("Template and target are the same volume; choose two."))
-        for segmentation, what in ((self.templateSegmentation, _("The template segmentation")),
-                                   (self.targetSegmentation, _("The target segmentation"))):
+        for segmentation, what in (
+            (self.templateSegmentation, _("The template segmentation")),
+            (self.targetSegmentation, _("The target segmentation")),
+        ):
             if segmentation:
                 nodes.check_segmentation(segmentation, what)
-        inputs = [node for node in (self.template, self.target, self.templateSegmentation, self.targetSegmentation) if node]
-        outputs = {_("The output transform"): self.transform, _("The inverse transform"): self.inverse,
-                   _("The warped target"): self.warpedTarget, _("The segmentation on the target"): self.warpedSegmentation,
-                   _("The confidence map"): self.confidence}
+        inputs = [
+            node for node in (self.template, self.target, self.templateSegmentation, self.targetSegmentation) if node
+        ]
+        outputs = {
+            _("The output transform"): self.transform,
+            _("The inverse transform"): self.inverse,
+            _("The warped target"): self.warpedTarget,
+            _("The segmentation on the target"): self.warpedSegmentation,
+            _("The confidence map"): self.confidence,
+        }
         given = {what: node for what, node in outputs.items() if node}
         for what, node in given.items():
             nodes.check_output(node, inputs, what)
         if len({node.GetID() for node in given.values()}) < len(given):
             raise UserError(_("Two outputs are the same node; choose another for one of them."))
         if self.templateSegmentation and self.targetSegmentation:
-            names = [{node.GetSegmentation().GetNthSegment(n).GetName() for n in range(node.GetSegmentation().GetNumberOfSegments())}
-                     for node in (self.templateSegmentation, self.targetSegmentation)]
+            names = [
+                {
+                    node.GetSegmentation().GetNthSegment(n).GetName()
+                    for n in range(node.GetSegmentation().GetNumberOfSegments())
+                }
+                for node in (self.templateSegmentation, self.targetSegmentation)
+            ]
             if not names[0] & names[1]:
-                raise UserError(_("The segmentations of template and target have no segment name in common; give equal organs equal "
-                                  "names, or choose no target segmentation."))
+                raise UserError(
+                    _(
+                        "The segmentations of template and target have no segment name in common; give equal organs equal "
+                        "names, or choose no target segmentation."
+                    )
+                )
         if not self.model or not Path(self.model).is_file():
             raise UserError(_("The model {model} does not exist; choose another model.").format(model=self.model))
 
     def options(self) -> list[str]:
         """The command line's words for the options."""
-        return ["--device", self.device, "--iterations", str(self.iterations), "--alpha", str(self.alpha),
-                "--neighbours", str(self.neighbours), "--seed", str(self.seed), *([] if self.refine else ["--no-refine"])]
+        return [
+            "--device",
+            self.device,
+            "--iterations",
+            str(self.iterations),
+            "--alpha",
+            str(self.alpha),
+            "--neighbours",
+            str(self.neighbours),
+            "--seed",
+            str(self.seed),
+            *([] if self.refine else ["--no-refine"]),
+        ]
 
 
 @dataclass
@@ -103,8 +142,16 @@ class Outputs:
     def rows(self) -> list[tuple[str, float, float, float | None, float | None]]:
         """(segment, Dice before, Dice after, HD95 before, HD95 after) for segments in both segmentations; HD95 in mm."""
         before, after = (self.report.get(when, {}) for when in ("before", "after"))
-        return [(self.report["segments"][value], before["dice"][value], after["dice"][value],
-                 before["hd95_mm"].get(value), after["hd95_mm"].get(value)) for value in after.get("dice", {})]
+        return [
+            (
+                self.report["segments"][value],
+                before["dice"][value],
+                after["dice"][value],
+                before["hd95_mm"].get(value),
+                after["hd95_mm"].get(value),
+            )
+            for value in after.get("dice", {})
+        ]
 
 
 class Run:
@@ -118,15 +165,25 @@ class Run:
         self.request, self.state, self.error, self.outputs = request, "running", "", None
         self.fraction, self.message, self.remaining, self.device = 0.0, _("Starting"), None, ""
         needed, there = estimate_memory(_voxels(request.template), _voxels(request.target)), available_memory()
-        self._head = _("About {needed:.1f} GB of memory will be used; {there:.1f} GB are free.").format(
-            needed=needed / 2**30, there=there / 2**30) + "\n"
+        self._head = (
+            _("About {needed:.1f} GB of memory will be used; {there:.1f} GB are free.").format(
+                needed=needed / 2**30, there=there / 2**30
+            )
+            + "\n"
+        )
         if needed > there:
-            raise UserError(_("The registration needs about {needed:.1f} GB of memory but only {there:.1f} GB are free; close other "
-                              "programs or crop the scans.").format(needed=needed / 2**30, there=there / 2**30))
+            raise UserError(
+                _(
+                    "The registration needs about {needed:.1f} GB of memory but only {there:.1f} GB are free; close other "
+                    "programs or crop the scans."
+                ).format(needed=needed / 2**30, there=there / 2**30)
+            )
         self._folder = Path(tempfile.mkdtemp(prefix="SlicReg-"))
-        self._clean = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)  # at the latest when Slicer ends
+        self._clean = weakref.finalize(
+            self, shutil.rmtree, self._folder, ignore_errors=True
+        )  # at the latest when Slicer ends
         try:
-            self._job = Job(self._arguments())
+            self._job = CommandProcess(self._arguments())
         except BaseException:
             self._clean()
             raise
@@ -140,15 +197,30 @@ class Run:
         request, folder = self.request, self._folder
         nodes.write_volume(request.template, folder / "template.nrrd")
         nodes.write_volume(request.target, folder / "target.nrrd")
-        arguments = ["register", "--model", str(request.model), "--template", str(folder / "template.nrrd"),
-                     "--target", str(folder / "target.nrrd"), "--out", str(folder / "result"), "--overlays", *request.options()]
+        arguments = [
+            "register",
+            "--model",
+            str(request.model),
+            "--template",
+            str(folder / "template.nrrd"),
+            "--target",
+            str(folder / "target.nrrd"),
+            "--out",
+            str(folder / "result"),
+            "--overlays",
+            *request.options(),
+        ]
         self._segments = []
         if request.templateSegmentation:
-            self._segments = nodes.write_segmentation(request.templateSegmentation, request.template, folder / "template_label.nrrd")
+            self._segments = nodes.write_segmentation(
+                request.templateSegmentation, request.template, folder / "template_label.nrrd"
+            )
             arguments += ["--template-label", str(folder / "template_label.nrrd")]
             if request.targetSegmentation:
                 names = [segment.name for segment in self._segments]
-                nodes.write_segmentation(request.targetSegmentation, request.target, folder / "target_label.nrrd", names)
+                nodes.write_segmentation(
+                    request.targetSegmentation, request.target, folder / "target_label.nrrd", names
+                )
                 arguments += ["--target-label", str(folder / "target_label.nrrd")]
         return arguments
 
@@ -157,10 +229,14 @@ class Run:
         if self.state != "running":
             return self.state
         for event in self._job.poll():
-            if isinstance(event, Progress) and event.stage == "device":
+            if isinstance(event, ProgressEvent) and event.stage == "device":
                 self.device, self.fraction = event.message, event.fraction
-            elif isinstance(event, Progress):
-                self.fraction, self.message, self.remaining = event.fraction, STAGES.get(event.stage, self.message), event.remaining
+            elif isinstance(event, ProgressEvent):
+                self.fraction, self.message, self.remaining = (
+                    event.fraction,
+                    STAGES.get(event.stage, self.message),
+                    event.remaining,
+                )
         if self._job.state == "running":
             return self.state
         try:
@@ -173,7 +249,8 @@ class Run:
         except Exception as error:  # a file that is not whole, no memory: whatever it is, the run has ended
             self.state = "failed"
             self.error = _("The results cannot be read ({reason}); save the log for a bug report.").format(
-                reason=f"{type(error).__name__}: {error}")
+                reason=f"{type(error).__name__}: {error}"
+            )
         finally:
             self._clean()
         return self.state
@@ -193,7 +270,10 @@ class Run:
         report = json.loads((result / "report.json").read_text())
         report["segments"] = {str(segment.value): segment.name for segment in self._segments}
         fields = [nodes.load_transform(result / f"{name}.h5") for name in ("transform", "transform_inverse")]
-        images = [nodes.load_image(result / f"{name}.nii.gz") for name in ("warped_target", "confidence", "supervoxels_target")]
+        images = [
+            nodes.load_image(result / f"{name}.nii.gz")
+            for name in ("warped_target", "confidence", "supervoxels_target")
+        ]
         labels = nodes.load_image(result / "warped_labels.nii.gz") if self._segments else None
         made, name = nodes.Results(request.target), request.target.GetName()  # from here on the scene changes
 
@@ -206,7 +286,9 @@ class Run:
             warped = made.node(there(request.warpedTarget), VOLUME, _("{name} on template").format(name=name))
             confidence = made.node(there(request.confidence), VOLUME, _("{name} confidence").format(name=name))
             supervoxels = made.node(_supervoxels_of(request.target), LABELS, _("{name} supervoxels").format(name=name))
-            carried = labels and made.node(there(request.warpedSegmentation), SEGMENTATION, _("Template segments on {name}").format(name=name))
+            carried = labels and made.node(
+                there(request.warpedSegmentation), SEGMENTATION, _("Template segments on {name}").format(name=name)
+            )
             nodes.fill_transform(transform, fields[0], fixed=request.template, moving=request.target)
             nodes.fill_transform(inverse, fields[1], fixed=request.target, moving=request.template)
             nodes.fill_volume(warped, images[0], like=request.target)
@@ -231,14 +313,22 @@ def _supervoxels_of(target):
 
 def of_other_scans(node, template, target) -> bool:
     """Whether a node holds the result of another pair of scans."""
-    return bool(node) and node.GetNodeReferenceID(TARGET_OF) is not None \
+    return (
+        bool(node)
+        and node.GetNodeReferenceID(TARGET_OF) is not None
         and (node.GetNodeReference(TARGET_OF) is not target or node.GetNodeReference(TEMPLATE_OF) is not template)
+    )
 
 
 def scalar_volumes() -> list:
     """The scene's scans: no label maps or colour images, which are scalar volumes too, and no results of ours."""
-    return [node for node in slicer.util.getNodesByClass(VOLUME) if node.GetClassName() == VOLUME and not node.GetHideFromEditors()
-            and node.GetNodeReferenceID(TARGET_OF) is None]
+    return [
+        node
+        for node in slicer.util.getNodesByClass(VOLUME)
+        if node.GetClassName() == VOLUME
+        and not node.GetHideFromEditors()
+        and node.GetNodeReferenceID(TARGET_OF) is None
+    ]
 
 
 def _voxels(volume) -> int:
@@ -263,16 +353,23 @@ def make_batch(request: Request, out: Path, volumes: list | None = None, folder:
         except UserError as error:
             left_out.append(str(error))
     if volumes is not None and not good:
-        raise UserError((left_out or [_("The scene holds no other volume to register; load scans or choose a folder.")])[0])
+        raise UserError(
+            (left_out or [_("The scene holds no other volume to register; load scans or choose a folder.")])[0]
+        )
     inputs = out / "inputs"
     if volumes is None:
         targets = named(list_images(folder))
     else:
-        targets = [(name, inputs / "scans" / f"{name}.nrrd") for name, _path in named(f"{volume.GetName()}.nrrd" for volume in good)]
+        targets = [
+            (name, inputs / "scans" / f"{name}.nrrd")
+            for name, _path in named(f"{volume.GetName()}.nrrd" for volume in good)
+        ]
     try:
         (inputs / "scans").mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(_("The folder {folder} cannot be written ({reason}).").format(folder=out, reason=error.strerror)) from error
+        raise UserError(
+            _("The folder {folder} cannot be written ({reason}).").format(folder=out, reason=error.strerror)
+        ) from error
     template, label = inputs / "template.nrrd", None
     nodes.write_volume(request.template, template)
     for volume, (_name, path) in zip(good, targets):

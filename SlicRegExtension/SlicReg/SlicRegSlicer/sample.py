@@ -20,7 +20,8 @@ def register() -> None:
     except ImportError:  # built without it
         return
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="SlicReg", sampleName=NAME, customDownloader=lambda source: load(), thumbnailFileName=None)
+        category="SlicReg", sampleName=NAME, customDownloader=lambda source: load(), thumbnailFileName=None
+    )
 
 
 def load() -> list:
@@ -33,7 +34,8 @@ def load() -> list:
 
 def _add(name: str, seed: int) -> list:
     import vtk
-    from SlicRegLib.phantoms import ORGANS, make_phantom  # scipy takes a moment
+
+    from SlicRegLib.phantoms.phantom import ORGANS, make_phantom
 
     phantom = make_phantom(seed)
     matrix = vtk.vtkMatrix4x4()
@@ -57,5 +59,7 @@ def _add(name: str, seed: int) -> list:
     content = segmentation.GetSegmentation()
     for index, organ in enumerate(ORGANS.values()):
         content.GetNthSegment(index).SetName(organ)
-        content.GetNthSegment(index).SetColor(*hsv_to_rgb(index * 0.381966 % 1, 0.55, 0.9))  # the golden ratio spreads the hues
+        content.GetNthSegment(index).SetColor(
+            *hsv_to_rgb(index * 0.381966 % 1, 0.55, 0.9)
+        )  # the golden ratio spreads the hues
     return [volume, segmentation]

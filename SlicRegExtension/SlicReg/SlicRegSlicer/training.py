@@ -13,19 +13,36 @@ from pathlib import Path
 import numpy as np
 import slicer
 
-from SlicRegLib import jobfolder
 from SlicRegLib.errors import UserError
-from SlicRegLib.files import list_images
-from SlicRegLib.jobfolder import JobOptions, JobState
+from SlicRegLib.images.files import list_images
+from SlicRegLib.jobs import options, status
+from SlicRegLib.jobs.command_process import LogLine
+from SlicRegLib.jobs.options import JobOptions
+from SlicRegLib.jobs.status import JobState
 
-from .job import LogLine
 from .translation import _
 
 WORKING = ("running", "paused")
-STAGES = {"starting": _("starting"), "check": _("checking the scans"), "supervoxels": _("cutting the template into supervoxels"),
-          "teacher": _("registering the scans"), "training": _("training"), "report": _("writing the report")}
+STAGES = {
+    "starting": _("starting"),
+    "check": _("checking the scans"),
+    "supervoxels": _("cutting the template into supervoxels"),
+    "teacher": _("registering the scans"),
+    "training": _("training"),
+    "report": _("writing the report"),
+}
 PATHS = ("template", "images", "labels", "template_label", "start")  # fields of JobOptions that a user chooses
-CHECKED = ("template", "images", "preset", "iterations", "batch", "device", "workers", "spacing_mm", "shape")  # by a check
+CHECKED = (
+    "template",
+    "images",
+    "preset",
+    "iterations",
+    "batch",
+    "device",
+    "workers",
+    "spacing_mm",
+    "shape",
+)  # by a check
 WORDS = {"workers": "--jobs", "start": "--from", "spacing_mm": "--spacing"}  # where a field is called otherwise
 CURVES = "SlicReg.trainingCurves"  # attribute of the chart that shows a training
 
@@ -35,11 +52,19 @@ CURVES = "SlicReg.trainingCurves"  # attribute of the chart that shows a trainin
 
 def missing(template: str, images: str, name: str, folder: str) -> str:
     """A sentence on what is still to be chosen, or an empty text."""
-    return next((text for value, text in (
-        (template, _("Choose the template: the scan that all others are brought to.")),
-        (images, _("Choose the folder of scans.")),
-        (folder, _("Choose a folder for the job.")),
-        (name, _("Give the model a name."))) if not value), "")
+    return next(
+        (
+            text
+            for value, text in (
+                (template, _("Choose the template: the scan that all others are brought to.")),
+                (images, _("Choose the folder of scans.")),
+                (folder, _("Choose a folder for the job.")),
+                (name, _("Give the model a name.")),
+            )
+            if not value
+        ),
+        "",
+    )
 
 
 def asked(**values) -> JobOptions:
@@ -77,8 +102,8 @@ def _words(values: dict) -> list[str]:
 def look(folder: str) -> tuple[JobState, dict]:
     """The state of a folder's job and its configuration, empty where there is none. Never raises."""
     try:
-        state = jobfolder.read_state(folder) if folder else JobState()
-        return state, {} if state.state == "absent" else jobfolder.read_config(folder)
+        state = status.read_state(folder) if folder else JobState()
+        return state, {} if state.state == "absent" else options.read_config(folder)
     except ImportError:  # the Python packages are not installed: nothing can run either
         return JobState(), {}
     except UserError as error:
@@ -143,24 +168,33 @@ def stage_in_words(state: JobState, config: dict) -> str:
 
 def state_in_words(state: JobState, config: dict, curve: list) -> str:
     """A few lines: what goes on, for how long still, and how good it is so far."""
-    words = {"percent": f"{100 * state.fraction:.0f} %", "stage": stage_in_words(state, config), "name": config.get("name", ""),
-             "error": state.error or _("no reason is known; job.log in the folder shows what it did last.")}
+    words = {
+        "percent": f"{100 * state.fraction:.0f} %",
+        "stage": stage_in_words(state, config),
+        "name": config.get("name", ""),
+        "error": state.error or _("no reason is known; job.log in the folder shows what it did last."),
+    }
     texts = {
-        "running": _("Running, {percent}: {stage}."), "paused": _("Paused at {percent}: {stage}."),
+        "running": _("Running, {percent}: {stage}."),
+        "paused": _("Paused at {percent}: {stage}."),
         "stopped": _("Stopped at {percent}; Start goes on."),
         "interrupted": _("Interrupted at {percent}: the process or the computer was ended; Start goes on."),
         "failed": _("Failed: {error}"),
-        "finished": _("Finished: the model {name} is in the list of the first tab.") if config.get("models") else
-                    _("Finished: the model {name} stands in the job's folder; add it in the first tab."),
+        "finished": _("Finished: the model {name} is in the list of the first tab.")
+        if config.get("models")
+        else _("Finished: the model {name} stands in the job's folder; add it in the first tab."),
     }
     lines = [texts[state.state].format(**words)] if state.state in texts else []
     if state.state == "running" and state.remaining is not None:
         lines[0] += " " + _("About {time} left.").format(time=time_in_words(state.remaining))
     if curve:
         iteration, _seconds, training, validation, accuracy = curve[-1]
-        lines.append(_("Last validation, at iteration {n}: loss {training:.3f} in training and {validation:.3f} in validation, "
-                       "{accuracy:.1%} of the classes right.").format(n=int(iteration), training=training, validation=validation,
-                                                                      accuracy=accuracy))
+        lines.append(
+            _(
+                "Last validation, at iteration {n}: loss {training:.3f} in training and {validation:.3f} in validation, "
+                "{accuracy:.1%} of the classes right."
+            ).format(n=int(iteration), training=training, validation=validation, accuracy=accuracy)
+        )
     return "\n".join(lines)
 
 

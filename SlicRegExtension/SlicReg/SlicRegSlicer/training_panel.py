@@ -3,8 +3,8 @@
 import qt
 import slicer
 
-from SlicRegLib import jobfolder
-from SlicRegLib.jobfolder import JobState
+from SlicRegLib.jobs import control, status
+from SlicRegLib.jobs.status import JobState
 
 from . import training
 from .translation import _
@@ -16,8 +16,21 @@ SETTING = "SlicReg/TrainingFolder"
 MARGIN = 28  # pixels beside a picture
 
 # field of JobOptions -> parameter; the widgets' names begin with the parameters'
-PARAMETERS = {name: "training" + name.title().replace("_", "") for name in (
-    "template", "images", "name", "preset", "iterations", "device", "workers", "labels", "template_label", "start")}
+PARAMETERS = {
+    name: "training" + name.title().replace("_", "")
+    for name in (
+        "template",
+        "images",
+        "name",
+        "preset",
+        "iterations",
+        "device",
+        "workers",
+        "labels",
+        "template_label",
+        "start",
+    )
+}
 FOLDER = "trainingFolder"
 PATHS = (*(PARAMETERS[name] for name in training.PATHS), FOLDER)
 BUTTONS = ("Check", "Start", "Pause", "Resume", "Stop", "Curves", "Report")
@@ -38,8 +51,11 @@ class TrainingTab:
         self.check, self._said = None, []  # the job that looks at the scans, and its events
         self._picture = None
         self._tips = {name: self._button(name).toolTip for name in BUTTONS}
-        self._inputs = [widget for name, widget in vars(self.ui).items()
-                        if name.startswith(tuple(PARAMETERS.values())) and not name.endswith("Button")]
+        self._inputs = [
+            widget
+            for name, widget in vars(self.ui).items()
+            if name.startswith(tuple(PARAMETERS.values())) and not name.endswith("Button")
+        ]
         self.ui.trainingDeviceComboBox.setModel(self.ui.deviceComboBox.model())  # the same choices
         self.ui.trainingDeviceComboBox.connect("currentIndexChanged(int)", self.onDeviceChosen)
         for name in PATHS:
@@ -119,8 +135,14 @@ class TrainingTab:
         lacking = training.missing(values["template"], values["images"], values["name"], self.folder)
         reasons = {
             "Check": ready or (_("The scans of this training were checked when it began.") if self.config else lacking),
-            "Start": ready or (_("This training is finished; choose another folder for another one.") if state == "finished"
-                               else "" if self.config else lacking),
+            "Start": ready
+            or (
+                _("This training is finished; choose another folder for another one.")
+                if state == "finished"
+                else ""
+                if self.config
+                else lacking
+            ),
             "Pause": idle or (_("The training is paused.") if state == "paused" else ""),
             "Resume": idle or (_("The training is not paused.") if state == "running" else ""),
             "Stop": "" if self.check else idle,
@@ -146,8 +168,10 @@ class TrainingTab:
         self._said += self.check.poll()
         if self.check.state == "running":
             progress = self.check.progress
-            self.showStatus(progress.fraction if progress else 0, _("Checking the scans: {details}").format(
-                details=progress.message if progress else ""))
+            self.showStatus(
+                progress.fraction if progress else 0,
+                _("Checking the scans: {details}").format(details=progress.message if progress else ""),
+            )
             return
         job = self.check
         self.endCheck()
@@ -176,17 +200,17 @@ class TrainingTab:
                     self.watch()
 
     def onPause(self, clicked=False):
-        self.signal(jobfolder.pause)
+        self.signal(control.pause)
 
     def onResume(self, clicked=False):
-        self.signal(jobfolder.resume)
+        self.signal(control.resume)
 
     def onStop(self, clicked=False):
         if self.check:
             self.endCheck()
             self.watch()
         else:
-            self.signal(jobfolder.stop)
+            self.signal(control.stop)
 
     def signal(self, action):
         with shown_errors():
@@ -213,12 +237,16 @@ class TrainingTab:
 
     def show(self):
         """The state of the job, or else what a check of the scans found; curves and the newest picture."""
-        rows = jobfolder.read_curve(self.folder) if self.config else []
+        rows = status.read_curve(self.folder) if self.config else []
         if rows != self.curve:
             self.curve = rows
             self.curves.update(rows, self.config.get("name", ""))
-        self.showStatus(self.state.fraction, training.check_in_words(self.folder) if self.state.state == "absent"
-                        else training.state_in_words(self.state, self.config, self.curve))
+        self.showStatus(
+            self.state.fraction,
+            training.check_in_words(self.folder)
+            if self.state.state == "absent"
+            else training.state_in_words(self.state, self.config, self.curve),
+        )
         self.showPicture(training.picture(self.folder, self.state))
         if self.panel._parameterNode:
             self.fillIn()

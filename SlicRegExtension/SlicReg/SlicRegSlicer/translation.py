@@ -3,5 +3,6 @@
 try:
     from slicer.i18n import tr as _
 except ImportError:
+
     def _(text: str) -> str:
         return text

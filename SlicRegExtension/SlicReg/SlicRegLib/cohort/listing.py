@@ -1,0 +1,60 @@
+"""The scans of a cohort: a folder, or a CSV file of paths."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+from ..errors import UserError
+from ..images.files import list_images, stem
+
+
+def list_cohort(images: Path) -> list[Path]:
+    """The scans of a folder, sorted by name, or those that a CSV file names, in its order.
+
+    The CSV has one scan per row, in the column headed `path` or `image`, or in the first column where there is no such header;
+    paths are relative to the CSV's folder. Raises UserError for a scan that is missing and for two of the same name.
+    """
+    images = Path(images)
+    table = images.is_file() or images.suffix.lower() == ".csv"
+    paths = _read_table(images) if table else list_images(images)
+    first = {}
+    for path in paths:
+        name = stem(path)
+        if first.setdefault(name, path) is not path:
+            raise UserError(
+                f"{images} has two scans of the name {name}, {first[name]} and {path}; rename or remove one."
+            )
+    return paths
+
+
+def _read_table(path: Path) -> list[Path]:
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; give a folder of scans or a CSV file with one path per row.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")  # with or without the mark that spreadsheets write first
+    except UnicodeDecodeError as error:
+        raise UserError(
+            f"{path} is not a text file; give a folder of scans or a CSV file with one path per row."
+        ) from error
+    head = text.partition("\n")[0]
+    separator = next((s for s in ",;\t" if s in head), ",")
+    reader = csv.reader(text.splitlines(), delimiter=separator)
+    rows = [(reader.line_num, [cell.strip() for cell in row]) for row in reader if any(cell.strip() for cell in row)]
+    titles = [cell.lower() for cell in rows[0][1]] if rows else []
+    column = next((titles.index(title) for title in ("path", "image") if title in titles), None)
+    rows, column = (rows, 0) if column is None else (rows[1:], column)
+    if not rows:
+        raise UserError(f"{path} names no scan; write one path per row, below the heading `path`.")
+    paths = []
+    for number, row in rows:
+        name = row[column] if column < len(row) else ""
+        if not name:
+            raise UserError(f"Row {number} of {path} names no scan; fill it in or delete the row.")
+        if not (path.parent / name).is_file():
+            raise UserError(
+                f"Row {number} of {path} names {name}, and {path.parent / name} does not exist; correct the path "
+                "(or, where this is a heading, call it `path`)."
+            )
+        paths.append(path.parent / name)
+    return paths

@@ -1,0 +1,60 @@
+"""Separable linear filters: box filter, B-spline smoothing and linear interpolation, each a matrix along an axis."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from ..registration.image_features import CELL
+
+
+def box_filter(features: torch.Tensor, width: int) -> torch.Tensor:
+    """Box filter of ``width`` voxels over (i, j, k, C), at the edges the mean of what is there.
+
+    One product with a band matrix per axis: on CPU several times faster than pooling, which sums channel by channel.
+    """
+    i, j, k, channels = features.shape
+    band_i, band_j, band_k = (_band(n, width, features) for n in (i, j, k))
+    features = (band_i @ features.reshape(i, -1)).reshape(i, j, -1)
+    features = torch.matmul(band_j, features).reshape(i * j, k, channels)
+    return torch.matmul(band_k, features).reshape(i, j, k, channels)
+
+
+def _band(n: int, width: int, like: torch.Tensor) -> torch.Tensor:
+    """(n, n) matrix that averages each place with those up to width // 2 away."""
+    index = torch.arange(n, device=like.device)
+    near = ((index[:, None] - index).abs() <= width // 2).to(like.dtype)
+    return near / near.sum(1, keepdim=True)
+
+
+class SeparableMap:
+    """A linear map of (3, i, j, k) that is a matrix along each axis."""
+
+    def __init__(self, matrices: list[torch.Tensor]):
+        self.matrices = matrices
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return self._applied(x, self.matrices)
+
+    def adjoint(self, x: torch.Tensor) -> torch.Tensor:
+        return self._applied(x, [m.T for m in self.matrices])
+
+    @staticmethod
+    def _applied(x, matrices):
+        first, second, third = matrices
+        x = torch.matmul(second, x @ third.T)
+        return (first @ x.flatten(2)).unflatten(2, x.shape[2:])
+
+
+def b_spline_matrix(n: int, device: torch.device) -> torch.Tensor:
+    """(n, n): three box filters of width 3, a cubic-B-spline-like smoothing, edges repeated."""
+    index = torch.arange(n, device=device)
+    box = sum(F.one_hot((index + offset).clamp(0, n - 1), n) for offset in (-1, 0, 1)).float() / 3
+    return box @ box @ box
+
+
+def linear_matrix(n: int, corner: int, device: torch.device) -> torch.Tensor:
+    """(n, n): values in the middle of n cells of _CELL voxels, interpolated at voxel ``corner`` of each cell."""
+    index = torch.arange(n, device=device)
+    place = (index + (corner + 0.5) / CELL - 0.5).clamp(0, n - 1)
+    return (1 - (place[:, None] - index).abs()).clamp_min(0)

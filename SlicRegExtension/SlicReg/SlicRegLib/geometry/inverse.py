@@ -1,0 +1,66 @@
+"""The inverse of a displacement field by Newton's method."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from .field import DisplacementField
+from .folding import jacobian
+from .grid import Grid, bounding_grid
+from .sampling import sample
+
+
+def invert(field: DisplacementField, grid: Grid, steps: int = 40, tolerance_mm: float = 0.02) -> DisplacementField:
+    """The field v on ``grid`` with v(y) = -u(y + v(y)), so that ``field`` after v is the identity.
+
+    Newton's method at every point of ``grid``, from a start found by pushing the field's own points forward, so that it
+    also converges where the field stretches by more than two (where the usual fixed-point iteration diverges). A
+    Newton step that makes the error larger is replaced by a fixed-point step, and each point keeps the best position
+    it came across, so that folds leave the nearest answer instead of noise.
+    """
+    goal = grid.points().reshape(-1, 3)
+    matrices = jacobian(field).reshape(*field.grid.shape, 9).movedim(-1, 0)
+    best = goal + _pushed_start(field, grid).reshape(-1, 3)
+    best_error = (goal - field(best)).norm(dim=-1)
+    active = (best_error > tolerance_mm).nonzero()[:, 0]  # points still to be improved
+    x = best[active]
+    for _ in range(steps):
+        error = goal[active] - field(x)
+        matrix = sample(matrices, field.grid, x).T.reshape(-1, 3, 3)
+        matrix[torch.linalg.det(matrix) < 0.05] = torch.eye(3)
+        candidate = x + torch.linalg.solve(matrix, error).clamp(-20, 20)
+        distance = (goal[active] - field(candidate)).norm(dim=-1)
+        worse = distance > error.norm(dim=-1)
+        candidate[worse] = (x + 0.5 * error)[worse]
+        distance[worse] = (goal[active[worse]] - field(candidate[worse])).norm(dim=-1)
+        improved = distance < best_error[active]
+        best[active[improved]], best_error[active[improved]] = candidate[improved], distance[improved]
+        going = distance > tolerance_mm
+        active, x = active[going], candidate[going]
+        if not len(active):
+            break
+    return DisplacementField((best - goal).T.reshape(3, *grid.shape).contiguous(), grid)
+
+
+def _pushed_start(field: DisplacementField, grid: Grid) -> torch.Tensor:
+    """A first guess of the inverse displacement, (I, J, K, 3): the field's points pushed to where they go."""
+    coarse = bounding_grid([grid, field.grid], spacing=float(max(grid.spacing.max(), field.grid.spacing.max()) * 2))
+    points = field.grid.points().reshape(-1, 3)
+    vectors = field.vectors.reshape(3, -1).T
+    index = coarse.to_voxel(points + vectors).round().long()
+    inside = ((index >= 0) & (index < torch.tensor(coarse.shape))).all(1)
+    index = index[inside]
+    flat = (index[:, 0] * coarse.shape[1] + index[:, 1]) * coarse.shape[2] + index[:, 2]
+    total = torch.zeros(int(np.prod(coarse.shape)), 4)
+    shift = vectors.mean(0)  # what lies beyond all that was pushed starts here: the scans may be metres apart
+    total.index_add_(0, flat, torch.cat([shift - vectors[inside], torch.ones(len(flat), 1)], 1))
+    total = total.T.reshape(1, 4, *coarse.shape)
+    smooth = total
+    for _ in range(4):  # fill the cells that nothing was pushed into from their neighbours
+        smooth = F.avg_pool3d(smooth, 3, stride=1, padding=1)
+    filled = torch.where(
+        total[:, 3:] > 0, total[:, :3] / total[:, 3:].clamp_min(1e-6), smooth[:, :3] / smooth[:, 3:].clamp_min(1e-6)
+    )
+    return sample(filled[0], coarse, grid.points()).movedim(0, -1) - shift

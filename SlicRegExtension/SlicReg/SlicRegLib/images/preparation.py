@@ -1,0 +1,129 @@
+"""A scan in the canonical frame: the crop on the soft tissue's centre of mass, and the body in it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy import ndimage
+
+from ..errors import UserError
+from ..geometry.grid import Grid, bounding_grid
+from ..geometry.resampling import resample
+from .files import stem
+from .options import PreparationOptions
+from .volumes import Volume
+
+AIR_HU = -1000.0
+BODY_HU = -400.0  # between air and tissue
+MAX_HU = 2000.0  # metal artefacts above this carry no anatomy
+
+
+def soft_tissue_centre(scan: Volume, spacing_mm: float = 4.0) -> np.ndarray:
+    """World position (3,) mm of the soft tissue's centre of mass.
+
+    Weights: sigmoid(10 - 10 |HU / 250 * 2 - 1|), about one from 0 to 250 HU, then a 3x3x3 erosion, as in
+    Heinrich (MIDL 2021). They are evaluated on an isotropic grid along the world axes, so that the result
+    does not depend on the scan's orientation or spacing.
+    """
+    grid = bounding_grid([scan.grid], spacing_mm)
+    hu = resample(scan.tensor, scan.grid, grid, fill=AIR_HU)
+    weight = torch.sigmoid(10 - 10 * (hu / 250 * 2 - 1).abs())
+    weight = -F.max_pool3d(-weight[None], 3, stride=1, padding=1)[0, 0].double()
+    if weight.sum() < 20:  # voxels
+        raise UserError("The scan holds no soft tissue between 0 and 250 HU; is it a CT in Hounsfield units?")
+    centre = [
+        (weight.sum([b for b in range(3) if b != a]) * torch.arange(n)).sum() / weight.sum()
+        for a, n in enumerate(weight.shape)
+    ]
+    return grid.to_world(np.array([float(c) for c in centre]))
+
+
+def fit_shape(template: Volume, options: PreparationOptions) -> tuple[int, int, int]:
+    """The canonical shape: multiples of 16 nearest to the template's body and a margin around its centre of mass."""
+    if options.shape:
+        return options.shape
+    centre = soft_tissue_centre(template)
+    around = bounding_grid([template.grid], options.spacing_mm)
+    body = body_mask(resample(template.tensor, template.grid, around, fill=AIR_HU)[0])
+    points = around.points()[body]
+    reach = torch.quantile(
+        (points - torch.as_tensor(centre, dtype=torch.float32)).abs()[:: max(1, len(points) // 500_000)], 0.999, dim=0
+    )
+    extent = 2 * (reach.numpy() + options.margin_mm) / options.spacing_mm
+    shape = tuple(int(16 * max(2, round(float(n) / 16 + 0.2))) for n in extent)
+    if np.prod(shape) > options.max_voxels:
+        raise UserError(
+            f"The template's body needs {shape} voxels of {options.spacing_mm} mm; crop it or use larger voxels."
+        )
+    return shape
+
+
+def canonical_grid(scan: Volume, shape: tuple[int, int, int], spacing_mm: float) -> Grid:
+    """The scan's own canonical grid: along the world axes, centred on its soft tissue."""
+    return Grid.centred(soft_tissue_centre(scan), shape, spacing_mm)
+
+
+def prepare(scan: Volume, grid: Grid) -> torch.Tensor:
+    """The scan's HU on its canonical ``grid``, (I, J, K) float32: sampled at half the spacing, then averaged 2^3."""
+    hu = resample(scan.tensor.clamp(AIR_HU, MAX_HU), scan.grid, grid.halved(), fill=AIR_HU)
+    return F.avg_pool3d(hu[None], 2)[0, 0]
+
+
+def network_input(hu: torch.Tensor) -> torch.Tensor:
+    """HU -> the network's intensities, HU / 500."""
+    return hu / 500.0
+
+
+def body_mask(hu: torch.Tensor, threshold_hu: float = BODY_HU) -> torch.Tensor:
+    """The patient's body in an isotropic scan (I, J, K), bool: opened to drop the table, the largest part, lungs filled."""
+    mask = ndimage.binary_opening(hu.numpy() > threshold_hu, iterations=1)
+    labels, count = ndimage.label(mask)
+    if count == 0:
+        raise UserError(f"The scan holds no body above {threshold_hu:g} HU; is it a CT in Hounsfield units?")
+    mask = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
+    closed = ndimage.binary_closing(np.pad(mask, 3), iterations=2)[3:-3, 3:-3, 3:-3]
+    # slice by slice along the body axis: airways that leave the scan at its ends are filled too
+    filled = np.stack([ndimage.binary_fill_holes(closed[:, :, k]) for k in range(closed.shape[2])], -1)
+    return torch.from_numpy(filled)
+
+
+def body_region(body: torch.Tensor, dilation: int = 2) -> torch.Tensor:
+    """The ``body`` (bool, I, J, K) and ``dilation`` voxels around it."""
+    mask = body[None, None].float()
+    for axis in range(3):  # along each axis in turn: a tenth of the time of a cube
+        around = [dilation if a == axis else 0 for a in range(3)]
+        mask = F.max_pool3d(mask, [2 * a + 1 for a in around], stride=1, padding=around)
+    return mask[0, 0] > 0
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedScan:
+    """A scan in its canonical frame: ``hu`` (I, J, K) float32 on ``grid``; ``name`` and ``path`` say which it is."""
+
+    name: str
+    hu: torch.Tensor
+    grid: Grid
+    path: str = ""
+
+    @cached_property
+    def body(self) -> torch.Tensor:
+        """`body_mask`."""
+        return body_mask(self.hu)
+
+    @cached_property
+    def region(self) -> torch.Tensor:
+        """`body_region`, where the scan is described and compared."""
+        return body_region(self.body)
+
+
+def prepare_scan(
+    scan: Volume, options: PreparationOptions, grid: Grid | None = None, path: str | Path = ""
+) -> PreparedScan:
+    """A scan in its own canonical frame, or in the one that is given; ``path``: the file that it comes from."""
+    grid = grid or canonical_grid(scan, options.shape, options.spacing_mm)
+    return PreparedScan(stem(path), prepare(scan, grid), grid, str(path))

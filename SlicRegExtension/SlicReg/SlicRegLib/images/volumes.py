@@ -1,0 +1,141 @@
+"""Scans and label maps on disk. NIfTI is read with nibabel, everything else (NRRD, MHA, ...) with SimpleITK; in memory all is RAS mm."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import nibabel as nib
+import numpy as np
+import SimpleITK as sitk
+import torch
+
+from ..errors import UserError
+from ..geometry.grid import Grid
+from .files import MAX_SHEAR, MIN_SLICES, NIFTI, atomic
+from .itk import LPS, itk_image
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A scan or a label map: ``data`` (I, J, K) on ``grid``; scans float32 (CT: Hounsfield units), labels integer."""
+
+    data: np.ndarray
+    grid: Grid
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        """(1, I, J, K) float32."""
+        return torch.from_numpy(np.ascontiguousarray(self.data, np.float32))[None]
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the voxels (as stored in memory, to 0.01) and the geometry (to 0.001 mm).
+
+        The same scan saved as NIfTI, NRRD or MHA has the same fingerprint.
+        """
+        digest = hashlib.sha256()
+        digest.update(np.asarray(self.data.shape, np.int64).tobytes())
+        affine = self.grid.affine.astype(np.float32).astype(np.float64)  # NIfTI keeps single precision, others double
+        digest.update(np.round(affine * 1000).astype(np.int64).tobytes())
+        for part in self.data:  # bounds memory
+            digest.update(np.round(np.asarray(part, np.float64) * 100).astype(np.int64).tobytes())
+        return digest.hexdigest()
+
+
+def load_scan(path: str | Path) -> Volume:
+    """Read a CT scan in any orientation. Raises UserError for anything that cannot be registered."""
+    data, grid = _read(path)
+    data = np.asarray(data, np.float32)
+    if not np.isfinite(data).all():
+        raise UserError(f"{path} holds NaN or infinite values; export the scan again or replace them by -1000.")
+    if data.min() == data.max():
+        raise UserError(f"{path} is constant ({data.flat[0]:g} everywhere); choose a file that holds a scan.")
+    return Volume(data, grid)
+
+
+def load_labels(path: str | Path, scan: Volume | None = None) -> Volume:
+    """Read a label map of whole numbers; with ``scan``, it must lie on the scan's grid."""
+    data, grid = _read(path)
+    if not np.isfinite(data).all() or np.abs(data - np.round(data)).max() > 1e-3 or data.min() < 0:
+        raise UserError(f"{path} is not a label map: it holds values that are not whole numbers from 0 up.")
+    if data.max() > 65535:
+        raise UserError(f"{path} is not a label map: it holds values above 65535.")
+    if scan is not None and not grid.matches(scan.grid, tolerance_mm=1.0):
+        raise UserError(
+            f"{path} has shape {grid.shape} or a geometry other than its scan's {scan.grid.shape}; "
+            "resample the labels to the scan's grid."
+        )
+    return Volume(np.round(data).astype(np.uint8 if data.max() < 256 else np.uint16), grid)
+
+
+def _read(path: str | Path) -> tuple[np.ndarray, Grid]:
+    path = Path(path)
+    if not path.is_file():
+        raise UserError(f"{path} does not exist; check the file name.")
+    try:
+        data, affine = _read_nifti(path) if path.name.lower().endswith(NIFTI) else _read_itk(path)
+    except UserError:
+        raise
+    except Exception as error:  # each reader has its own kinds; all mean the same to the user
+        raise UserError(
+            f"{path} cannot be read as an image ({_first_line(error)}); give a NIfTI, NRRD or MHA file."
+        ) from error
+    while data.ndim > 3 and data.shape[-1] == 1:
+        data = data[..., 0]
+    if data.ndim != 3:
+        raise UserError(f"{path} is a {data.ndim}-D image of shape {data.shape}; a 3-D scan is needed.")
+    if min(data.shape) < MIN_SLICES:
+        raise UserError(f"{path} has shape {data.shape}: fewer than {MIN_SLICES} slices cannot be registered.")
+    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
+        raise UserError(f"{path} has no valid voxel-to-world matrix; set its spacing and orientation.")
+    grid = Grid(data.shape, affine)
+    if grid.shear > MAX_SHEAR:
+        raise UserError(
+            f"{path} has a sheared voxel-to-world matrix (gantry tilt?); resample it to a rectangular grid."
+        )
+    return data, grid
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
+
+
+def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    image = nib.load(path)
+    if np.issubdtype(image.get_data_dtype(), np.complexfloating) or image.get_data_dtype().fields:
+        raise UserError(f"{path} holds complex or colour voxels; a CT scan is needed.")
+    return np.asanyarray(image.dataobj), np.asarray(image.affine, np.float64)
+
+
+def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    image = sitk.ReadImage(str(path))
+    if image.GetNumberOfComponentsPerPixel() > 1:
+        raise UserError(
+            f"{path} holds {image.GetNumberOfComponentsPerPixel()} components per voxel; a CT scan is needed."
+        )
+    n = image.GetDimension()
+    affine = np.eye(4)
+    if n == 3:
+        affine[:3, :3] = np.asarray(image.GetDirection()).reshape(3, 3) * np.asarray(image.GetSpacing())
+        affine[:3, 3] = image.GetOrigin()
+    return sitk.GetArrayFromImage(image).transpose(range(n - 1, -1, -1)), LPS @ affine
+
+
+def save_volume(path: str | Path, volume: Volume) -> None:
+    """Write a scan or label map as NIfTI (qform and sform) or through SimpleITK, by the suffix; atomic."""
+    with atomic(path) as part:
+        if str(path).lower().endswith(NIFTI):
+            image = nib.Nifti1Image(volume.data, volume.grid.affine)
+            image.header.set_xyzt_units("mm")
+            image.set_sform(volume.grid.affine, 1)
+            image.set_qform(volume.grid.affine, 1)
+            nib.save(image, part)
+        else:
+            sitk.WriteImage(to_itk(volume), str(part), True)
+
+
+def to_itk(volume: Volume) -> sitk.Image:
+    """The volume as a SimpleITK image (LPS geometry)."""
+    return itk_image(volume.data, volume.grid)

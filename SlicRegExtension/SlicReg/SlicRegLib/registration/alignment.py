@@ -1,0 +1,50 @@
+"""Alignment of supervoxels: Adam on the displacements of key points with diffusion regularisation."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from scipy.spatial import cKDTree
+
+from ..geometry.spline import UNIT_MM
+from ..network.prediction import Description
+from ..progress import Progress, silent
+from .key_points import features_at
+from .optimiser import Adam
+from .options import AlignmentOptions
+
+
+def neighbour_graph(points: torch.Tensor, neighbours: int) -> torch.Tensor:
+    """Edges (2, N * neighbours) of each point's nearest neighbours, itself left out."""
+    tree = cKDTree(points.cpu().numpy())
+    nearest = tree.query(points.cpu().numpy(), k=min(neighbours, len(points) - 1) + 1)[1][:, 1:]
+    source = np.repeat(np.arange(len(points)), nearest.shape[1])
+    return torch.from_numpy(np.stack([source, nearest.ravel()]))
+
+
+def align(
+    points: torch.Tensor,
+    fixed_features: torch.Tensor,
+    moving: Description,
+    start: torch.Tensor,
+    options: AlignmentOptions = AlignmentOptions(),
+    progress: Progress = silent,
+) -> torch.Tensor:
+    """Displacements (N, 3) mm of key ``points`` (N, 3) that bring ``moving``'s features onto ``fixed_features`` (N, C).
+
+    Minimises mean squared feature difference + alpha * sum over graph edges of |u_i - u_j|^2 / N with Adam, u in
+    units of 200 mm, from ``start`` (N, 3) mm; the regularisation acts on what is added to ``start``.
+    """
+    added = torch.zeros_like(points, requires_grad=True)
+    source, target = neighbour_graph(points, options.neighbours).to(points.device)
+    optimiser = Adam(added, options.learning_rate)
+    for iteration in range(options.iterations):
+        found = features_at(moving, points + start + added * UNIT_MM)
+        data = F.mse_loss(found, fixed_features)
+        smoothness = (added[source] - added[target]).pow(2).sum() / len(points)
+        (data + options.alpha * smoothness).backward()
+        optimiser.step()
+        if iteration % 10 == 9:
+            progress("alignment", (iteration + 1) / options.iterations, f"feature difference {data.item():.2e}")
+    return start + added.detach() * UNIT_MM

@@ -1,0 +1,63 @@
+"""What a registration found, and what can be made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from ..geometry.field import DisplacementField, taper
+from ..geometry.folding import jacobian_determinant
+from ..geometry.grid import Grid, bounding_grid
+from ..geometry.inverse import invert
+from ..geometry.resampling import resample, resample_labels
+from ..images.preparation import AIR_HU
+from ..images.volumes import Volume
+
+INVERSE_SPACING_MM = 3.0  # of the inverse field's grid: keeps field and inverse within 1 mm of each other
+TAPER_MM = 30.0  # beyond the scans, over which fields fall to zero
+
+
+@dataclass(frozen=True, eq=False)
+class Registration:
+    """What `register` found, and what can be made of it.
+
+    dense: the field template -> target over the template's canonical frame, RAS mm, the edge repeated outside.
+    seconds: per stage. own_template: whether the template is the one the bundle was trained with. moving_grid: the frame in
+    which the network saw the target; None: its canonical frame.
+    """
+
+    template: Volume
+    target: Volume
+    dense: DisplacementField
+    seconds: dict[str, float]
+    own_template: bool
+    moving_grid: Grid | None = None
+
+    @cached_property
+    def field(self) -> DisplacementField:
+        """The resampling field template -> target (fixed to moving), zero at its border, as written to files."""
+        return taper(self.dense, self.template.grid, TAPER_MM)
+
+    @cached_property
+    def inverse(self) -> DisplacementField:
+        """The explicit inverse, target -> template, zero at its border."""
+        grid = bounding_grid([self.target.grid], INVERSE_SPACING_MM)
+        return taper(invert(self.dense, grid), self.target.grid, TAPER_MM)
+
+    def warped_target(self) -> Volume:
+        """The target's HU on the template's grid."""
+        hu = resample(self.target.tensor, self.target.grid, self.template.grid, self.field, fill=AIR_HU)[0]
+        return Volume(hu.numpy(), self.template.grid)
+
+    def labels_on_target(self, labels: Volume) -> Volume:
+        """Template labels on the target's own grid, through the inverse field."""
+        return Volume(resample_labels(labels.data, labels.grid, self.target.grid, self.inverse), self.target.grid)
+
+    def labels_on_template(self, labels: Volume) -> Volume:
+        """Target labels on the template's own grid."""
+        return Volume(resample_labels(labels.data, labels.grid, self.template.grid, self.field), self.template.grid)
+
+    def folding_percent(self) -> float:
+        """Share of the template's volume where the field's Jacobian determinant is not positive, in per cent."""
+        inner = bounding_grid([self.template.grid], float(self.dense.grid.spacing.min()) / 2)
+        return float((jacobian_determinant(self.field.on(inner)) <= 0).float().mean() * 100)

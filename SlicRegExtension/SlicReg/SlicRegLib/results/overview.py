@@ -1,0 +1,142 @@
+"""The picture that shows a registration, and what went into it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..geometry.field import DisplacementField
+from ..geometry.grid import Grid, bounding_grid
+from ..geometry.resampling import resample, resample_labels
+from ..images.files import atomic
+from ..images.volumes import Volume
+from ..registration.result import Registration
+
+PLANES = (("axial", 2), ("coronal", 1), ("sagittal", 0))
+WINDOW = (-200, 300)  # HU shown from black to white
+
+
+def draw_overview(
+    path: Path,
+    result: Registration,
+    template_labels: Volume | None = None,
+    target_labels: Volume | None = None,
+    spacing_mm: float = 2.0,
+) -> None:
+    """Draw template, target and warped target side by side in three planes, with label contours, as PNG.
+
+    All are shown along the patient's axes, cropped to what is not air, patient's right on the
+    left. Solid contours: the template's labels (on the target: carried over by the inverse field); dotted:
+    the target's own. The planes pass through the labels' centre, without labels through the template's middle.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    fixed, moving = (_around(scan, spacing_mm) for scan in (result.template, result.target))
+    focus = _focus(template_labels, fixed)
+    columns = [  # title, grid, point, then (volume, field) of the image and of the labels in both styles
+        ("template", fixed, focus, (result.template, None), (template_labels, None), (None, None)),
+        (
+            "target",
+            moving,
+            result.dense(torch.tensor(focus, dtype=torch.float32)[None])[0].numpy(),
+            (result.target, None),
+            (template_labels, result.inverse if template_labels else None),
+            (target_labels, None),
+        ),
+        (
+            "target on template",
+            fixed,
+            focus,
+            (result.target, result.field),
+            (template_labels, None),
+            (target_labels, result.field),
+        ),
+    ]
+    figure, axes = plt.subplots(3, 3, figsize=(12, 11.5), layout="constrained", facecolor="black")
+    for column, (title, grid, point, scan, solid, dotted) in enumerate(columns):
+        for row, (plane, axis) in enumerate(PLANES):
+            where = _slice(grid, axis, point)
+            _panel(axes[row, column], plane, _image(*scan, where), _labels(*solid, where), _labels(*dotted, where))
+        axes[0, column].set_title(title, color="white", fontsize=13)
+    with atomic(path) as part:
+        figure.savefig(part, dpi=90, format="png", facecolor="black")
+    plt.close(figure)
+
+
+def _around(scan: Volume, spacing_mm: float, margin_mm: float = 10.0) -> Grid:
+    """The grid along the patient's axes around what is not air."""
+    inside = np.argwhere(scan.data > -500)
+    if not len(inside):
+        return bounding_grid([scan.grid], spacing_mm)
+    affine = scan.grid.affine.copy()
+    affine[:3, 3] = scan.grid.to_world(inside.min(0))
+    return bounding_grid([Grid(tuple(np.ptp(inside, axis=0) + 1), affine)], spacing_mm, margin_mm)
+
+
+def _slice(grid: Grid, axis: int, point: np.ndarray) -> Grid:
+    """The slice of ``grid`` across ``axis`` that is nearest to a world ``point`` (3,) mm."""
+    first, shape = np.zeros(3), list(grid.shape)
+    first[axis] = np.clip(np.round(grid.to_voxel(point)[axis]), 0, shape[axis] - 1)
+    shape[axis] = 1
+    affine = grid.affine.copy()
+    affine[:3, 3] = grid.to_world(first)
+    return Grid(tuple(shape), affine)
+
+
+def _image(volume: Volume, field: DisplacementField | None, grid: Grid) -> np.ndarray:
+    return resample(volume.tensor, volume.grid, grid, field, fill=-1000.0)[0].numpy().squeeze()
+
+
+def _labels(volume: Volume | None, field: DisplacementField | None, grid: Grid) -> np.ndarray | None:
+    return resample_labels(volume.data, volume.grid, grid, field).squeeze() if volume else None
+
+
+def _focus(labels: Volume | None, grid: Grid) -> np.ndarray:
+    """World point (3,) mm through which the planes pass."""
+    if labels is None or not labels.data.any():
+        return grid.centre
+    return labels.grid.to_world(np.median(np.argwhere(labels.data > 0), axis=0))
+
+
+def _panel(axes, plane: str, image: np.ndarray, solid: np.ndarray | None, dotted: np.ndarray | None) -> None:
+    def view(array):  # patient's right on the left, front or top up
+        return array.T[::-1, ::-1] if plane != "sagittal" else array.T[::-1]
+
+    axes.imshow(view(image), cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1], interpolation="bilinear")
+    for labels, style in ((solid, "solid"), (dotted, "dotted")):
+        if labels is None:
+            continue
+        shown = view(labels)
+        for value in np.unique(shown[shown > 0]):
+            axes.contour(
+                shown == value,
+                [0.5],
+                colors=[COLOURS[(int(value) - 1) % len(COLOURS)]],
+                linewidths=1.1,
+                linestyles=style,
+            )
+    axes.set_axis_off()
+    axes.text(0.02, 0.02, plane, color="0.7", transform=axes.transAxes, fontsize=9)
+
+
+COLOURS = (
+    "#e6194b",
+    "#3cb44b",
+    "#ffe119",
+    "#4363d8",
+    "#f58231",
+    "#c07bf0",
+    "#42d4f4",
+    "#f032e6",
+    "#bfef45",
+    "#fabed4",
+    "#469990",
+    "#dcbeff",
+    "#ff9a56",
+    "#fffac8",
+)

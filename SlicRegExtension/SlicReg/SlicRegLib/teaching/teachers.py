@@ -1,0 +1,114 @@
+"""The teacher: a conventional registration of the template to a training scan, as a coarse displacement field.
+
+A teacher's field lives on the *scan's* canonical grid and points to the template (world RAS mm of the scan
+to world RAS mm of the template), so that it pulls the template's supervoxels straight to the scan.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import warnings
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import SimpleITK as sitk
+import torch
+import torch.nn.functional as F
+
+from ..geometry.field import DisplacementField
+from ..geometry.grid import Grid, apply_affine
+from ..geometry.resampling import resample
+from ..images.itk import LPS
+from ..images.preparation import PreparedScan
+from ..images.volumes import Volume, to_itk
+
+
+class Teacher(Protocol):
+    """Anything that registers two prepared scans of the same shape."""
+
+    name: str
+
+    def register(self, scan: PreparedScan, template: PreparedScan) -> DisplacementField:
+        """The field on ``scan.grid`` (or a coarser grid over it) from the scan to the template, RAS mm."""
+        ...
+
+
+def field_from_voxels(
+    displacement: np.ndarray, scan: Grid, template: Grid, affine: np.ndarray | None = None, control: Grid | None = None
+) -> DisplacementField:
+    """Field from a displacement in voxels: scan voxel v -> template voxel A v + d(v).
+
+    displacement: (I, J, K, 3) at the voxels of ``control`` (default: of the scan's grid), components along i, j, k.
+    """
+    control = control or scan
+    v = scan.to_voxel(control.to_world(np.stack(np.meshgrid(*map(np.arange, control.shape), indexing="ij"), -1)))
+    moved = (apply_affine(affine, v) if affine is not None else v) + displacement
+    vectors = template.to_world(moved) - scan.to_world(v)
+    return DisplacementField(torch.from_numpy(np.ascontiguousarray(vectors.transpose(3, 0, 1, 2), np.float32)), control)
+
+
+@dataclass(frozen=True)
+class ConvexAdamTeacher:
+    """convexAdam (Siebert et al.): coupled convex search, then Adam, both on MIND-SSC features."""
+
+    affine_first: bool = False  # start from a SimpleITK affine registration (mutual information)
+    regularisation: float = 1.25  # convexAdam's lambda
+    iterations: int = 80  # of its Adam stage
+    control_voxels: int = 2  # the field is kept at every n-th voxel: convexAdam's own grid
+    device: str = "cpu"
+    name: str = "convexadam"
+
+    def register(self, scan: PreparedScan, template: PreparedScan) -> DisplacementField:
+        from convexAdam.convex_adam_MIND import convex_adam_pt  # slow to import, needed for training only
+
+        affine = affine_registration(scan, template) if self.affine_first else np.eye(4)
+        moved = Grid(scan.grid.shape, affine @ scan.grid.affine) if self.affine_first else None
+        moving = resample(template.hu[None], template.grid, moved, fill=-1000.0)[0] if moved else template.hu
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # convexAdam leaves align_corners to its default on purpose
+            voxels = convex_adam_pt(
+                scan.hu,
+                moving,
+                lambda_weight=self.regularisation,
+                grid_sp_adam=self.control_voxels,
+                selected_niter=self.iterations,
+                dtype=torch.float32,
+                device=torch.device(self.device),
+            )
+        # convexAdam divides displacements by (n - 1) / 2 of its n control points but samples with align_corners=False,
+        # where a voxel is 2 / n: what it really applied is n / (n - 1) of what it returns
+        control = np.array(scan.grid.shape) // self.control_voxels
+        voxels = voxels * (control / (control - 1))
+        pooled = F.avg_pool3d(torch.from_numpy(voxels).float().permute(3, 0, 1, 2)[None], self.control_voxels)[0]
+        return field_from_voxels(
+            pooled.permute(1, 2, 3, 0).numpy(),
+            scan.grid,
+            moved or template.grid,
+            control=scan.grid.pooled(self.control_voxels),
+        )
+
+
+def affine_registration(scan: PreparedScan, template: PreparedScan) -> np.ndarray:
+    """4x4 world (RAS) matrix from the scan's points to the template's, by mutual information (SimpleITK)."""
+    fixed, moving = (to_itk(Volume(p.hu.numpy(), p.grid)) for p in (scan, template))
+    start = sitk.AffineTransform(3)
+    start.SetCenter(fixed.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in fixed.GetSize()]))
+    start.SetTranslation((LPS[:3, :3] @ (template.grid.centre - scan.grid.centre)).tolist())
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(32)
+    method.SetMetricSamplingStrategy(method.RANDOM)
+    method.SetMetricSamplingPercentage(0.1, 1)
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetOptimizerAsGradientDescentLineSearch(learningRate=1.0, numberOfIterations=100)
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetShrinkFactorsPerLevel([4, 2])
+    method.SetSmoothingSigmasPerLevel([2, 1])
+    method.SetInitialTransform(start, inPlace=True)
+    method.Execute(sitk.Clamp(fixed, sitk.sitkFloat32, -500, 500), sitk.Clamp(moving, sitk.sitkFloat32, -500, 500))
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.asarray(start.GetMatrix()).reshape(3, 3)
+    centre = np.asarray(start.GetCenter())
+    matrix[:3, 3] = np.asarray(start.GetTranslation()) + centre - matrix[:3, :3] @ centre
+    return LPS @ matrix @ LPS

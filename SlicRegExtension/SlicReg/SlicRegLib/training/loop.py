@@ -1,0 +1,104 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from ..network.networks import SupervoxelNet
+from ..network.options import NetworkOptions
+from ..progress import Progress, silent
+from ..teaching.study import Study
+from .distributed import Processes
+from .history import History
+from .loader import Loader
+from .objective import Task
+from .options import TrainingOptions
+from .run import TrainingRun
+from .samples import TrainingSet
+
+
+def split(names: list[str], validation_scans: int) -> tuple[list[str], list[str]]:
+    """(training, validation) names; validation scans are spread evenly over the sorted cohort."""
+    count = min(validation_scans, len(names) // 5)
+    held = {names[round((i + 0.5) * len(names) / count - 0.5)] for i in range(count)}
+    return [n for n in names if n not in held], [n for n in names if n in held]
+
+
+def train(
+    study: Study,
+    network: NetworkOptions,
+    options: TrainingOptions,
+    checkpoint: Path,
+    device: torch.device,
+    resume: bool = False,
+    progress: Progress = silent,
+    start: SupervoxelNet | None = None,
+    watch: Callable[[SupervoxelNet, History], None] = lambda net, history: None,
+    ranks: Processes = Processes(),
+    task: Task | None = None,
+) -> tuple[SupervoxelNet, History]:
+    """Train on ``study``; returns the network in evaluation mode and its learning curve.
+
+    start: a trained network of the same options whose weights the training begins with; None: fresh weights.
+    watch: called after each validation. ranks: which of the processes that share each batch this one is.
+    task: what is learned instead of supervoxels (see ``benchmarks/ablation.py``).
+
+    ``checkpoint`` is rewritten every `checkpoint_every` iterations and after `checkpoint_seconds`, with everything that is
+    needed to go on: on CPU a run that was stopped and resumed gives the same weights as one that was not. ``resume`` goes
+    on from it.
+    """
+    torch.manual_seed(options.seed)
+    task = task or Task()
+    names, held = split(study.scans, options.validation_scans)
+    training = TrainingSet(study, names, options.augmentation, options.loss_voxels, task.targets)
+    validation = (
+        TrainingSet(study, held, options.augmentation, options.loss_voxels or 20_000, task.targets)
+        if held
+        else training
+    )
+    net = task.build(network).to(device, memory_format=torch.channels_last_3d)
+    run = TrainingRun(net, task.loss(net, _precision(device, options.precision)), options, device, ranks, [names, held])
+    if start:
+        run.begin_with(start)
+    if resume:
+        run.load(checkpoint)
+    share = ranks.share(options.batch)
+    batches = Loader(
+        lambda step: training.drawn(step, options.batch, options.seed, share),
+        range(run.iteration, options.iterations),
+        options.loaders if options.loaders is not None else _loaders(device),
+    )
+    saved = time.monotonic()
+    for batch in batches:
+        run.step(batch)
+        last = run.iteration == options.iterations
+        run.waited = batches.waited
+        if last or run.iteration % options.validation_every == 0:
+            run.record(*(task.validate(run.net, validation, device, options) if ranks.first else (0.0, 0.0)))
+            if ranks.first:
+                watch(run.net, run.history)
+        if ranks.first and (
+            last
+            or run.iteration % options.checkpoint_every == 0
+            or time.monotonic() - saved > options.checkpoint_seconds
+        ):
+            run.save(checkpoint)
+            saved = time.monotonic()
+        progress("training", run.iteration / options.iterations, run.summary())
+    ranks.wait()
+    return run.net.eval(), run.history
+
+
+def _precision(device: torch.device, wanted: str) -> str:
+    """Not bfloat16 on CPUs: on some frames its convolutions give gradients that are not numbers (seen with torch 2.13)."""
+    return "fp32" if wanted == "auto" and device.type == "cpu" else wanted
+
+
+def _loaders(device: torch.device) -> int:
+    """Threads that make batches: on the CPU they would only take cores from the network."""
+    return min(8, max(1, (os.cpu_count() or 1) - 1)) if device.type == "cuda" else 0

@@ -1,0 +1,63 @@
+"""What the network learns: the loss, the validation, and both as a task that can be exchanged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ..network.devices import autocast
+from ..network.networks import SupervoxelNet, build
+from ..network.options import NetworkOptions
+from .options import TrainingOptions
+from .samples import TrainingSet, sample_layers
+
+
+class SupervoxelLoss(nn.Module):
+    """Mean cross entropy over a batch's voxels and all layers: a module, so that processes can share its gradients."""
+
+    def __init__(self, net: SupervoxelNet, precision: str):
+        super().__init__()
+        self.net, self.precision = net, precision
+
+    def forward(self, image: torch.Tensor, voxels: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """As in `Batch`, on the network's device."""
+        with autocast(image.device, self.precision):
+            features = self.net.features(image).flatten(2)  # (B, C, voxels)
+            logits = self.net.logits(torch.cat([f[:, v].T for f, v in zip(features, voxels)]))
+        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(0, 1).T.flatten())  # (layers, voxels) each
+
+
+@torch.no_grad()
+def validate(
+    net: SupervoxelNet, scans: TrainingSet, device: torch.device, options: TrainingOptions
+) -> tuple[float, float]:
+    """Cross entropy and accuracy on scans without augmentation, background targets left out, on the same voxels each time."""
+    net.eval()
+    generator = torch.Generator().manual_seed(options.seed)
+    loss, right, count = 0.0, 0, 0
+    for index in range(len(scans.names)):
+        batch = scans.batch([index], generator, augment=False)
+        with autocast(device, options.precision):
+            features = net.features(batch.image.to(device, memory_format=torch.channels_last_3d))[0].flatten(1)
+            logits = net.logits(features[:, batch.voxels[0].to(device)].T).float().flatten(0, 1)
+        targets = batch.targets[0].to(device).T.flatten()
+        foreground = targets > 0
+        loss += F.cross_entropy(logits[foreground], targets[foreground], reduction="sum").item()
+        right += (logits[foreground].argmax(1) == targets[foreground]).sum().item()
+        count += int(foreground.sum())
+    return loss / max(1, count), right / max(1, count)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is learned: the network, its loss (a module made of network and precision, called with a batch's image, voxels and
+    targets), its validation, and the targets at points of the template."""
+
+    build: Callable[[NetworkOptions], nn.Module] = build
+    loss: Callable[[nn.Module, str], nn.Module] = SupervoxelLoss
+    validate: Callable[..., tuple[float, float]] = validate
+    targets: Callable[..., torch.Tensor] = sample_layers
