@@ -23,6 +23,7 @@ from ..registration.model import Model, load_model
 from ..registration.register import register
 from ..registration.result import Registration
 from ..results.evaluate import compare, labels_of
+from ..results.overview import draw_overview
 from ..teaching.create import run_prepare
 from ..teaching.study import Study, open_study
 from ..training.history import History
@@ -31,7 +32,7 @@ from ..training.options import TrainingOptions, training_preset
 from ..training.train import run_train
 from .options import JobOptions
 from .recorder import STAGES, Recorder
-from .report.report import ReportContent, hardware, validation_overlay, write_report
+from .report.report import ReportContent, hardware, write_report
 
 SHOWN = 4  # held-out scans in the report
 
@@ -154,7 +155,7 @@ class ValidationSnapshot:
                 Volume(scan.hu.numpy(), scan.grid),
                 device=self.device,
             )
-            validation_overlay(self.folder / "validation.png", result)
+            draw_overview(self.folder / "validation.png", result)
         except Exception as error:
             self.recorder.log(f"no picture of the validation: {type(error).__name__}: {error}")
         finally:
@@ -228,7 +229,7 @@ def labels_of_template(options: JobOptions) -> Volume | None:
 
 def _picture(result: Registration) -> bytes:
     with tempfile.TemporaryDirectory() as scratch:
-        validation_overlay(Path(scratch) / "overlay.png", result)
+        draw_overview(Path(scratch) / "overlay.png", result)
         return (Path(scratch) / "overlay.png").read_bytes()
 
 
