@@ -108,9 +108,9 @@ def tabulate_teacher_scans(content: ReportContent) -> Table:
 def list_cohort_facts(content: ReportContent) -> list[tuple[str, str]]:
     """(property, value) of the whole cohort and of the template; properties without a value are omitted."""
     scans, template = content.cohort, content.template
-    spacings = [spacing for scan in scans if (spacing := order_by_axis(scan, "spacing_mm"))]
-    bodies = [body for scan in scans if (body := scan.get("body_extent_mm"))]
-    orientations = Counter(name for scan in scans if (name := scan.get("orientation")))
+    spacings = [order_by_axis(scan, "spacing_mm") for scan in scans if scan.get("orientation")]
+    bodies = [scan["body_extent_mm"] for scan in scans if scan.get("body_extent_mm")]
+    orientations = Counter(scan["orientation"] for scan in scans if scan.get("orientation"))
     facts = [
         ("scans", str(len(scans))),
         ("voxel size, mm", format_box_range(spacings, 2)),
