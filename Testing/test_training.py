@@ -243,14 +243,14 @@ def test_every_scan_comes_once_in_each_pass(study):
     seen = []
     scans.study = SimpleNamespace(scan=lambda name: (seen.append(name), study.scan(name))[1])
     for step in range(5):
-        scans.drawn(step, 2, seed=3)
+        scans.draw(step, 2, seed=3)
     passes = [seen[:5], seen[5:]]
     assert [sorted(names) for names in passes] == [sorted(study.scans)] * 2 and passes[0] != passes[1]
     scans = TrainingSet(study, study.scans, AugmentationOptions(), 50)
-    whole, parts = scans.drawn(4, 2, seed=3), [scans.drawn(4, 2, 3, range(n, n + 1)) for n in range(2)]
+    whole, parts = scans.draw(4, 2, seed=3), [scans.draw(4, 2, 3, range(n, n + 1)) for n in range(2)]
     for name in ("image", "voxels", "targets"):
         assert torch.equal(getattr(whole, name), torch.cat([getattr(part, name) for part in parts]))
-    assert not torch.equal(whole.image, scans.drawn(4, 2, seed=4).image)
+    assert not torch.equal(whole.image, scans.draw(4, 2, seed=4).image)
 
 
 @pytest.mark.parametrize("workers", [0, 3])

@@ -10,3 +10,10 @@ def refuse(what: str, problems: list[tuple[bool, str]]) -> None:
     texts = [text for holds, text in problems if holds]
     if texts:
         raise UserError(f"{what} cannot start: {'; '.join(texts)}.")
+
+
+def one_sentence(error: Exception) -> str:
+    """A `UserError`'s own text; for an `OSError` which file and why."""
+    if isinstance(error, OSError):
+        return f"{error.filename or 'A file'} cannot be read or written ({error.strerror or error})."
+    return str(error)

@@ -1,53 +1,140 @@
-"""The command line's commands."""
+"""One function per command: runs the request and returns the text to print. Imports happen inside, where they are slow."""
 
 from __future__ import annotations
 
-from pathlib import Path
+import json
+from dataclasses import asdict, replace
+from typing import Any
 
-import numpy as np
-import torch
-
-from ..cohort.check import Cohort, check_cohort, save_cohort, summary
-from ..cohort.cost import TrainingCost, estimate_cost
-from ..images.options import PreparationOptions
-from ..images.preparation import fit_shape
-from ..images.volumes import load_scan
-from ..network.devices import choose_device
+from ..jobs.options import CheckRequest, read_options, write_config
 from ..progress import Progress
-from ..training.options import TrainingOptions
+from ..results.options import EvaluateRequest, RegisterRequest
+from ..teaching.options import PrepareRequest
+from ..training.options import TrainRequest
+from .requests import DemoRequest, InfoRequest, JobRequest, LearnRequest, OutputOptions
+
+OTHER_TEMPLATE = (
+    "Warning: this is not the template that the model was trained with; its supervoxels were predicted as well."
+)
 
 
-def run_check(
-    template: Path,
-    images: Path,
-    preset: str,
-    options: TrainingOptions,
-    device: str,
-    jobs: int,
-    preparation: PreparationOptions,
-    out: Path | None,
-    progress: Progress,
-) -> str:
-    """`slicreg check`: what is unusual in a cohort and what training on it will cost, as text; more in the folder ``out``."""
-    processor, _ = choose_device(device)
-    cohort = check_cohort(template, images, jobs, progress)
-    if out:
-        out.mkdir(parents=True, exist_ok=True)
-        save_cohort(out, cohort)
+def register(request: RegisterRequest, output: OutputOptions, progress: Progress) -> str:
+    from ..results.register_files import register_files
+
+    report = register_files(request, progress)
+    seconds, device = report["seconds"]["total"], report["device_reason"]
+    lines = [f"Registered in {seconds:.1f} s on {device}; folding {report['folding_percent']:.2f} %."]
+    if not report["own_template"]:
+        lines.append(OTHER_TEMPLATE)
+    if "after" in report:
+        before, after = report["before"]["mean_dice"], report["after"]["mean_dice"]
+        lines.append(f"Mean Dice {before:.3f} before, {after:.3f} after.")
+        if report["left_out"]:
+            lines.append(f"Left out, since only one of the scans has them: labels {report['left_out']}")
+    lines.append(f"Results are in {request.out}; look at {request.out / 'overview.png'}")
+    return "\n".join(lines)
+
+
+def evaluate(request: EvaluateRequest, output: OutputOptions, progress: Progress) -> str:
+    from ..results.evaluate import evaluate_files
+
+    results = evaluate_files(request, progress)
+    mean = results["mean"]
+    lines = [] if results["own_template"] else [OTHER_TEMPLATE]
+    lines.append(
+        f"{mean['cases']} cases: mean Dice {mean['before_dice']:.3f} before, {mean['after_dice']:.3f} after; "
+        f"HD95 {_mm(mean['before_hd95_mm'])} before, {_mm(mean['after_hd95_mm'])} after; folding "
+        f"{mean['folding_percent']:.3f} %; {mean['seconds']:.1f} s each."
+    )
+    for name, case in results["cases"].items():
+        if case["left_out"]:
+            lines.append(f"  {name}: left out, since only one of the scans has them: labels {case['left_out']}")
+    lines += [f"  failed: {reason}" for reason in results["failed"].values()]
+    return "\n".join(lines)
+
+
+def learn(request: LearnRequest, output: OutputOptions, progress: Progress) -> str:
+    from ..jobs.ownership import claim_folder, remove_partial_job_files
+    from ..jobs.recorder import Recorder
+    from ..jobs.status import last_state
+    from ..stages import LEARN
+
+    folder, options = request.out.absolute(), request.job()
+    if options.template or options.images or options.name:
+        options = options.absolute()
+    else:
+        options = read_options(folder)
+    options.check()
+    with claim_folder(folder):  # before the long imports, so that a second process is refused at once
+        write_config(folder, options)
+        remove_partial_job_files(folder)
+        if last_state(folder).state == "finished":
+            return f"The training in {folder} is finished; see {options.name}.slicreg and report.html there."
+        recorder = Recorder(folder, LEARN, progress)
+        from ..jobs.learn import learn_and_record
+
+        model = learn_and_record(folder, options, recorder)
+    return f"{model} written; look at {folder / 'report.html'}."
+
+
+def job(request: JobRequest, output: OutputOptions, progress: Progress) -> str:
+    from ..jobs import control
+    from ..jobs.ownership import owner_of
+    from ..jobs.status import read_state
+
+    if request.action != "status":
+        getattr(control, request.action)(request.folder)
+    state = read_state(request.folder)
+    if output.json:
+        return json.dumps(asdict(state))
+    owner = owner_of(request.folder)
+    who = f" ({owner.sentence()})" if owner else ""
+    left = "" if state.remaining is None else f", about {state.remaining / 60:.0f} min left"
+    lines = [
+        f"{state.state}{who}: {state.stage} {state.share:.0%} {state.message}".rstrip(": "),
+        f"{state.fraction:.0%} in total{left}",
+    ]
+    return "\n".join([*lines, state.error] if state.error else lines)
+
+
+def check(request: CheckRequest, output: OutputOptions, progress: Progress) -> str:
+    from ..jobs.check import check_files
+
+    return check_files(request, progress)
+
+
+def prepare(request: PrepareRequest, output: OutputOptions, progress: Progress) -> str:
+    from ..teaching.create import prepare_study
+
+    study = prepare_study(request, progress)
+    problems = "".join(f"\n  left out: {reason}" for reason in study.failed.values())
     return (
-        f"{summary(cohort)}\nIt will take {expected(cohort, template, preset, options, processor, jobs, preparation)}."
+        f"{len(study.scans)} scans prepared in {request.out}.{problems}\n"
+        f"Next: slicreg train --study {request.out} --out model.slicreg"
     )
 
 
-def expected(
-    cohort: Cohort,
-    template: Path,
-    preset: str,
-    options: TrainingOptions,
-    device: torch.device,
-    jobs: int,
-    preparation: PreparationOptions,
-) -> TrainingCost:
-    """What training on ``cohort`` will cost."""
-    voxels = int(np.prod(fit_shape(load_scan(template), preparation)))
-    return estimate_cost(cohort, voxels, preset, options.iterations, options.batch, jobs, device.type == "cuda")
+def train(request: TrainRequest, output: OutputOptions, progress: Progress) -> str:
+    from ..training.train import train_model
+
+    _, seconds, _, loss, accuracy = train_model(request, progress).rows[-1]
+    return (
+        f"{request.out} written after {seconds:.0f} s; validation loss {loss:.3f}, "
+        f"{100 * accuracy:.1f} % of voxels classified correctly (128 classes)."
+    )
+
+
+def info(request: InfoRequest, output: OutputOptions, progress: Progress) -> str:
+    from ..registration.model import load_model
+
+    return json.dumps(load_model(request.model).summary(), indent=1)
+
+
+def demo(request: DemoRequest, output: OutputOptions, progress: Progress) -> str:
+    from .demo import run_demo
+
+    return run_demo(replace(request, workers=max(1, request.workers)), progress)
+
+
+def _mm(value: Any) -> str:
+    return "undefined" if value is None else f"{value:.1f} mm"

@@ -29,6 +29,7 @@ import torch
 
 from ..errors import UserError
 from ..images.files import atomic, stem
+from ..images.volumes import Volume
 from ..progress import Progress, silent
 from .facts import HARMLESS, ScanFacts, is_harmless, measure_scan
 from .listing import list_cohort
@@ -55,28 +56,30 @@ class Cohort:
         return [scan.name for scan in self.scans if not scan.problem and not scan.same_as]
 
 
-def check_cohort(template: Path, images: Path, jobs: int = 1, progress: Progress = silent) -> Cohort:
+def check_cohort(
+    template: Path, images: Path, jobs: int = 1, progress: Progress = silent, scan: Volume | None = None
+) -> Cohort:
     """Read the template and every scan of ``images`` (see `list_cohort`) and say what is wrong with them.
 
-    The template itself is left out of the cohort. ``jobs`` processes share the scans. Raises UserError if the template
-    cannot be used and if there is no other scan.
+    The template itself is left out of the cohort. ``jobs`` processes share the scans. scan: the content of ``template``
+    where it is known. Raises UserError if the template cannot be used and if there is no other scan.
     """
     paths = [path for path in list_cohort(images) if path.resolve() != Path(template).resolve()]
     if not paths:
         raise UserError(f"{images} holds no scan besides the template; add the cohort's scans.")
-    fixed = measure_scan(template)
+    fixed = measure_scan(template, scan)
     if fixed.problem:
         raise UserError(f"The template cannot be used: {fixed.problem}")
     found = {}
     progress("check", 0.0, f"0 of {len(paths)}")
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-    for facts in parallel(joblib.delayed(_look_alone)(path) for path in paths):
+    for facts in parallel(joblib.delayed(_measure_on_one_thread)(path) for path in paths):
         found[facts.name] = facts
         progress("check", len(found) / len(paths), f"{len(found)} of {len(paths)}: {facts.name}")
     return _find_unusual(Cohort(fixed, [found[stem(path)] for path in paths]))
 
 
-def _look_alone(path: Path) -> ScanFacts:
+def _measure_on_one_thread(path: Path) -> ScanFacts:
     """`measure_scan` on one thread, since other processes use the other cores; the caller's own number of threads is kept."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from itertools import permutations
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 
 from ..errors import UserError
@@ -44,11 +44,11 @@ class ScanFacts:
         return [values[axes.index(axis)] for axis in range(3)]
 
 
-def measure_scan(path: Path) -> ScanFacts:
+def measure_scan(path: Path, scan: Volume | None = None) -> ScanFacts:
     """Read one scan and measure it. A scan that cannot be used has its reason in `problem`: nothing is raised for it."""
     facts = ScanFacts(stem(path), str(Path(path).absolute()))
     try:
-        scan = load_scan(path)
+        scan = scan or load_scan(path)
         facts = replace(facts, **_geometry(scan.grid), fingerprint=scan.fingerprint())
         if max(facts.extent_mm) > MAX_EXTENT_MM:
             raise UserError(
@@ -73,16 +73,13 @@ def measure_scan(path: Path) -> ScanFacts:
 
 def _geometry(grid: Grid) -> dict:
     """Shape, spacing, orientation and extent of a grid, as in `ScanFacts`."""
-    cosines = grid.affine[:3, :3] / grid.spacing  # columns: the array's axes
-    axes = max(
-        permutations(range(3)), key=lambda order: sum(abs(cosines[world, axis]) for axis, world in enumerate(order))
-    )
-    letters = [("RL", "AP", "SI")[world][int(cosines[world, axis] < 0)] for axis, world in enumerate(axes)]
+    orientation = nib.orientations.io_orientation(grid.affine)  # of each array axis: world axis, direction
+    axes = orientation[:, 0].astype(int).tolist()
     extent = grid.spacing * grid.shape
     return {
         "shape": grid.shape,
         "spacing_mm": _rounded(grid.spacing),
-        "orientation": "".join(letters),
+        "orientation": "".join(nib.orientations.ornt2axcodes(orientation)),
         "extent_mm": _rounded(extent[axes.index(world)] for world in range(3)),
     }
 

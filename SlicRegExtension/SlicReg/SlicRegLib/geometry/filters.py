@@ -5,13 +5,12 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from ..registration.image_features import CELL
-
 
 def box_filter(features: torch.Tensor, width: int) -> torch.Tensor:
-    """Box filter of ``width`` voxels over (i, j, k, C), at the edges the mean of what is there.
+    """Box filter of ``width`` voxels over (i, j, k, C); at the edges the mean of the voxels inside.
 
-    One product with a band matrix per axis: on CPU several times faster than pooling, which sums channel by channel.
+    One product with a band matrix per axis: on the CPU several times faster than pooling, which sums channel by
+    channel (``benchmarks/kernels.py``).
     """
     i, j, k, channels = features.shape
     band_i, band_j, band_k = (_band(n, width, features) for n in (i, j, k))
@@ -21,7 +20,7 @@ def box_filter(features: torch.Tensor, width: int) -> torch.Tensor:
 
 
 def _band(n: int, width: int, like: torch.Tensor) -> torch.Tensor:
-    """(n, n) matrix that averages each place with those up to width // 2 away."""
+    """(n, n): averages each element with those up to width // 2 away."""
     index = torch.arange(n, device=like.device)
     near = ((index[:, None] - index).abs() <= width // 2).to(like.dtype)
     return near / near.sum(1, keepdim=True)
@@ -34,13 +33,13 @@ class SeparableMap:
         self.matrices = matrices
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return self._applied(x, self.matrices)
+        return self._apply(x, self.matrices)
 
     def adjoint(self, x: torch.Tensor) -> torch.Tensor:
-        return self._applied(x, [m.T for m in self.matrices])
+        return self._apply(x, [m.T for m in self.matrices])
 
     @staticmethod
-    def _applied(x, matrices):
+    def _apply(x: torch.Tensor, matrices: list[torch.Tensor]) -> torch.Tensor:
         first, second, third = matrices
         x = torch.matmul(second, x @ third.T)
         return (first @ x.flatten(2)).unflatten(2, x.shape[2:])
@@ -53,8 +52,8 @@ def b_spline_matrix(n: int, device: torch.device) -> torch.Tensor:
     return box @ box @ box
 
 
-def linear_matrix(n: int, corner: int, device: torch.device) -> torch.Tensor:
-    """(n, n): values in the middle of n cells of _CELL voxels, interpolated at voxel ``corner`` of each cell."""
+def linear_matrix(n: int, shift: float, device: torch.device) -> torch.Tensor:
+    """(n, n): n values interpolated linearly ``shift`` of their distance further along the axis, edges repeated."""
     index = torch.arange(n, device=device)
-    place = (index + (corner + 0.5) / CELL - 0.5).clamp(0, n - 1)
-    return (1 - (place[:, None] - index).abs()).clamp_min(0)
+    position = (index + shift).clamp(0, n - 1)
+    return (1 - (position[:, None] - index).abs()).clamp_min(0)

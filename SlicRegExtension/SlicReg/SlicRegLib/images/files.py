@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 
@@ -42,7 +45,7 @@ def list_images(folder: str | Path) -> list[Path]:
 
 
 @contextmanager
-def atomic(path: str | Path):
+def atomic(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside ``path`` that takes its place only if the block succeeds, also through a loss of power."""
     path = Path(path)
     suffix = next((s for s in (*IMAGE_SUFFIXES, MODEL_SUFFIX, ".h5") if path.name.lower().endswith(s)), path.suffix)
@@ -57,6 +60,12 @@ def atomic(path: str | Path):
             _flushed(path.parent)  # the name too
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write ``content`` as indented JSON; atomic."""
+    with atomic(path) as part:
+        part.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 
 def remove_partial_files(folder: Path) -> None:

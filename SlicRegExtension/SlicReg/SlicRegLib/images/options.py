@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
 
 from ..errors import refuse
+from ..option import Word
 
 
-@dataclass(frozen=True)
-class PreparationOptions:
+@dataclass(frozen=True, kw_only=True)
+class FrameOptions:
+    """The canonical frame in which the network sees all scans."""
+
+    spacing_mm: Annotated[float, Word("spacing", "MM")] = 4.0
+    """Voxel edge of the canonical frame, 0.5 to 20 mm. Scans are sampled at half of it and averaged."""
+    shape: Annotated[tuple[int, int, int] | None, Word(metavar="R A S")] = None
+    """Voxels of the canonical frame along R, A and S, best multiples of 16. By default fitted to the template's body;
+    published: 96 80 128."""
+
+    def preparation(self) -> PreparationOptions:
+        return PreparationOptions(spacing_mm=self.spacing_mm, shape=tuple(self.shape) if self.shape else None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparationOptions(FrameOptions):
     """How a scan is brought into the canonical frame."""
 
-    spacing_mm: float = 4.0  # voxel edge of the network's grid; sampled at half of it and averaged
-    shape: tuple[int, int, int] | None = None  # voxels along R, A, S; None: fitted to the template's body
-    margin_mm: float = 20.0  # air kept around the template's body where the shape is fitted
-    max_voxels: int = 2_000_000  # a fitted shape larger than this is an error (4 mm: 128 litres)
+    margin_mm: float = 20.0
+    """Air kept around the template's body where the shape is fitted, mm."""
+    max_voxels: int = 2_000_000
+    """A fitted shape with more voxels than this is an error (at 4 mm: 128 litres)."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         refuse(
             "Preparation",
             [

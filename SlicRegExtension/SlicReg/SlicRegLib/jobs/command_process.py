@@ -14,25 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .. import __version__
+from ..stages import REGISTER, STARTING
 from .failure import reason
 from .processes import WINDOWS, end_tree
 from .python import environment, python_executable
-from .remaining_time import STARTING, RemainingTime
+from .remaining_time import RemainingTime
 
-# Seconds that each stage typically takes on two cores; only their ratios matter once the first has passed. "starting" is what
-# comes before the first report: starting Python, importing torch, reading the scans.
-STAGES = {
-    "register": {
-        STARTING: 2.5,
-        "preparation": 2.0,
-        "prediction": 1.0,
-        "alignment": 0.4,
-        "spline": 0.3,
-        "refinement": 3.0,
-        "unfolding": 0.2,
-        "writing": 10.0,
-    },
-}
 TICK = 0.5  # seconds between progress events while the process is silent
 
 STRAGGLERS = 1.0  # seconds that children may outlive the command
@@ -219,7 +206,7 @@ class CommandProcess:
 
 
 def _stages(arguments: list[str]) -> dict[str, float]:
-    stages = dict(STAGES.get(arguments[0] if arguments else "", {}))
+    stages = dict(REGISTER) if arguments[:1] == ["register"] else {}
     if "--no-refine" in arguments:
         stages.pop("refinement", None)
     return stages

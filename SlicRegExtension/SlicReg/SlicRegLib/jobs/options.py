@@ -1,56 +1,72 @@
-"""The configuration of a training job."""
+"""The configuration of a training job: the file job.json in its folder."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+import os
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
+from typing import Annotated, Any
 
 from ..errors import UserError
-from .status import write_json
+from ..images.files import write_json
+from ..images.options import FrameOptions
+from ..option import Word
+from ..teaching.options import TeacherOptions
+from ..training.options import ScheduleOptions
 
 JOB_VERSION = 1
-MAY_CHANGE = {"workers", "device", "scheduler", "models"}  # from run to run: where and how fast, not what
+MAY_CHANGE = frozenset({"workers", "device", "scheduler", "models"})
+"""Options that may differ from run to run of one job: where and how fast it runs, not what it computes."""
+PATHS = ("template", "images", "deeds_dir", "start", "labels", "template_label", "models")
+"""Options that are paths."""
 
 
-@dataclass(frozen=True)
-class JobOptions:
-    """What a training depends on, as it stands in job.json. Paths are absolute texts; "" and None: not given."""
+@dataclass(frozen=True, kw_only=True)
+class JobOptions(ScheduleOptions, TeacherOptions, FrameOptions):
+    """Everything a training depends on. Paths are texts, absolute in job.json; "" and None mean not given."""
 
-    name: str  # of the model
-    template: str
-    images: str  # a folder, or a CSV file of paths
-    preset: str = "compact"
-    iterations: int | None = None  # None, here and below: the preset's own
-    batch: int | None = None
-    learning_rate: float | None = None
-    seed: int = 0
+    name: str = ""
+    """Name of the model, which is written to FOLDER/NAME.slicreg."""
+    template: Annotated[str, Word(metavar="PATH")] = ""
+    """Template scan: CT in Hounsfield units (NIfTI, NRRD or MHA)."""
+    images: Annotated[str, Word(metavar="PATH")] = ""
+    """Folder of training scans, or a CSV file with their paths. No labels are used."""
     device: str = "auto"
-    workers: int = 1  # processes of the teacher
-    teacher: str = "convexadam"
-    deeds_dir: str = ""
-    affine_first: bool = False
-    scheduler: str = ""  # address of a Dask cluster that runs the teacher
-    spacing_mm: float = 4.0
-    shape: tuple[int, int, int] | None = None
-    start: str = ""  # a model whose weights the training begins with
-    labels: str = ""  # folder with labels of some scans, for the report alone
-    template_label: str = ""
-    models: str = ""  # folder that the finished model is copied to
-    cohort: str = ""  # a line about the scans, kept in the model
+    """auto, cpu, cuda or cuda:N."""
+    start: Annotated[str, Word("from", "MODEL")] = ""
+    """Start from the weights of this model; it must have the same template."""
+    labels: Annotated[str, Word(metavar="DIR")] = ""
+    """Folder with labels of some scans. They are measured in the report and never trained on."""
+    template_label: Annotated[str, Word(metavar="PATH")] = ""
+    """The template's labels, needed together with the labels of scans."""
+    models: Annotated[str, Word(metavar="DIR")] = ""
+    """Folder to which the finished model is also copied."""
+    cohort: str = ""
+    """A line about the training scans, kept in the model."""
 
-    def __post_init__(self):
-        if not self.name or self.name.startswith(".") or any(c in self.name for c in '/\\:*?"<>|'):
-            raise UserError(f"{self.name!r} is no name for a model; use letters, digits, - and _.")
+    def check(self) -> None:
+        """Raise UserError for what a training cannot start with."""
+        if absent := [f"--{name}" for name in ("template", "images", "name") if not getattr(self, name)]:
+            raise UserError(f"A new training also needs {', '.join(absent)}.")
+        if self.name.startswith(".") or any(c in self.name for c in '/\\:*?"<>|'):
+            raise UserError(f"{self.name!r} cannot be the name of a model; use letters, digits, - and _.")
         if bool(self.labels) != bool(self.template_label):
-            raise UserError("Labels are measured only with those of the template; give both, or neither.")
-        for path in (self.template, self.images, self.deeds_dir, self.start, self.labels, self.template_label):
-            if path and not Path(path).exists():
+            raise UserError("Labels are compared with those of the template; give both or neither.")
+        for name in PATHS:
+            if name != "models" and (path := getattr(self, name)) and not Path(path).exists():
                 raise UserError(f"{path} does not exist; check the path.")
 
+    def absolute(self) -> JobOptions:
+        """The same options with absolute paths."""
+        return replace(self, **{n: str(Path(path).absolute()) for n in PATHS if (path := getattr(self, n))})
 
-def read_config(folder: str | Path) -> dict:
-    """The job's configuration. Raises UserError where there is none or it is not readable."""
+    def to_json(self) -> dict[str, Any]:
+        return json.loads(json.dumps({"version": JOB_VERSION, **asdict(self)}))
+
+
+def read_config(folder: str | Path) -> dict[str, Any]:
+    """The content of job.json. Raises UserError where it is missing or cannot be read."""
     path = Path(folder) / "job.json"
     if not path.is_file():
         raise UserError(f"{folder} holds no training job (no job.json); start one with `slicreg learn`.")
@@ -63,11 +79,18 @@ def read_config(folder: str | Path) -> dict:
     return content
 
 
+def read_options(folder: str | Path) -> JobOptions:
+    """The options of the job in ``folder``. Raises UserError where there is none."""
+    content = read_config(folder)
+    known = {f.name: content[f.name] for f in fields(JobOptions) if f.name in content}
+    return JobOptions(**{**known, "shape": tuple(known["shape"]) if known.get("shape") else None})
+
+
 def write_config(folder: Path, options: JobOptions) -> None:
-    """Write the configuration, or check that it is the one that stands there: a job has one for all its runs."""
-    content = json.loads(json.dumps({"version": JOB_VERSION, **asdict(options)}))
+    """Write job.json, or check that it holds the same options: a job has one configuration for all its runs."""
+    content = options.to_json()
     if not (folder / "job.json").exists():
-        for name in ("cohort.json", "cohort_unusual.png"):  # a check made before may have been of other scans
+        for name in ("cohort.json", "cohort_unusual.png"):  # an earlier check may have been of other scans
             (folder / name).unlink(missing_ok=True)
         write_json(folder / "job.json", content)
         return
@@ -75,8 +98,24 @@ def write_config(folder: Path, options: JobOptions) -> None:
     differing = {key for key in {*before, *content} if before.get(key) != content.get(key)}
     if fixed := sorted(differing - MAY_CHANGE):
         raise UserError(
-            f"{folder} holds a training with another {', '.join(fixed)}; choose another folder, or give the folder "
-            "alone to go on with it."
+            f"{folder} holds a training with different options ({', '.join(fixed)}); choose another folder, or give "
+            "the folder alone to resume that training."
         )
     if differing:
         write_json(folder / "job.json", content)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckRequest(ScheduleOptions, FrameOptions):
+    """Check a cohort before training: what is unusual in it, and what a training will cost."""
+
+    template: Path
+    """Template scan: CT in Hounsfield units (NIfTI, NRRD or MHA)."""
+    images: Path
+    """Folder of training scans, or a CSV file with their paths."""
+    out: Annotated[Path | None, Word(metavar="FOLDER")] = None
+    """Folder for cohort.json and a picture of the unusual scans."""
+    workers: Annotated[int, Word("jobs", "N")] = field(default_factory=lambda: os.cpu_count() or 1)
+    """Processes that read scans at the same time; by default one for each core."""
+    device: str = "auto"
+    """Where the training would run: auto, cpu, cuda or cuda:N."""

@@ -13,9 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from ..images.files import remove_partial_files
+from ..images.files import remove_partial_files, write_json
 from .processes import end_tree
-from .status import write_json
 
 
 @dataclass(frozen=True)

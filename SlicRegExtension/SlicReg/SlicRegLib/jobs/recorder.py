@@ -7,18 +7,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from .remaining_time import STARTING, RemainingTime
+from ..stages import STARTING
+from .remaining_time import RemainingTime
 from .status import JobState, last_state, write_state
 
 STATE_SECONDS = 0.5  # between two writings of the state
-STAGES = {
-    STARTING: 4.0,
-    "check": 20.0,
-    "supervoxels": 15.0,
-    "teacher": 600.0,
-    "training": 3600.0,
-    "report": 30.0,
-}  # seconds, before more is known
 
 
 class Recorder:
@@ -29,12 +22,9 @@ class Recorder:
         self.folder, self.onward = folder, onward
         self.state = JobState("running", STARTING)
         self.seconds = dict(last_state(folder).seconds)  # of the runs before
-        self._estimate, self._began, self._written, self._last = (
-            RemainingTime(stages),
-            time.monotonic(),
-            -1e9,
-            time.monotonic(),
-        )
+        self._estimate = RemainingTime(stages)
+        self._began = self._last = time.monotonic()
+        self._written = -1e9
         self._write()
 
     def expect(self, stages: dict[str, float]) -> None:

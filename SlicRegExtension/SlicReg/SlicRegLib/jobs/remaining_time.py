@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-STARTING = "starting"  # what comes before the first report: starting Python, importing torch, reading scans
-# stages that report only their start and end, or steps that say little about time: how far they are is judged by the clock
-BY_CLOCK = {STARTING, "preparation", "prediction", "spline", "unfolding", "writing", "report"}
+from ..stages import BY_CLOCK, STARTING
+
 CLOCK_SHARE = 0.9  # such a stage is never taken to be further than that before its end
 
 

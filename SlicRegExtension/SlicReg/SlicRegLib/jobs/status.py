@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from ..errors import UserError
-from ..images.files import atomic
+from ..images.files import write_json
 from .options import read_config
 from .ownership import Owner, owner_of
 
@@ -72,8 +72,3 @@ def _is_paused(owner: Owner) -> bool:
 
 def write_state(folder: str | Path, state: JobState) -> None:
     write_json(Path(folder) / "state.json", asdict(state))
-
-
-def write_json(path: Path, content: dict) -> None:
-    with atomic(path) as part:
-        part.write_text(json.dumps(content, indent=1))

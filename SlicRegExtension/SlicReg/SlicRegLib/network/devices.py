@@ -1,4 +1,4 @@
-"""Which processor computes, and how much memory it took."""
+"""Which processor computes, in which precision, and how much memory it took."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..errors import UserError
 
 
 def choose_device(name: str) -> tuple[torch.device, str]:
-    """("auto", "cpu", "cuda" or "cuda:N") -> the device and why it was taken. Raises UserError for a GPU that is not there."""
+    """The device called "auto", "cpu", "cuda" or "cuda:N", and why it was chosen. Raises UserError for a missing GPU."""
     if name == "cpu":
         return torch.device("cpu"), "CPU, as asked"
     if name == "auto":
@@ -43,10 +43,22 @@ def peak_memory_mb(device: torch.device) -> dict[str, float]:
     return result
 
 
-def autocast(device: torch.device, precision: str):
-    """The mixed-precision context for ``precision`` on ``device``."""
-    if precision == "auto":
-        precision = "fp16" if device.type == "cuda" else "bf16" if _computes_bf16() else "fp32"
+def choose_precision(device: torch.device, precision: str, training: bool = False) -> str:
+    """What "auto" means: fp16 on CUDA; on a CPU that computes in it bf16 for predictions, else fp32.
+
+    Not bf16 for a training on the CPU: on some frames its convolutions give gradients that are not numbers (seen with
+    torch 2.13).
+    """
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "fp16"
+    return "bf16" if _computes_bf16() and not training else "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> torch.autocast:
+    """The mixed-precision context for ``precision``, as in `choose_precision`, on ``device``."""
+    precision = choose_precision(device, precision)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
 

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-STRIDE = 2  # input voxels per output voxel; output voxel o sits on input voxel 2 o
+STRIDE = 2
+"""Input voxels per output voxel of every network; output voxel o lies on input voxel 2 o."""
 
 
 @dataclass(frozen=True)
 class NetworkOptions:
-    """What `build` needs to make a network."""
+    """The architecture of a network; stored in the model file."""
 
-    kind: str = "unet"  # "deeplab" or "unet"
-    layers: int = 16  # supervoxel layers = heads
-    classes: int = 128  # per layer
-    widths: tuple[int, ...] = (24, 64, 128, 192)  # unet: channels from stride 2 to stride 16
-    hidden: int = 128  # unet: channels of the classifier's hidden layer
-    stem: int = 8  # unet: channels at full resolution before the stride; 0: the strided convolution sees the image
+    kind: str = "unet"
+    """``"deeplab"`` (as published) or ``"unet"``."""
+    layers: int = 16
+    """Supervoxel layers, one head each."""
+    classes: int = 128
+    """Classes per layer: 127 supervoxels and the background."""
+    widths: tuple[int, ...] = (24, 64, 128, 192)
+    """UNet: channels from stride 2 to stride 16."""
+    hidden: int = 128
+    """UNet: channels of the classifier's hidden layer."""
+    stem: int = 8
+    """UNet: channels at full resolution before the first stride; 0: the first strided convolution sees the image."""
 
 
 PRESETS = {
@@ -26,13 +34,19 @@ PRESETS = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class PredictionOptions:
-    """How a scan is predicted and described."""
+    """How the network's output becomes the features that the alignment compares."""
 
-    hard: bool = False  # describe voxels by the most likely class of each layer (as published) instead of probabilities
-    buckets: int = 16  # channels per layer: each holds 8 of the 128 classes, drawn by `seed`
-    smoothing: int = 5  # box filter over this many voxels of the output grid
-    chunk: int = 2048  # voxels classified at a time: 2048 logits each should stay in the processor's cache
-    precision: str = "auto"  # "fp32", "bf16", "fp16" or "auto": fp16 on CUDA, bf16 on CPUs that compute in it
-    seed: int = 0
+    features: Literal["probabilities", "labels"] = "probabilities"
+    """Describe voxels by class probabilities predicted in both scans, or by the published hard labels."""
+    buckets: int = 16
+    """Channels per layer; each sums 8 of the 128 classes, drawn at random."""
+    smoothing: int = 5
+    """Width of the box filter on the features, voxels of the output grid."""
+    chunk: int = 2048
+    """Voxels classified at a time; 2048 logits for each should fit the processor's cache."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of the network. auto: fp16 on CUDA, bf16 on CPUs that compute in it, else fp32."""
+    bucket_seed: int = 0
+    """Random seed of the buckets."""

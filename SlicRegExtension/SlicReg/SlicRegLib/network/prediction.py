@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,8 +18,22 @@ from .options import STRIDE, PredictionOptions
 
 
 @dataclass(frozen=True, eq=False)
+class EncodedScan:
+    """The trunk's view of a prepared scan, from which all predictions are made.
+
+    features: (n, C), the trunk's output at the n voxels of the body region, in the precision of the prediction.
+    voxels: (n,) flat indices of these voxels in ``grid``, the output grid (`STRIDE` times the canonical voxel edge).
+    """
+
+    scan: PreparedScan
+    features: torch.Tensor
+    voxels: torch.Tensor
+    grid: Grid
+
+
+@dataclass(frozen=True, eq=False)
 class Description:
-    """A scan as the network sees it.
+    """A scan's supervoxels, as the alignment compares them.
 
     features: (i, j, k, layers * buckets) float32, class probabilities summed in buckets and smoothed, channels last.
     grid: the output grid they lie on (twice the canonical voxel edge).
@@ -30,41 +45,63 @@ class Description:
     centroids: torch.Tensor
 
 
+@torch.no_grad()
+def encode(net: SupervoxelNet, scan: PreparedScan, options: PredictionOptions = PredictionOptions()) -> EncodedScan:
+    """Run the network's trunk once over a prepared scan. The network must be in evaluation mode."""
+    if net.training:
+        raise ValueError("the network must be in evaluation mode: dropout and batch statistics make results random")
+    device = next(net.parameters()).device
+    grid = scan.grid.strided(STRIDE)
+    inside = scan.region[::STRIDE, ::STRIDE, ::STRIDE].flatten().nonzero()[:, 0].to(device)
+    image = network_input(scan.hu)[None, None].to(device, memory_format=torch.channels_last_3d)
+    with autocast(device, options.precision):
+        features = net.features(image)[0].flatten(1).T[inside]
+    return EncodedScan(scan, features, inside, grid)
+
+
+def _classified(
+    net: SupervoxelNet, encoded: EncodedScan, options: PredictionOptions
+) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Chunk by chunk: flat indices (n,) of voxels of the body and their logits (layers, n, classes)."""
+    for voxels, features in zip(
+        encoded.voxels.split(options.chunk), encoded.features.split(options.chunk), strict=True
+    ):
+        with autocast(features.device, options.precision):
+            logits = net.logits(features)
+        yield voxels, logits
+
+
 def bucket_matrix(options: PredictionOptions, layers: int, classes: int) -> torch.Tensor:
-    """(layers, classes, buckets) of 0 and 1: which bucket each class of each layer falls into; the same for all scans."""
-    generator = torch.Generator().manual_seed(options.seed)
+    """(layers, classes, buckets) of 0 and 1: the bucket of each class of each layer; the same for all scans."""
+    generator = torch.Generator().manual_seed(options.bucket_seed)
     rounds = -(-classes // options.buckets)
-    bucket = torch.stack(
-        [
-            torch.cat([torch.randperm(options.buckets, generator=generator) for _ in range(rounds)])[:classes]
-            for _ in range(layers)
-        ]
-    )
-    return F.one_hot(bucket, options.buckets).float()
+
+    def bucket_of_each_class() -> torch.Tensor:
+        draws = [torch.randperm(options.buckets, generator=generator) for _ in range(rounds)]
+        return torch.cat(draws)[:classes]
+
+    return F.one_hot(torch.stack([bucket_of_each_class() for _ in range(layers)]), options.buckets).float()
 
 
 @torch.no_grad()
-def describe(net: SupervoxelNet, scan: PreparedScan, options: PredictionOptions = PredictionOptions()) -> Description:
-    """The scan's supervoxel probabilities, bucketed and smoothed, and each supervoxel's centroid.
+def describe(net: SupervoxelNet, encoded: EncodedScan, options: PredictionOptions = PredictionOptions()) -> Description:
+    """The scan's supervoxel probabilities, summed in buckets and smoothed, and each supervoxel's centroid.
 
     Only the body is classified, chunk by chunk; elsewhere the class is background.
     """
-    device = next(net.parameters()).device
+    device, grid = encoded.voxels.device, encoded.grid
     layers, classes = net.options.layers, net.options.classes
-    features, inside, grid = _encode(net, scan, options, device)
     to_buckets = bucket_matrix(options, layers, classes).to(device)
-    table = to_buckets[:, 0].flatten().repeat(len(features), 1)  # background everywhere
+    table = to_buckets[:, 0].flatten().repeat(int(np.prod(grid.shape)), 1)  # background everywhere
     moments = torch.zeros(layers, classes, 4, dtype=torch.float64, device=device)
     world = grid.points(device).reshape(-1, 3)
-    for chunk in inside.split(options.chunk):
-        with autocast(device, options.precision):
-            logits = net.logits(features[chunk])  # (layers, n, classes)
+    for voxels, logits in _classified(net, encoded, options):
         share = logits.softmax(-1)  # in the precision of the logits
-        position = torch.cat([torch.ones(len(chunk), 1, device=device), world[chunk]], 1)
+        position = torch.cat([torch.ones(len(voxels), 1, device=device), world[voxels]], 1)
         moments += (share.float().transpose(1, 2) @ position).double()
-        if options.hard:
+        if options.features == "labels":
             share = F.one_hot(share.argmax(-1), classes).to(share.dtype)
-        table[chunk] = torch.bmm(share, to_buckets.to(share.dtype)).transpose(0, 1).flatten(1).float()
+        table[voxels] = torch.bmm(share, to_buckets.to(share.dtype)).transpose(0, 1).flatten(1).float()
     moments[..., 1:] /= moments[..., :1].clamp_min(1e-9)
     return Description(box_filter(table.reshape(*grid.shape, -1), options.smoothing), grid, moments)
 
@@ -88,50 +125,38 @@ def describe_layers(
 
 @torch.no_grad()
 def predict_layers(
-    net: SupervoxelNet, scan: PreparedScan, options: PredictionOptions = PredictionOptions()
+    net: SupervoxelNet, encoded: EncodedScan, options: PredictionOptions = PredictionOptions()
 ) -> torch.Tensor:
-    """The most likely class of each layer, uint8 (layers, i, j, k) on ``scan.grid.strided(2)``; background outside the body."""
-    device = next(net.parameters()).device
-    features, inside, grid = _encode(net, scan, options, device)
-    labels = torch.zeros(net.options.layers, len(features), dtype=torch.uint8, device=device)
-    for chunk in inside.split(options.chunk):
-        with autocast(device, options.precision):
-            labels[:, chunk] = net.logits(features[chunk]).argmax(-1).to(torch.uint8)
-    return labels.reshape(-1, *grid.shape).cpu()
+    """The most likely class of each layer, uint8 (layers, i, j, k) on the output grid; background outside the body."""
+    shape = encoded.grid.shape
+    labels = torch.zeros(net.options.layers, int(np.prod(shape)), dtype=torch.uint8, device=encoded.voxels.device)
+    for voxels, logits in _classified(net, encoded, options):
+        labels[:, voxels] = logits.argmax(-1).to(torch.uint8)
+    return labels.reshape(-1, *shape).cpu()
 
 
 @torch.no_grad()
 def expected_positions(
-    net: SupervoxelNet, scan: PreparedScan, centroids: torch.Tensor, options: PredictionOptions = PredictionOptions()
-) -> tuple[torch.Tensor, Grid]:
-    """Where the network expects each voxel of ``scan`` in another scan, and the output grid that this lies on.
+    net: SupervoxelNet,
+    encoded: EncodedScan,
+    centroids: torch.Tensor,
+    options: PredictionOptions = PredictionOptions(),
+) -> torch.Tensor:
+    """Where the network expects each voxel of a scan in another scan: (4, i, j, k) on the output grid.
 
-    centroids: the other scan's (layers, classes, 4), as in `Description`. Returns (4, i, j, k): world mm, the mean over the
-    layers' supervoxels, each by its probability; then 1 in the body and 0 elsewhere, where the place is 0 as well.
+    centroids: the other scan's (layers, classes, 4), as in `Description`. The first three channels are world mm: the
+    mean of the supervoxels' centres over all layers, weighted by probability. The fourth is 1 in the body and 0
+    elsewhere, where the position is 0 as well.
     """
-    device = next(net.parameters()).device
-    features, inside, grid = _encode(net, scan, options, device)
-    found = torch.zeros(len(features), 4, device=device)
-    present = (
-        (centroids[:, 1:, :1] > 1).float().to(device)
-    )  # a supervoxel that the other scan does not show has no centre
+    device, shape = encoded.voxels.device, encoded.grid.shape
+    positions = torch.zeros(int(np.prod(shape)), 4, device=device)
+    # a supervoxel that the other scan does not show has no centre
+    present = (centroids[:, 1:, :1] > 1).float().to(device)
     centres = centroids[:, 1:, 1:].float().to(device)
     centre = (centres * present).sum((0, 1)) / present.sum().clamp_min(1)  # the world's origin may be metres away
     offsets = (centres - centre) * present
-    for chunk in inside.split(options.chunk):
-        with autocast(device, options.precision):
-            logits = net.logits(features[chunk])
+    for voxels, logits in _classified(net, encoded, options):
         share = logits.float().softmax(-1)[..., 1:]
-        place = torch.bmm(share, offsets).sum(0) / torch.bmm(share, present).sum(0).clamp_min(1e-6) + centre
-        found[chunk] = torch.cat([place, torch.ones_like(place[:, :1])], 1)
-    return found.T.reshape(4, *grid.shape), grid
-
-
-def _encode(net: SupervoxelNet, scan: PreparedScan, options: PredictionOptions, device):
-    """Trunk features (voxels, C), the flat indices of the body's output voxels, the output grid."""
-    net.eval()
-    grid = scan.grid.strided(STRIDE)
-    inside = scan.region[::STRIDE, ::STRIDE, ::STRIDE].flatten().nonzero()[:, 0].to(device)
-    image = network_input(scan.hu)[None, None].to(device, memory_format=torch.channels_last_3d)
-    with autocast(device, options.precision):
-        return net.features(image)[0].flatten(1).T.contiguous(), inside, grid
+        position = torch.bmm(share, offsets).sum(0) / torch.bmm(share, present).sum(0).clamp_min(1e-6) + centre
+        positions[voxels] = torch.cat([position, torch.ones_like(position[:, :1])], 1)
+    return positions.T.reshape(4, *shape)

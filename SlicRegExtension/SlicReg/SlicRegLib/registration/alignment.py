@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -39,12 +42,25 @@ def align(
     added = torch.zeros_like(points, requires_grad=True)
     source, target = neighbour_graph(points, options.neighbours).to(points.device)
     optimiser = Adam(added, options.learning_rate)
-    for iteration in range(options.iterations):
-        found = features_at(moving, points + start + added * UNIT_MM)
-        data = F.mse_loss(found, fixed_features)
-        smoothness = (added[source] - added[target]).pow(2).sum() / len(points)
-        (data + options.alpha * smoothness).backward()
-        optimiser.step()
-        if iteration % 10 == 9:
-            progress("alignment", (iteration + 1) / options.iterations, f"feature difference {data.item():.2e}")
+    with _reproducible():
+        for iteration in range(options.iterations):
+            found = features_at(moving, points + start + added * UNIT_MM)
+            data = F.mse_loss(found, fixed_features)
+            smoothness = (added[source] - added[target]).pow(2).sum() / len(points)
+            (data + options.alpha * smoothness).backward()
+            optimiser.step()
+            if iteration % 10 == 9:
+                progress("alignment", (iteration + 1) / options.iterations, f"feature difference {data.item():.2e}")
     return start + added.detach() * UNIT_MM
+
+
+@contextmanager
+def _reproducible() -> Iterator[None]:
+    """Within it, sums over the graph's edges are taken in one order. Otherwise threads add in any order, and Adam turns
+    the last bits of a gradient into millimetres."""
+    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before[0], warn_only=before[1])

@@ -41,7 +41,7 @@ def mind_ssc(hu: torch.Tensor, dilation: int = 1, radius: int = 1) -> torch.Tens
 
 
 def image_features(hu: torch.Tensor, options: RefinementOptions = RefinementOptions()) -> torch.Tensor:
-    """What is compared at each voxel of a scan, (I, J, K) HU -> (I, J, K, 15): MIND-SSC, and where it is blind, HU windows."""
+    """Features of a scan, (I, J, K) HU -> (I, J, K, 15): 12 of MIND-SSC and, for what those do not see, 3 windows of HU."""
     windows = torch.stack([((hu - low) / (high - low)).clamp_(0, 1) for low, high in _WINDOWS], -1)
     return torch.cat([mind_ssc(hu, options.dilation, options.radius), options.intensity * windows], -1)
 
@@ -54,12 +54,12 @@ class ImageFeatures:
     first: torch.Tensor
 
     def averaged(self) -> ImageFeatures:
-        """Means over cells of _CELL^3 voxels."""
+        """Means over cells of CELL^3 voxels."""
         values = F.avg_pool3d(self.values.movedim(-1, 0)[None], CELL)[0].movedim(0, -1).contiguous()
         return ImageFeatures(values, self.first // CELL)
 
     def at(self, voxels: torch.Tensor) -> torch.Tensor:
-        """The rows (n, C) of whole voxels (n, 3)."""
+        """Features (n, C) at voxels (n, 3) of the grid, whole numbers."""
         shape = torch.tensor(self.values.shape[:3], device=voxels.device)
         i, j, k = torch.minimum((voxels.long() - self.first).clamp_min(0), shape - 1).T
         return self.values[i, j, k]

@@ -9,6 +9,7 @@ A zip of  bundle.json          version, network and frame options, template's SH
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import zipfile
@@ -32,17 +33,31 @@ from .key_points import KeyPoints
 
 @dataclass(frozen=True, eq=False)
 class Model:
-    """A trained model: network (evaluation mode, float32), frame, the template's layers and where it all comes from."""
+    """A trained model.
+
+    net: in evaluation mode, float32. preparation: the canonical frame, with its shape. layers: the template's
+    supervoxels, uint8 (layers, I, J, K) on ``template_grid``, the template's canonical grid. template_sha256:
+    `Volume.fingerprint` of the template. provenance: how the model was made. key_points: the template's, for the
+    default options, so that they need not be predicted for each registration. template, template_labels: only where
+    the data may be shared.
+    """
 
     net: SupervoxelNet
     preparation: PreparationOptions
-    layers: np.ndarray  # uint8 (layers, I, J, K) on template_grid
-    template_grid: Grid  # the template's canonical grid
-    template_sha256: str  # of Volume.fingerprint
+    layers: np.ndarray
+    template_grid: Grid
+    template_sha256: str
     provenance: dict = field(default_factory=dict)
-    key_points: KeyPoints | None = None  # the template's, for the default options: saves predicting it each time
+    key_points: KeyPoints | None = None
     template: Volume | None = None
     template_labels: Volume | None = None
+
+    def network(self, device: torch.device) -> SupervoxelNet:
+        """The network on ``device``: itself where it is there already, else a copy."""
+        own = next(self.net.parameters()).device
+        if own.type == device.type and device.index in (None, own.index):
+            return self.net
+        return copy.deepcopy(self.net).to(device)
 
     def summary(self) -> dict:
         """What `slicreg info` shows."""
@@ -58,28 +73,28 @@ class Model:
         }
 
 
-def save_model(path: str | Path, bundle: Model) -> None:
-    """Write ``bundle``, whole or not at all. The bytes depend on its content alone."""
-    about = {**bundle.summary(), "version": MODEL_VERSION}
+def save_model(path: str | Path, model: Model) -> None:
+    """Write ``model``; atomic. The bytes depend on its content alone."""
+    about = {**model.summary(), "version": MODEL_VERSION}
     weights = {
         name: w.detach().cpu().to(torch.float16 if w.is_floating_point() else w.dtype).contiguous()
-        for name, w in bundle.net.state_dict().items()
+        for name, w in model.net.state_dict().items()
     }
     parts = {
         "bundle.json": json.dumps(about, indent=1).encode(),
         "weights.safetensors": save_tensors(weights),
-        "supervoxels.npz": _npz(layers=bundle.layers, affine=bundle.template_grid.affine),
+        "supervoxels.npz": _npz(layers=model.layers, affine=model.template_grid.affine),
     }
-    if bundle.key_points is not None:
+    if model.key_points is not None:
         parts["key_points.npz"] = _npz(
-            points=bundle.key_points.points.cpu().numpy(),
-            centroids=bundle.key_points.centroids.cpu().numpy(),
-            features=bundle.key_points.features.cpu().numpy().astype(np.float16),
+            points=model.key_points.points.cpu().numpy(),
+            centroids=model.key_points.centroids.cpu().numpy(),
+            features=model.key_points.features.cpu().numpy().astype(np.float16),
         )
-    if bundle.template is not None:
-        arrays = {"hu": np.round(bundle.template.data).astype(np.int16), "affine": bundle.template.grid.affine}
-        if bundle.template_labels is not None:
-            arrays["labels"] = bundle.template_labels.data
+    if model.template is not None:
+        arrays = {"hu": np.round(model.template.data).astype(np.int16), "affine": model.template.grid.affine}
+        if model.template_labels is not None:
+            arrays["labels"] = model.template_labels.data
         parts["template.npz"] = _npz(**arrays)
     with atomic(path) as part, zipfile.ZipFile(part, "w") as archive:
         for name, content in parts.items():
@@ -87,7 +102,7 @@ def save_model(path: str | Path, bundle: Model) -> None:
 
 
 def load_model(path: str | Path) -> Model:
-    """Read a bundle. Raises UserError where it is missing, corrupt or written by a newer version."""
+    """Read a model. Raises UserError where it is missing, corrupt or written by a newer version."""
     path = Path(path)
     if not path.is_file():
         raise UserError(f"The model {path} does not exist; check the file name.")

@@ -8,21 +8,30 @@ from ..errors import refuse
 from ..network.options import PredictionOptions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AlignmentOptions:
-    """How key points are moved and their displacements spread."""
+    """How key points are moved and their displacements made dense."""
 
     key_points: int = 2048
-    iterations: int = 50  # of Adam
-    learning_rate: float = 0.05  # in units of 200 mm
-    alpha: float = 0.015  # weight of the diffusion regularisation
-    neighbours: int = 8  # per key point in the regularisation's graph
-    affine_start: bool = True  # start from the affine map between the supervoxels' centroids
-    spline_lambda: float = 0.001  # stiffness of the thin-plate spline; 0 interpolates
-    field_spacing_mm: float = 16.0  # of the dense field that the spline is evaluated on
+    """Points of the fixed scan whose displacements are optimised, at least 8."""
+    iterations: int = 50
+    """Steps of Adam (published: 100)."""
+    learning_rate: float = 0.05
+    """Of Adam, in units of 200 mm."""
+    alpha: float = 0.015
+    """Weight of the diffusion regularisation; larger is smoother."""
+    neighbours: int = 8
+    """Neighbours of each key point in the regularisation's graph."""
+    affine_start: bool = True
+    """Start from the affine map between the supervoxels of both scans (published: from their centres of mass)."""
+    spline_lambda: float = 0.001
+    """Stiffness of the thin-plate spline; 0 interpolates."""
+    field_spacing_mm: float = 16.0
+    """Spacing of the grid on which the spline is evaluated, mm."""
     seed: int = 0
+    """Random seed of the key points."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         refuse(
             "Registration",
             [
@@ -37,37 +46,46 @@ class AlignmentOptions:
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RefinementOptions:
     """How the field is refined on image features."""
 
-    iterations: int = 30  # of Adam on averaged features; 0: `register` refines nothing
-    fine_iterations: int = 40  # and then on those of every voxel
-    learning_rate: float = 1.0  # in control-point spacings
-    regularisation: float = 1.25  # weight of squared differences between neighbouring control points (spacings)
-    dilation: int = 1  # of MIND-SSC: voxels from the centre to the compared patches
-    radius: int = 1  # of the patches, voxels
-    intensity: float = 2.0  # weight of the windowed Hounsfield units beside MIND-SSC
+    coarse_iterations: int = 30
+    """Steps of Adam on features averaged to 8 mm."""
+    fine_iterations: int = 40
+    """Steps of Adam that follow on the features of every 4 mm voxel, an eighth of them at a time."""
+    step_size: float = 1.0
+    """Learning rate of Adam, in control-point spacings."""
+    regularisation: float = 1.25
+    """Weight of squared differences between neighbouring control points; larger is smoother."""
+    dilation: int = 1
+    """MIND-SSC: voxels from the centre to the compared patches."""
+    radius: int = 1
+    """MIND-SSC: radius of the patches, voxels."""
+    intensity: float = 2.0
+    """Weight of the windows of Hounsfield units beside MIND-SSC."""
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         refuse(
             "Refinement",
             [
-                (min(self.iterations, self.fine_iterations) < 0, "iterations must not be negative"),
-                (self.learning_rate <= 0, "the learning rate must be positive"),
+                (min(self.coarse_iterations, self.fine_iterations) < 0, "iterations must not be negative"),
+                (self.coarse_iterations + self.fine_iterations < 1, "at least one iteration is needed"),
+                (self.step_size <= 0, "the step size must be positive"),
                 (min(self.regularisation, self.intensity) < 0, "weights must not be negative"),
                 (min(self.dilation, self.radius) < 1, "dilation and radius must be at least 1 voxel"),
             ],
         )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RegistrationOptions:
-    """How a scan is registered; the network's part stands in the bundle."""
+    """How a scan is registered; what concerns the network is in the model."""
 
+    refine: bool = True
+    """Refine the field on image features; without it the method is the published one."""
+    least_stretch: float = 0.5
+    """Smooth the field where it compresses by more than about this factor; 0: only where it folds."""
     prediction: PredictionOptions = field(default_factory=PredictionOptions)
     alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
-    refinement: RefinementOptions = field(default_factory=RefinementOptions)  # 0 iterations: the published method
-    least_stretch: float = (
-        0.5  # the field is smoothed where it folds or compresses more than that; 0: only where it folds
-    )
+    refinement: RefinementOptions = field(default_factory=RefinementOptions)

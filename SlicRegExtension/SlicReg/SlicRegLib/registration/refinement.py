@@ -8,7 +8,7 @@ voxels, then on every voxel, an eighth of them in each iteration.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
@@ -22,6 +22,8 @@ from .optimiser import Adam
 from .options import RefinementOptions
 
 _STILL = 1e-3  # gradients (difference per spacing) below this are rounding, and move nothing
+Levels = tuple[tuple[int, list[FeatureComparison]], ...]
+"""Steps of Adam and the comparisons that take turns in them, from coarse to fine."""
 
 
 def refine(
@@ -33,65 +35,68 @@ def refine(
     progress: Progress = silent,
 ) -> DisplacementField:
     """The first of ``starts`` (fields fixed to moving, RAS mm) improved on the scans' image features, on a grid over the
-    fixed frame. Where another start agrees better with the images, that is a sign that the first went astray: then all are
+    fixed frame. Where another start agrees better with the images, the first probably went astray: then all are
     refined, and the result that agrees best is returned.
 
-    "Fixed" is the scan at whose voxels features are compared; `registration.finish` says which that is.
+    "Fixed" is the scan at whose voxels features are compared; `register.refine_and_unfold` chooses it.
 
     region: bool (I, J, K) on ``fixed.grid``: where features are compared (the body); elsewhere the field is smooth.
     The regularisation acts on what is left after the fixed frame is laid on the moving frame, voxel on voxel.
     """
     device = starts[0].vectors.device
-    control, own = (scan.grid.pooled(CELL) for scan in (fixed, moving))
-    home = control.voxels(device)
-    wanted = describe_body(fixed.hu.to(device), region, options)
-    found = describe_body(moving.hu.to(device), moving.hu > BODY_HU, options)
-    coarse = FeatureComparison(wanted.averaged(), found.averaged(), region, control.shape)
-    fine = [FeatureComparison(wanted, found, region, control.shape, corner) for corner in _ORDER]
-    levels = (options.iterations, [coarse]), (options.fine_iterations, fine)
-    moved = [
-        (own.to_voxel(field(control.points(device)).double()) - home).movedim(-1, 0).float().contiguous()
+    control, moving_control = (scan.grid.pooled(CELL) for scan in (fixed, moving))
+    rest = control.voxels(device)
+    fixed_features = describe_body(fixed.hu.to(device), region, options)
+    moving_features = describe_body(moving.hu.to(device), moving.hu > BODY_HU, options)
+    coarse = FeatureComparison(fixed_features.averaged(), moving_features.averaged(), region, control.shape)
+    fine = [FeatureComparison(fixed_features, moving_features, region, control.shape, corner) for corner in _ORDER]
+    levels = (options.coarse_iterations, [coarse]), (options.fine_iterations, fine)
+    # control points, as displacements along i, j, k in control-point spacings
+    splines = [
+        (moving_control.to_voxel(field(control.points(device)).double()) - rest).movedim(-1, 0).float().contiguous()
         for field in starts
-    ]  # in control-point spacings, along i, j, k
-    before = [coarse.gradient(start)[0].item() for start in moved]
-    if before[0] <= min(before):
-        moved = moved[:1]
-    part = 1 / len(moved)
-    reached = [
-        _descended(
-            start, levels, options, lambda share, message, n=n: progress("refinement", (n + share) * part, message)
-        )
-        for n, start in enumerate(moved)
     ]
-    spline, _ = min(reached, key=lambda pair: pair[1])
-    vectors = own.to_world((home + spline.movedim(0, -1)).double()) - control.points(device)
+    differences = [coarse.gradient(spline)[0].item() for spline in splines]
+    if differences[0] <= min(differences):
+        splines = splines[:1]
+    part = 1 / len(splines)
+    refined = [
+        _descend(
+            spline, levels, options, lambda share, message, n=n: progress("refinement", (n + share) * part, message)
+        )
+        for n, spline in enumerate(splines)
+    ]
+    best, _ = min(refined, key=lambda pair: pair[1])
+    vectors = moving_control.to_world((rest + best.movedim(0, -1)).double()) - control.points(device)
     return DisplacementField(vectors.movedim(-1, 0).float().contiguous(), control)
 
 
-def _descended(moved: torch.Tensor, levels, options: RefinementOptions, progress) -> tuple[torch.Tensor, float]:
-    """The spline (3, i, j, k) that Adam reaches from control points ``moved``, level by level, and its feature difference."""
-    smooth = SeparableMap([b_spline_matrix(n, moved.device) for n in moved.shape[1:]])
-    total, done = options.iterations + options.fine_iterations, 0
-    adam = Adam(moved, options.learning_rate, epsilon=_STILL)
+def _descend(
+    points: torch.Tensor, levels: Levels, options: RefinementOptions, progress: Callable[[float, str], None]
+) -> tuple[torch.Tensor, float]:
+    """The spline (3, i, j, k) that Adam reaches from control points ``points``, level by level, and its feature difference."""
+    smooth = SeparableMap([b_spline_matrix(n, points.device) for n in points.shape[1:]])
+    total, done = options.coarse_iterations + options.fine_iterations, 0
+    adam = Adam(points, options.step_size, epsilon=_STILL)
     for iterations, comparisons in levels:
         for iteration in range(iterations):
-            adam.learning_rate = options.learning_rate * (1 - done / total)  # Adam's steps do not shrink by themselves
-            spline = smooth(moved)
+            adam.learning_rate = options.step_size * (1 - done / total)  # Adam's steps do not shrink by themselves
+            spline = smooth(points)
             difference, gradient = comparisons[iteration % len(comparisons)].gradient(spline)
-            moved.grad = smooth.adjoint(gradient + _roughness_gradient(spline, options.regularisation))
+            points.grad = smooth.adjoint(gradient + _roughness_gradient(spline, options.regularisation))
             adam.step()
             done += 1
             if done % 10 == 0:
                 progress(done / total, f"feature difference {difference.item():.3f}")
-    return smooth(moved), difference.item()
+    return smooth(points), difference.item()
 
 
-# every voxel's turn comes once in eight iterations; neighbours in time are far apart in space
+# the corners of a cell in turn: every voxel counts once in eight iterations, and successive ones are far apart
 _ORDER = ((0, 0, 0), (1, 1, 1), (0, 1, 1), (1, 0, 0), (1, 0, 1), (0, 1, 0), (1, 1, 0), (0, 0, 1))
 
 
 def _roughness_gradient(smooth: torch.Tensor, weight: float) -> torch.Tensor:
-    """Of weight / 3 * the sum of squared differences between neighbours along each axis."""
+    """The gradient of weight / 3 * the sum of squared differences between neighbours along each axis."""
     gradient = torch.zeros_like(smooth)
     for axis in (1, 2, 3):
         step = smooth.diff(dim=axis) * (2 / 3 * weight)

@@ -1,9 +1,9 @@
-"""The method on one screen: prepare, describe, align, densify, refine, unfold; then warp."""
+"""The method on one screen: prepare, predict, align, make dense, refine, unfold."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -18,8 +18,9 @@ from ..geometry.inverse import invert
 from ..geometry.spline import thin_plate_spline
 from ..images.preparation import PreparedScan, prepare_scan
 from ..images.volumes import Volume
+from ..network.networks import SupervoxelNet
 from ..network.options import PredictionOptions
-from ..network.prediction import Description, describe, describe_layers
+from ..network.prediction import Description, EncodedScan, describe, describe_layers, encode
 from ..progress import Progress, silent
 from .affine import fit_affine, is_rotated_or_scaled, similarity_part
 from .alignment import align
@@ -27,49 +28,52 @@ from .key_points import KeyPoints, describe_key_points
 from .model import Model
 from .options import AlignmentOptions, RegistrationOptions
 from .refinement import refine
-from .result import Registration
+from .result import Registration, Views
 
-SHOWS_LESS = (
-    0.6  # voxels of body for one of the moving scan's: below, the refinement compares at the fixed scan's voxels
-)
+SHOWS_LESS = 0.6
+"""Where the fixed scan's body has fewer voxels than this share of the moving scan's, the refinement compares at the
+fixed scan's voxels."""
 
 
 def register(
-    bundle: Model,
+    model: Model,
     template: Volume,
     target: Volume,
     options: RegistrationOptions = RegistrationOptions(),
     device: torch.device = torch.device("cpu"),
     progress: Progress = silent,
 ) -> Registration:
-    """Register ``target`` to ``template``: find the bundle's supervoxels in both scans, align them, make the field dense.
+    """Register ``target`` (moving) to ``template`` (fixed).
 
-    Any two scans will do: the template need not be the bundle's own, since its supervoxels are predicted as well.
+    The network finds the model's supervoxels in both scans; they are aligned, the field is made dense and refined on
+    image features. Any two scans of the model's anatomy will do: the template need not be the model's own.
     """
     clock = Stopwatch(progress)
-    own = template.fingerprint() == bundle.template_sha256
+    net, own = model.network(device), template.fingerprint() == model.template_sha256
     with clock("preparation"):
-        fixed, moving = (prepare_scan(scan, bundle.preparation) for scan in (template, target))
+        fixed, moving = (prepare_scan(scan, model.preparation) for scan in (template, target))
     with clock("prediction"):
-        wanted = fixed_key_points(bundle, fixed, own, options, device)
-        found = describe(bundle.net.to(device), moving, options.prediction)
-        matrix = translation(moving.grid.centre - fixed.grid.centre)
+        key_points = fixed_key_points(model, net, fixed, own, options)
+        encoded = encode(net, moving, options.prediction)
+        description = describe(net, encoded, options.prediction)
+        affine = translation(moving.grid.centre - fixed.grid.centre)
         if options.alignment.affine_start:
-            fit = fit_affine(wanted.centroids, found.centroids)
+            fit = fit_affine(key_points.centroids, description.centroids)
             if fit is not None and is_rotated_or_scaled(fit):
-                moving, found = predict_upright(
-                    bundle, target, fixed, wanted, moving, found, similarity_part(fit, fixed.grid.centre), options
-                )
-                fit = fit_affine(wanted.centroids, found.centroids)
-            matrix = matrix if fit is None else fit
+                upright = prepare_upright(model, target, fixed, similarity_part(fit, fixed.grid.centre))
+                encoded, description = better_of(net, upright, encoded, description, key_points, options)
+                fit = fit_affine(key_points.centroids, description.centroids)
+            affine = affine if fit is None else fit
     with clock("alignment"):
-        start = apply_affine(matrix, wanted.points) - wanted.points
-        displacements = align(wanted.points, wanted.features, found, start, options.alignment, progress)
+        start = apply_affine(affine, key_points.points) - key_points.points
+        displacements = align(key_points.points, key_points.features, description, start, options.alignment, progress)
     with clock("spline"):
         grid = bounding_grid([fixed.grid], options.alignment.field_spacing_mm)
-        dense = thin_plate_spline(wanted.points, displacements, grid, options.alignment.spline_lambda)
-    dense = refine_and_unfold([dense, affine_field(matrix, grid)], fixed, moving, clock, options, device)
-    return Registration(template, target, dense, clock.seconds, own, moving.grid)
+        aligned = thin_plate_spline(key_points.points, displacements, grid, options.alignment.spline_lambda)
+    starts = [aligned, affine_field(affine, grid)]
+    dense = refine_and_unfold(starts, fixed, encoded.scan, clock, options, device)
+    views = Views(fixed, encoded, key_points.centroids)
+    return Registration(template, target, dense, clock.seconds, own, views)
 
 
 def refine_and_unfold(
@@ -80,16 +84,17 @@ def refine_and_unfold(
     options: RegistrationOptions = RegistrationOptions(),
     device: torch.device = torch.device("cpu"),
 ) -> DisplacementField:
-    """The first of ``starts``, dense fields fixed to moving (or another, see `refine`), refined and unfolded. With 0 iterations
-    of the refinement it is the first, unfolded.
+    """The first of ``starts``, dense fields fixed to moving (or another, see `refine`), refined and unfolded. Without
+    refinement it is the first, unfolded.
 
-    The refinement compares at the voxels of one scan, and each finds a counterpart if the other scan shows as much of the
-    body. So the moving scan's voxels look for their places in the fixed one, a template that was chosen to show all of the
-    anatomy, unless the fixed scan shows far less (in voxels: a patient seen upright is also seen at the template's size): voxels
-    without a counterpart would squeeze the field into what is there.
+    The refinement compares features at the voxels of one scan, and every voxel finds a counterpart only if the other
+    scan shows as much of the body. So the moving scan's voxels look for their places in the fixed one, a template
+    that was chosen to show all of the anatomy, unless the fixed scan shows far less: voxels without a counterpart
+    would squeeze the field into what is there. (Voxels can be compared, since a patient of another size was prepared
+    at the template's size.)
     """
     dense = starts[0]
-    if options.refinement.iterations:
+    if options.refine:
         with clock("refinement"):
             forward = int(fixed.region.sum()) < SHOWS_LESS * int(moving.region.sum())
             if not forward:
@@ -104,54 +109,62 @@ def refine_and_unfold(
 
 
 def fixed_key_points(
-    bundle: Model, fixed: PreparedScan, own: bool, options: RegistrationOptions, device: torch.device
+    model: Model, net: SupervoxelNet, fixed: PreparedScan, own: bool, options: RegistrationOptions
 ) -> KeyPoints:
-    """The fixed scan's key points: those stored in the bundle where scan and options are its own, else predicted."""
+    """The fixed scan's key points: those stored in the model where scan and options are its own, else predicted."""
+    device = next(net.parameters()).device
     default = AlignmentOptions()
-    as_stored = replace(options.prediction, chunk=PredictionOptions().chunk) == PredictionOptions() and all(
+    as_stored = replace(options.prediction, chunk=PredictionOptions.chunk) == PredictionOptions() and all(
         getattr(options.alignment, name) == getattr(default, name) for name in ("key_points", "seed")
     )
-    if own and as_stored and bundle.key_points:
-        return bundle.key_points.to(device)
-    if own and options.prediction.hard:  # as published: the template's own layers
-        description = describe_layers(bundle.layers, fixed, options.prediction, device)
+    if own and as_stored and model.key_points:
+        return model.key_points.to(device)
+    if own and options.prediction.features == "labels":  # as published: the template's own layers
+        description = describe_layers(model.layers, fixed, options.prediction, device)
     else:
-        description = describe(bundle.net.to(device), fixed, options.prediction)
+        description = describe(net, encode(net, fixed, options.prediction), options.prediction)
     return describe_key_points(description, fixed.body, fixed.grid, options.alignment)
 
 
-def predict_upright(
-    bundle: Model,
-    target: Volume,
-    fixed: PreparedScan,
-    wanted: KeyPoints,
-    moving: PreparedScan,
-    found: Description,
-    posed: np.ndarray,
+def prepare_upright(model: Model, target: Volume, fixed: PreparedScan, pose: np.ndarray) -> PreparedScan:
+    """The target prepared with the fixed frame laid on it by the 4x4 world matrix ``pose``, so that network and image
+    features see the patient upright and at the template's size."""
+    return prepare_scan(target, model.preparation, Grid(fixed.grid.shape, pose @ fixed.grid.affine))
+
+
+def better_of(
+    net: SupervoxelNet,
+    upright: PreparedScan,
+    encoded: EncodedScan,
+    description: Description,
+    key_points: KeyPoints,
     options: RegistrationOptions,
-) -> tuple[PreparedScan, Description]:
-    """The target prepared and described with the fixed frame laid on it by the 4x4 matrix ``posed``, so that network and
-    image features see the patient upright and at the template's size; what was there where that finds less in common."""
-    grid = Grid(fixed.grid.shape, posed @ fixed.grid.affine)
-    upright = prepare_scan(target, bundle.preparation, grid)
+) -> tuple[EncodedScan, Description]:
+    """The upright scan encoded and described; what was there before where that has more supervoxels in common with
+    the fixed scan."""
     try:
-        description = describe(bundle.net, upright, options.prediction)
+        upright_encoded = encode(net, upright, options.prediction)
     except UserError:  # no body there: the fit was wrong
-        return moving, found
-    before, after = (
-        float(torch.minimum(wanted.centroids[:, 1:, 0], d.centroids[:, 1:, 0]).sum()) for d in (found, description)
-    )
-    return (upright, description) if after >= before else (moving, found)
+        return encoded, description
+    upright_description = describe(net, upright_encoded, options.prediction)
+
+    def in_common(one: Description) -> float:
+        return float(torch.minimum(key_points.centroids[:, 1:, 0], one.centroids[:, 1:, 0]).sum())
+
+    if in_common(upright_description) >= in_common(description):
+        return upright_encoded, upright_description
+    return encoded, description
 
 
 class Stopwatch:
-    """Times named stages and announces each one's start and end."""
+    """Times named stages and reports the start and end of each."""
 
     def __init__(self, progress: Progress):
-        self.progress, self.seconds = progress, {}
+        self.progress: Progress = progress
+        self.seconds: dict[str, float] = {}
 
     @contextmanager
-    def __call__(self, stage: str):
+    def __call__(self, stage: str) -> Iterator[None]:
         self.progress(stage, 0.0, "")
         started = time.perf_counter()
         yield

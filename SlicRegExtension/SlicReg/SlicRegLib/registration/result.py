@@ -5,16 +5,34 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import torch
+
 from ..geometry.field import DisplacementField, taper
 from ..geometry.folding import jacobian_determinant
-from ..geometry.grid import Grid, bounding_grid
+from ..geometry.grid import bounding_grid
 from ..geometry.inverse import invert
 from ..geometry.resampling import resample, resample_labels
-from ..images.preparation import AIR_HU
+from ..images.preparation import AIR_HU, PreparedScan
 from ..images.volumes import Volume
+from ..network.prediction import EncodedScan
 
-INVERSE_SPACING_MM = 3.0  # of the inverse field's grid: keeps field and inverse within 1 mm of each other
-TAPER_MM = 30.0  # beyond the scans, over which fields fall to zero
+INVERSE_SPACING_MM = 3.0
+"""Spacing of the inverse field's grid: keeps field and inverse within 1 mm of each other."""
+TAPER_MM = 30.0
+"""Width of the margin around the scans over which fields fall to zero."""
+
+
+@dataclass(frozen=True, eq=False)
+class Views:
+    """What the network saw: kept with the result, so that nothing is prepared or encoded twice.
+
+    fixed: the template in its canonical frame. moving: the target, encoded in the frame in which it was compared.
+    centroids: (layers, classes, 4), the template's supervoxels as in `Description`.
+    """
+
+    fixed: PreparedScan
+    moving: EncodedScan
+    centroids: torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,8 +40,8 @@ class Registration:
     """What `register` found, and what can be made of it.
 
     dense: the field template -> target over the template's canonical frame, RAS mm, the edge repeated outside.
-    seconds: per stage. own_template: whether the template is the one the bundle was trained with. moving_grid: the frame in
-    which the network saw the target; None: its canonical frame.
+    seconds: per stage. own_template: whether the template is the one that the model was trained with.
+    views: what the network saw; None where no network took part.
     """
 
     template: Volume
@@ -31,7 +49,7 @@ class Registration:
     dense: DisplacementField
     seconds: dict[str, float]
     own_template: bool
-    moving_grid: Grid | None = None
+    views: Views | None = None
 
     @cached_property
     def field(self) -> DisplacementField:
@@ -43,6 +61,12 @@ class Registration:
         """The explicit inverse, target -> template, zero at its border."""
         grid = bounding_grid([self.target.grid], INVERSE_SPACING_MM)
         return taper(invert(self.dense, grid), self.target.grid, TAPER_MM)
+
+    @cached_property
+    def folding_percent(self) -> float:
+        """Share of the template's volume where the field's Jacobian determinant is not positive, in per cent."""
+        inner = bounding_grid([self.template.grid], float(self.dense.grid.spacing.min()) / 2)
+        return float((jacobian_determinant(self.field.on(inner)) <= 0).float().mean() * 100)
 
     def warped_target(self) -> Volume:
         """The target's HU on the template's grid."""
@@ -56,8 +80,3 @@ class Registration:
     def labels_on_template(self, labels: Volume) -> Volume:
         """Target labels on the template's own grid."""
         return Volume(resample_labels(labels.data, labels.grid, self.template.grid, self.field), self.template.grid)
-
-    def folding_percent(self) -> float:
-        """Share of the template's volume where the field's Jacobian determinant is not positive, in per cent."""
-        inner = bounding_grid([self.template.grid], float(self.dense.grid.spacing.min()) / 2)
-        return float((jacobian_determinant(self.field.on(inner)) <= 0).float().mean() * 100)

@@ -1,34 +1,92 @@
-"""Registration of a labelled cohort, and the figures of it."""
+"""Registration of a labelled cohort, and its figures."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
 
 from ..errors import UserError
 from ..geometry.resampling import resample_labels
-from ..images.files import IMAGE_SUFFIXES, list_images, stem
+from ..images.files import IMAGE_SUFFIXES, list_images, stem, write_json
 from ..images.volumes import Volume, load_labels, load_scan
+from ..network.devices import choose_device
 from ..progress import Progress, silent
-from ..registration.model import Model
-from ..registration.options import RegistrationOptions
+from ..registration.model import load_model
 from ..registration.register import register
 from ..registration.result import Registration
 from .metrics import compare_labels
+from .options import EvaluateRequest
 
 
-def compare(result: Registration, template_labels: Volume, target_labels: Volume) -> dict:
-    """Dice and HD95 before (the scans as they lie in the world) and after, on the template's own grid.
+def evaluate_files(request: EvaluateRequest, progress: Progress = silent) -> dict[str, Any]:
+    """`slicreg evaluate`: the figures of `evaluate` for a model, also written to ``request.out`` as JSON."""
+    device, _ = choose_device(request.device)
+    model = load_model(request.model)
+    template = load_scan(request.template)
+    template_labels = load_labels(request.template_label, template)
+    if not request.out.parent.is_dir():
+        raise UserError(f"The folder of {request.out} does not exist; create it first.")
 
-    The target's labels are carried there once (one-hot, linear, arg max). Labels that are missing on either
-    side are left out and named under "left_out".
+    def register_target(target: Volume) -> Registration:
+        return register(model, template, target, request.options, device)
+
+    results = evaluate(register_target, template_labels, request.images, request.labels, progress)
+    results = {"own_template": template.fingerprint() == model.template_sha256, **results}
+    write_json(request.out, results)
+    return results
+
+
+def evaluate(
+    register_target: Callable[[Volume], Registration],
+    template_labels: Volume,
+    images: Path,
+    labels: Path,
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Register every scan of ``images`` that has labels of the same name, with any function that registers a target.
+
+    Returns "cases" (name: figures of `compare`, and seconds), "mean" of all, "failed" (name: reason; a case that fails
+    does not stop the others) and "without_labels" (names).
+    """
+    scans = {stem(p): p for p in list_images(images)}
+    found = {name: path for name in scans if (path := labels_of(labels, name))}
+    if not found:
+        raise UserError(f"No file of {labels} has the name of a scan in {images}; labels are matched to scans by name.")
+    cases: dict[str, dict] = {}
+    failed: dict[str, str] = {}
+    for index, (name, path) in enumerate(found.items()):
+        progress("evaluation", index / len(found), name)
+        try:
+            target = load_scan(scans[name])
+            target_labels = load_labels(path, target)
+            result = register_target(target)
+            seconds = round(sum(result.seconds.values()), 3)
+            cases[name] = compare(result, template_labels, target_labels) | {"seconds": seconds}
+        except UserError as error:
+            failed[name] = str(error)
+    progress("evaluation", 1.0, f"{len(cases)} cases")
+    if not cases:
+        raise UserError(f"No case could be evaluated; the first reason: {next(iter(failed.values()))}")
+    return {
+        "cases": cases,
+        "mean": _means(cases),
+        "failed": failed,
+        "without_labels": sorted(set(scans) - set(found)),
+    }
+
+
+def compare(result: Registration, template_labels: Volume, target_labels: Volume) -> dict[str, Any]:
+    """Dice and HD95 before (the scans as they lie in the world) and after registration, on the template's own grid.
+
+    The target's labels are carried there once (one-hot, linear, arg max). Labels that are missing on one side are
+    left out and listed under "left_out".
     """
     grid = template_labels.grid
-    wanted = set(np.unique(template_labels.data)) - {0}
-    present = set(np.unique(target_labels.data)) - {0}
-    values = sorted(int(v) for v in wanted & present)
+    on_template, on_target = (set(np.unique(labels.data)) - {0} for labels in (template_labels, target_labels))
+    values = sorted(int(v) for v in on_template & on_target)
     if not values:
         raise UserError(
             "The template's and the target's labels have no value in common; check that both use the same numbers."
@@ -38,64 +96,24 @@ def compare(result: Registration, template_labels: Volume, target_labels: Volume
     return {
         "before": compare_labels(template_labels.data, before, grid, values),
         "after": compare_labels(template_labels.data, after, grid, values)
-        | {"folding_percent": result.folding_percent()},
-        "left_out": sorted(int(v) for v in wanted ^ present),
-    }
-
-
-def evaluate(
-    bundle: Model,
-    template: Volume,
-    template_labels: Volume,
-    images: Path,
-    labels: Path,
-    options: RegistrationOptions = RegistrationOptions(),
-    device: torch.device = torch.device("cpu"),
-    progress: Progress = silent,
-) -> dict:
-    """Register every scan of ``images`` that has labels of the same name; {"cases": {name: ...}, "mean": {...}}.
-
-    A case that fails is listed under "failed" with its reason and does not stop the others.
-    """
-    scans = {stem(p): p for p in list_images(images)}
-    found = {name: path for name in scans if (path := labels_of(Path(labels), name))}
-    if not found:
-        raise UserError(f"No file of {labels} has the name of a scan in {images}; labels are matched to scans by name.")
-    cases, failed = {}, {}
-    for index, (name, path) in enumerate(found.items()):
-        progress("evaluation", index / len(found), name)
-        try:
-            target = load_scan(scans[name])
-            target_labels = load_labels(path, target)
-            result = register(bundle, template, target, options, device)
-            cases[name] = compare(result, template_labels, target_labels) | {
-                "seconds": round(sum(result.seconds.values()), 3)
-            }
-        except UserError as error:
-            failed[name] = str(error)
-    progress("evaluation", 1.0, f"{len(cases)} cases")
-    if not cases:
-        raise UserError(f"No case could be evaluated; the first reason: {next(iter(failed.values()))}")
-    return {
-        "own_template": template.fingerprint() == bundle.template_sha256,
-        "cases": cases,
-        "mean": _means(cases),
-        "failed": failed,
-        "without_labels": sorted(set(scans) - set(found)),
+        | {"folding_percent": result.folding_percent},
+        "left_out": sorted(int(v) for v in on_template ^ on_target),
     }
 
 
 def labels_of(folder: Path, name: str) -> Path | None:
-    return next((p for s in IMAGE_SUFFIXES if (p := folder / f"{name}{s}").is_file()), None)
+    """The image file called ``name`` in a folder of labels, if there is one."""
+    return next((p for s in IMAGE_SUFFIXES if (p := Path(folder) / f"{name}{s}").is_file()), None)
 
 
-def _means(cases: dict) -> dict:
-    def mean(*keys):
+def _means(cases: dict[str, dict]) -> dict[str, Any]:
+    def mean(*keys: str) -> float | None:
         values = []
         for case in cases.values():
+            value: Any = case
             for key in keys:
-                case = case.get(key) if case is not None else None
-            values.append(case)
+                value = value.get(key) if value is not None else None
+            values.append(value)
         values = [v for v in values if v is not None]
         return float(np.mean(values)) if values else None
 

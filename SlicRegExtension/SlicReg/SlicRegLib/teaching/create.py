@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -17,12 +18,12 @@ from ..geometry.grid import Grid
 from ..images.files import list_images, stem
 from ..images.options import PreparationOptions
 from ..images.preparation import PreparedScan, fit_shape, prepare_scan
-from ..images.volumes import load_scan
+from ..images.volumes import Volume, load_scan
 from ..progress import Progress, silent
 from ..registration.model import load_model
 from .cluster import check_scheduler, teach_on_cluster
 from .deeds import DeedsTeacher
-from .options import SupervoxelOptions
+from .options import PrepareRequest, SupervoxelOptions, TeacherOptions
 from .quality import find_implausible
 from .study import Study, check_same_study, load_quality, pack_scan, save_arrays, save_study, scan_file
 from .supervoxels import cut
@@ -30,9 +31,55 @@ from .teach import teach_scan
 from .teachers import ConvexAdamTeacher, Teacher
 
 
+def prepare_study(
+    request: PrepareRequest,
+    progress: Progress = silent,
+    template: Volume | None = None,
+    paths: Sequence[Path] | None = None,
+) -> Study:
+    """`slicreg prepare`: template, cohort and teacher to a study folder; see `create_study`.
+
+    template, paths: the content of ``request.template`` and the scans of ``request.images`` where they are known.
+    """
+    template = template or load_scan(request.template)
+    preparation, layers = request.preparation(), None
+    if request.start:
+        model = load_model(request.start)
+        if template.fingerprint() != model.template_sha256:
+            raise UserError(
+                f"{request.start} was trained with another template than {request.template}; a training cannot start "
+                "from it."
+            )
+        preparation, layers = model.preparation, (model.layers, model.template_grid)
+    return create_study(
+        request.template,
+        list_cohort(request.images) if paths is None else paths,
+        request.out,
+        make_teacher(request, request.template),
+        max(1, request.workers),
+        preparation,
+        progress=progress,
+        scheduler=request.scheduler,
+        supervoxel_layers=layers,
+        template=template,
+    )
+
+
+def make_teacher(options: TeacherOptions, template: Path) -> Teacher:
+    """The teacher that the options name. Raises UserError where it is not installed."""
+    if options.teacher == "deeds":
+        if not options.deeds_dir:
+            raise UserError("The deeds teacher needs --deeds-dir, the folder of its programs or results.")
+        # absolute, since the workers of a cluster have other working directories
+        return DeedsTeacher(Path(options.deeds_dir).absolute(), template.absolute())
+    if importlib.util.find_spec("convexAdam") is None:
+        raise UserError("The teacher convexAdam is not installed; run `pip install convexAdam` or use --teacher deeds.")
+    return ConvexAdamTeacher(affine_first=options.affine_first)
+
+
 def create_study(
     template_path: Path,
-    images: Path | list[Path],
+    images: Path | Sequence[Path],
     folder: Path,
     teacher: Teacher,
     jobs: int = 1,
@@ -40,49 +87,53 @@ def create_study(
     supervoxels: SupervoxelOptions = SupervoxelOptions(),
     progress: Progress = silent,
     scheduler: str = "",
-    given: tuple[np.ndarray, Grid] | None = None,
+    supervoxel_layers: tuple[np.ndarray, Grid] | None = None,
+    template: Volume | None = None,
 ) -> Study:
-    """Cut the template, register it to every scan of ``images`` with ``teacher`` and write the study.
+    """Cut the template into supervoxels, register it to every scan of ``images`` with ``teacher`` and write the study.
 
-    images: a folder, or files with different names. Goes on with an interrupted study made with the same options; a study
-    made with others is refused. Scans that cannot be read or registered, and those whose field is implausible (see
-    `quality.implausible`), are listed in ``study.failed``, with the reason; the template itself is left out of the cohort.
-    ``jobs`` processes share the cores; with ``scheduler``, the address of a Dask scheduler, its workers register instead.
-    given: the layers (uint8) and grid of supervoxels that were cut from this template before, to be used again.
+    images: a folder, or files with different names. An interrupted study made with the same options is resumed; one
+    made with other options is refused. Scans that cannot be read or registered, and those whose field is implausible
+    (see `quality.find_implausible`), are listed in ``study.failed`` with the reason; the template itself is left out of
+    the cohort. ``jobs`` processes share the cores; with ``scheduler``, the address of a Dask scheduler, its workers
+    register instead. supervoxel_layers: layers (uint8) and grid that were cut from this template before, to be used
+    again. template: the content of ``template_path`` where it is known.
     """
-    folder = Path(folder)
+    folder, template_path = Path(folder), Path(template_path)
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; give a folder for the study.")
     if scheduler:
-        check_scheduler(scheduler)  # a wrong address is said now, not after the supervoxels
-    template_scan = load_scan(template_path)
-    folder_given = isinstance(images, (str, Path))
-    origin = str(images) if folder_given else "the list of scans"
-    paths = _by_name(list_images(images) if folder_given else images, Path(template_path), origin)
-    shape = given[1].shape if given else fit_shape(template_scan, preparation)
+        check_scheduler(scheduler)  # a wrong address is reported now, not after the supervoxels
+    template = template or load_scan(template_path)
+    origin = str(images) if isinstance(images, (str, Path)) else "the list of scans"
+    paths = _by_name(list_images(images) if isinstance(images, (str, Path)) else images, template_path, origin)
+    shape = supervoxel_layers[1].shape if supervoxel_layers else fit_shape(template, preparation)
     preparation = replace(preparation, shape=shape)
-    study = Study(folder, stem(template_path), template_scan.fingerprint(), teacher.name, preparation, supervoxels, [])
+    study = Study(folder, stem(template_path), template.fingerprint(), teacher.name, preparation, supervoxels, [])
     check_same_study(study)
-    started_here = not folder.exists()
-    (study.folder / "scans").mkdir(parents=True, exist_ok=True)
+    new = not folder.exists()
+    (folder / "scans").mkdir(parents=True, exist_ok=True)
     save_study(study)
-    template = prepare_scan(template_scan, preparation, given[1] if given else None, template_path)
-    if not (study.folder / "supervoxels.npz").exists():
-        save_arrays(study.folder / "template.npz", pack_scan(template))
+    grid = supervoxel_layers[1] if supervoxel_layers else None
+    prepared = prepare_scan(template, preparation, grid, template_path)
+    if not (folder / "supervoxels.npz").exists():
+        save_arrays(folder / "template.npz", pack_scan(prepared))
         try:
             layers = (
-                given[0]
-                if given
-                else cut(template.hu, template.grid, supervoxels, lambda share: progress("supervoxels", share, ""))
+                supervoxel_layers[0]
+                if supervoxel_layers
+                else cut(prepared.hu, prepared.grid, supervoxels, lambda share: progress("supervoxels", share, ""))
             )
         except UserError:
-            if started_here:
+            if new:
                 shutil.rmtree(folder)
             raise
-        save_arrays(study.folder / "supervoxels.npz", {"layers": layers})
+        save_arrays(folder / "supervoxels.npz", {"layers": layers})
 
-    failed = _teach_all(study, paths, template, teacher, jobs, scheduler, progress)
-    qualities = {name: load_quality(scan_file(study, name)) for name in paths if name not in failed}
+    failed = _teach_all(study, paths, prepared, teacher, jobs, scheduler, progress)
+    qualities = {
+        name: quality for name in paths if name not in failed and (quality := load_quality(scan_file(study, name)))
+    }
     failed |= {name: f"{paths[name]}: {reason}." for name, reason in find_implausible(qualities).items()}
     study = replace(
         study,
@@ -91,14 +142,14 @@ def create_study(
         quality={name: asdict(quality) for name, quality in qualities.items()},
     )
     if not study.scans:
-        if started_here and not qualities:
+        if new and not qualities:
             shutil.rmtree(folder)
         raise UserError(f"No scan of {origin} could be prepared; the first reason: {next(iter(study.failed.values()))}")
     save_study(study)
     return study
 
 
-def _by_name(images: list[Path], template_path: Path, origin: str) -> dict[str, Path]:
+def _by_name(images: Sequence[Path], template_path: Path, origin: str) -> dict[str, Path]:
     """The scans without the template. Raises UserError where there are none or two have the same name."""
     paths: dict[str, Path] = {}
     for path in map(Path, images):
@@ -122,7 +173,8 @@ def _teach_all(
 ) -> dict[str, str]:
     """Write the files of all scans that are not there yet; returns the problems of those that could not be, by name."""
     todo = [path for name, path in paths.items() if not load_quality(scan_file(study, name))]
-    done, failed = len(paths) - len(todo), {}
+    done = len(paths) - len(todo)
+    failed: dict[str, str] = {}
     progress("teacher", done / len(paths), f"{done} of {len(paths)}")
     if scheduler and todo:
         taught = teach_on_cluster(scheduler, study, todo, template, teacher)
@@ -142,54 +194,3 @@ def _teach_all(
             "--jobs."
         ) from error
     return failed
-
-
-def run_prepare(
-    template: Path,
-    images: Path | list[Path],
-    out: Path,
-    teacher: str,
-    deeds_dir: Path | None,
-    affine_first: bool,
-    jobs: int,
-    preparation: PreparationOptions,
-    progress: Progress,
-    scheduler: str = "",
-    start: Path | None = None,
-) -> Study:
-    """`slicreg prepare`: template, cohort and teacher to a study folder.
-
-    scheduler: address of a Dask cluster for the teacher. start: a model of the same template; its frame and supervoxels are
-    used again, so that a training can begin with its weights.
-    """
-    given = None
-    if start:
-        begun = load_model(start)
-        if load_scan(template).fingerprint() != begun.template_sha256:
-            raise UserError(
-                f"{start} was trained with another template than {template}; training cannot begin with it."
-            )
-        preparation, given = begun.preparation, (begun.layers, begun.template_grid)
-    return create_study(
-        template,
-        list_cohort(images) if isinstance(images, Path) else images,
-        out,
-        make_teacher(teacher, template, deeds_dir, affine_first),
-        jobs,
-        preparation,
-        progress=progress,
-        scheduler=scheduler,
-        given=given,
-    )
-
-
-def make_teacher(name: str, template: Path, deeds_dir: Path | None = None, affine_first: bool = False) -> Teacher:
-    if name == "deeds":
-        if deeds_dir is None:
-            raise UserError("The deeds teacher needs --deeds-dir, the folder of its programs or results.")
-        return DeedsTeacher(
-            Path(deeds_dir).absolute(), Path(template).absolute()
-        )  # workers of a cluster stand elsewhere
-    if importlib.util.find_spec("convexAdam") is None:
-        raise UserError("The teacher convexAdam is not installed; run `pip install convexAdam` or use --teacher deeds.")
-    return ConvexAdamTeacher(affine_first=affine_first)

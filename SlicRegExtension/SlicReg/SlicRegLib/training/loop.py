@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 
+from ..network.devices import choose_precision
 from ..network.networks import SupervoxelNet
 from ..network.options import NetworkOptions
 from ..progress import Progress, silent
@@ -39,18 +40,17 @@ def train(
     progress: Progress = silent,
     start: SupervoxelNet | None = None,
     watch: Callable[[SupervoxelNet, History], None] = lambda net, history: None,
-    ranks: Processes = Processes(),
+    processes: Processes = Processes(),
     task: Task | None = None,
 ) -> tuple[SupervoxelNet, History]:
     """Train on ``study``; returns the network in evaluation mode and its learning curve.
 
-    start: a trained network of the same options whose weights the training begins with; None: fresh weights.
-    watch: called after each validation. ranks: which of the processes that share each batch this one is.
+    start: a trained network with the same options, whose weights are the first ones; None: random weights.
+    watch: called after each validation. processes: which of the processes that share each batch this one is.
     task: what is learned instead of supervoxels (see ``benchmarks/ablation.py``).
 
-    ``checkpoint`` is rewritten every `checkpoint_every` iterations and after `checkpoint_seconds`, with everything that is
-    needed to go on: on CPU a run that was stopped and resumed gives the same weights as one that was not. ``resume`` goes
-    on from it.
+    ``checkpoint`` is rewritten every `checkpoint_every` iterations and after `checkpoint_seconds`; ``resume`` continues
+    from it. On the CPU a run that was stopped and resumed gives the same weights as one that was not.
     """
     torch.manual_seed(options.seed)
     task = task or Task()
@@ -62,14 +62,15 @@ def train(
         else training
     )
     net = task.build(network).to(device, memory_format=torch.channels_last_3d)
-    run = TrainingRun(net, task.loss(net, _precision(device, options.precision)), options, device, ranks, [names, held])
+    precision = choose_precision(device, options.precision, training=True)
+    run = TrainingRun(net, task.loss(net, precision), options, device, processes, [names, held])
     if start:
         run.begin_with(start)
     if resume:
         run.load(checkpoint)
-    share = ranks.share(options.batch)
+    share = processes.share(options.batch)
     batches = Loader(
-        lambda step: training.drawn(step, options.batch, options.seed, share),
+        lambda step: training.draw(step, options.batch, options.seed, share),
         range(run.iteration, options.iterations),
         options.loaders if options.loaders is not None else _loaders(device),
     )
@@ -79,10 +80,12 @@ def train(
         last = run.iteration == options.iterations
         run.waited = batches.waited
         if last or run.iteration % options.validation_every == 0:
-            run.record(*(task.validate(run.net, validation, device, options) if ranks.first else (0.0, 0.0)))
-            if ranks.first:
+            if processes.first:
+                run.record(*task.validate(run.net, validation, device, options.seed, precision))
                 watch(run.net, run.history)
-        if ranks.first and (
+            else:
+                run.record(0.0, 0.0)
+        if processes.first and (
             last
             or run.iteration % options.checkpoint_every == 0
             or time.monotonic() - saved > options.checkpoint_seconds
@@ -90,15 +93,10 @@ def train(
             run.save(checkpoint)
             saved = time.monotonic()
         progress("training", run.iteration / options.iterations, run.summary())
-    ranks.wait()
+    processes.wait()
     return run.net.eval(), run.history
 
 
-def _precision(device: torch.device, wanted: str) -> str:
-    """Not bfloat16 on CPUs: on some frames its convolutions give gradients that are not numbers (seen with torch 2.13)."""
-    return "fp32" if wanted == "auto" and device.type == "cpu" else wanted
-
-
 def _loaders(device: torch.device) -> int:
-    """Threads that make batches: on the CPU they would only take cores from the network."""
+    """Threads that make batches; none on the CPU, where they would only take cores from the network."""
     return min(8, max(1, (os.cpu_count() or 1) - 1)) if device.type == "cuda" else 0

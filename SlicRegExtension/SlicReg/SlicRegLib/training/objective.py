@@ -12,7 +12,6 @@ from torch import nn
 from ..network.devices import autocast
 from ..network.networks import SupervoxelNet, build
 from ..network.options import NetworkOptions
-from .options import TrainingOptions
 from .samples import TrainingSet, sample_layers
 
 
@@ -33,15 +32,15 @@ class SupervoxelLoss(nn.Module):
 
 @torch.no_grad()
 def validate(
-    net: SupervoxelNet, scans: TrainingSet, device: torch.device, options: TrainingOptions
+    net: SupervoxelNet, scans: TrainingSet, device: torch.device, seed: int, precision: str
 ) -> tuple[float, float]:
-    """Cross entropy and accuracy on scans without augmentation, background targets left out, on the same voxels each time."""
+    """Cross entropy and accuracy on scans without augmentation, without background voxels; on the same voxels each time."""
     net.eval()
-    generator = torch.Generator().manual_seed(options.seed)
+    generator = torch.Generator().manual_seed(seed)
     loss, right, count = 0.0, 0, 0
     for index in range(len(scans.names)):
         batch = scans.batch([index], generator, augment=False)
-        with autocast(device, options.precision):
+        with autocast(device, precision):
             features = net.features(batch.image.to(device, memory_format=torch.channels_last_3d))[0].flatten(1)
             logits = net.logits(features[:, batch.voxels[0].to(device)].T).float().flatten(0, 1)
         targets = batch.targets[0].to(device).T.flatten()

@@ -3,44 +3,68 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
 
 from ..errors import refuse
+from ..option import Word
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class AugmentationOptions:
     """Random changes of a training scan, drawn anew for each sample."""
 
-    affine_noise: float = 0.07  # linear part: I + noise * randn(3, 3) in the normalised frame
-    shift_noise: float = 0.07  # of half the frame's extent, per axis
-    gain_noise: float = 0.0  # HU are multiplied by 1 + noise * randn
-    hu_noise: float = 0.0  # sd of noise added per voxel, HU
-    rotation: float = 0.0  # up to this many degrees about any axis, in `pose_share` of the samples
-    scaling: float = 0.0  # and sizes from 1 - scaling to 1 / (1 - scaling)
+    affine_noise: float = 0.07
+    """Standard deviation of the linear part, I + noise * randn(3, 3) in the normalised frame."""
+    shift_noise: float = 0.07
+    """Standard deviation of the shift along each axis, as a share of half the frame's extent."""
+    gain_noise: float = 0.0
+    """HU are multiplied by 1 + noise * randn."""
+    hu_noise: float = 0.0
+    """Standard deviation of the noise added to each voxel, HU."""
+    rotation: float = 0.0
+    """Largest rotation about a random axis, degrees, in `pose_share` of the samples."""
+    scaling: float = 0.0
+    """Sizes from 1 - scaling to 1 / (1 - scaling) in the same samples."""
     pose_share: float = 0.5
-    crop_share: float = 0.0  # of the samples see a part of the scan, as if the field of view ended there
-    crop_mm: tuple[float, float] = (120.0, 320.0)  # length of that part along the body (world S axis)
+    """Share of the samples that are rotated and scaled."""
+    crop_share: float = 0.0
+    """Share of the samples that show a part of the scan, as if its field of view ended there."""
+    crop_mm: tuple[float, float] = (120.0, 320.0)
+    """Shortest and longest such part along the body (world S axis), mm."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
     """How a network is trained; `training_preset` has the values that go with each network preset."""
 
     iterations: int = 1500
+    """Training steps."""
     batch: int = 2
-    learning_rate: float = 0.002  # of Adam
-    decay: bool = True  # cosine from learning_rate to a hundredth of it; False: constant
-    loss_voxels: int | None = 2500  # body voxels per scan in the loss; None: every voxel of the output grid
-    validation_scans: int = 4  # kept apart from training, spread over the cohort; at most a fifth of it
-    validation_every: int = 100  # iterations
-    checkpoint_every: int = 50  # iterations
-    checkpoint_seconds: float = 60.0  # where that many iterations take longer
-    loaders: int | None = None  # threads that make batches; None: as many as help on the device
-    precision: str = "auto"  # "fp32", "bf16", "fp16" or "auto": fp16 on CUDA, fp32 on CPUs
+    """Scans per step."""
+    learning_rate: float = 0.002
+    """Of Adam at the start."""
+    decay: bool = True
+    """Reduce the learning rate to a hundredth along a cosine; otherwise it is constant."""
+    loss_voxels: int | None = 2500
+    """Voxels of the body per scan in the loss; None: every voxel of the output grid."""
+    validation_scans: int = 4
+    """Scans held out for validation, spread over the cohort; at most a fifth of it."""
+    validation_every: int = 100
+    """Iterations between validations."""
+    checkpoint_every: int = 50
+    """Iterations between checkpoints."""
+    checkpoint_seconds: float = 60.0
+    """Longest time between checkpoints, seconds."""
+    loaders: int | None = None
+    """Threads that make batches; None: as many as help on the device."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """Arithmetic of loss and validation. auto: fp16 on CUDA, fp32 on CPUs."""
     seed: int = 0
+    """Random seed of weights and samples."""
     augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         refuse(
             "Training",
             [
@@ -56,10 +80,10 @@ class TrainingOptions:
         )
 
 
-def training_preset(preset: str, **changes) -> TrainingOptions:
+def training_preset(preset: str, **changes: Any) -> TrainingOptions:
     """Options for a network preset; "paper": the published schedule, the others what suits a small dense UNet."""
     if preset == "paper":
-        base = dict(iterations=3000, batch=4, learning_rate=0.004, decay=False, loss_voxels=None)
+        base: dict[str, Any] = dict(iterations=3000, batch=4, learning_rate=0.004, decay=False, loss_voxels=None)
     else:
         base = dict(
             augmentation=AugmentationOptions(
@@ -67,3 +91,47 @@ def training_preset(preset: str, **changes) -> TrainingOptions:
             )
         )
     return TrainingOptions(**{**base, **changes})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleOptions:
+    """The preset of network and training, and what is changed of it."""
+
+    preset: Literal["paper", "unet", "compact"] = "compact"
+    """paper: 3-D DeepLab as published; unet: larger 3-D UNet; compact: small 3-D UNet that trains on a CPU."""
+    iterations: Annotated[int | None, Word(metavar="N")] = None
+    """Training steps; by default 3000 for paper, else 1500."""
+    batch: Annotated[int | None, Word(metavar="N")] = None
+    """Scans per step; by default 4 for paper, else 2."""
+    learning_rate: Annotated[float | None, Word(metavar="RATE")] = None
+    """Of Adam at the start; by default 0.004 for paper, else 0.002."""
+    seed: int = 0
+    """Random seed of weights and samples."""
+
+    def training(self) -> TrainingOptions:
+        """The preset's options with these changes."""
+        changes = {"iterations": self.iterations, "batch": self.batch, "learning_rate": self.learning_rate}
+        given = {name: value for name, value in changes.items() if value is not None}
+        return training_preset(self.preset, seed=self.seed, **given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainRequest(ScheduleOptions):
+    """Train a network on a study."""
+
+    study: Path
+    """Folder made by `slicreg prepare`."""
+    out: Path
+    """Model file to write (.slicreg). The checkpoint and the learning curve are written beside it."""
+    start: Annotated[str, Word("from", "MODEL")] = ""
+    """Start from the weights of this model; its template and supervoxels must be those of the study."""
+    resume: bool = False
+    """Resume the same run from its checkpoint."""
+    cohort: str = ""
+    """A line about the training scans, kept in the model."""
+    include_template: Annotated[Path | None, Word(metavar="SCAN")] = None
+    """Put the template's scan into the model. Only for data that may be shared."""
+    include_labels: Annotated[Path | None, Word(metavar="LABELS")] = None
+    """Put the template's labels into the model, together with its scan."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""

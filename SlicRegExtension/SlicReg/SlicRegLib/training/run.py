@@ -31,11 +31,11 @@ class TrainingRun:
         loss: nn.Module,
         options: TrainingOptions,
         device: torch.device,
-        ranks: Processes,
+        processes: Processes,
         scans: list[list[str]],
     ):
-        self.net, self.options, self.device, self.ranks, self.scans = net, options, device, ranks, scans
-        self.loss = ranks.parallel(loss, device)
+        self.net, self.options, self.device, self.processes, self.scans = net, options, device, processes, scans
+        self.loss = processes.parallel(loss, device)
         self.optimiser = torch.optim.Adam(net.parameters(), lr=options.learning_rate)
         self.scaler = torch.amp.GradScaler(
             device.type, enabled=device.type == "cuda" and options.precision in ("auto", "fp16")
@@ -64,7 +64,7 @@ class TrainingRun:
             batch.voxels.to(self.device),
             batch.targets.to(self.device),
         )
-        mean = self.ranks.mean(loss)
+        mean = self.processes.mean(loss)
         if not math.isfinite(mean):
             raise UserError(f"Training diverged at iteration {self.iteration + 1}; lower the learning rate.")
         self.scaler.scale(loss).backward()

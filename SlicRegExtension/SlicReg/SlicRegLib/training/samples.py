@@ -55,7 +55,7 @@ class TrainingSet:
         """The samples of ``indices``; equal generator states give equal batches."""
         return _stack([self._sample(index, generator, augment) for index in indices])
 
-    def drawn(self, iteration: int, batch: int, seed: int, share: range | None = None) -> Batch:
+    def draw(self, iteration: int, batch: int, seed: int, share: range | None = None) -> Batch:
         """The random samples of a training step, or the ``share`` of them, the same for the same step whatever went before.
 
         Each scan comes once in every pass over the cohort, in another order each time.

@@ -6,6 +6,7 @@ import platform
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,107 +14,110 @@ import torch
 from .. import __version__
 from ..errors import UserError
 from ..images.files import MODEL_SUFFIX
-from ..images.volumes import load_labels, load_scan
+from ..images.volumes import Volume, load_labels, load_scan
 from ..network.devices import choose_device
 from ..network.networks import SupervoxelNet
 from ..network.options import PRESETS
-from ..network.prediction import describe
-from ..progress import Progress
+from ..network.prediction import describe, encode
+from ..progress import Progress, silent
 from ..registration.key_points import describe_key_points
 from ..registration.model import Model, load_model, save_model
-from ..teaching.study import open_study
+from ..teaching.study import Study, open_study
 from .distributed import join_processes
 from .history import History
 from .loop import train
-from .options import TrainingOptions
+from .options import TrainRequest
 
 
-def run_train(
-    study: Path,
-    out: Path,
-    preset: str,
-    options: TrainingOptions,
-    device: str,
-    resume: bool,
-    cohort: str,
-    progress: Progress,
-    template: Path | None = None,
-    template_labels: Path | None = None,
-    start: Path | None = None,
+def train_model(
+    request: TrainRequest,
+    progress: Progress = silent,
     watch: Callable[[SupervoxelNet], None] = lambda net: None,
 ) -> History:
-    """`slicreg train`: a study to a bundle ``out``; the learning curve and the checkpoint stand beside it.
+    """`slicreg train`: a study to the model ``request.out``; learning curve and checkpoint are written beside it.
 
-    start: a model of the same template and supervoxels whose weights the training begins with.
-    template, template_labels: put into the bundle; only for data that may be shared.
-    watch: called with the network after each validation. Under ``torchrun`` all processes train and the first one writes.
+    watch: called with the network after each validation. Under ``torchrun`` all processes train and the first writes.
     """
+    out, network = request.out, PRESETS[request.preset]
     if out.suffix != MODEL_SUFFIX:
-        raise UserError(f"A model's name ends in {MODEL_SUFFIX}, unlike {out.name}.")
-    processor, _ = choose_device(device)
-    content = open_study(study)
-    scan = load_scan(template) if template else None
-    if scan is not None and scan.fingerprint() != content.template_sha256:
-        raise UserError(f"{template} is not the template of the study {study}.")
-    if template_labels and not template:
-        raise UserError("The template's labels can be included only together with the template.")
-    scan_labels = load_labels(template_labels, scan) if template_labels else None
-    begun = load_model(start) if start else None
-    if begun and (begun.net.options != PRESETS[preset] or not np.array_equal(begun.layers, content.layers())):
+        raise UserError(f"The model file must end in {MODEL_SUFFIX} (got {out.name}).")
+    device, _ = choose_device(request.device)
+    study = open_study(request.study)
+    template, template_labels = _included(request, study)
+    start = load_model(request.start) if request.start else None
+    if start and (start.net.options != network or not np.array_equal(start.layers, study.layers())):
         raise UserError(
-            f"{start} has another network or other supervoxels than {preset} on {study}; training cannot begin with it."
+            f"{request.start} has another network or other supervoxels than {request.preset} on {request.study}; a "
+            "training cannot start from it."
         )
-    beside = out.with_suffix("")
-    if resume and not Path(f"{beside}.checkpoint").is_file():
-        raise UserError(f"There is no checkpoint {beside}.checkpoint to resume from; start without --resume.")
+    checkpoint, curve = out.with_suffix(".checkpoint"), out.with_name(f"{out.stem}_curve")
+    if request.resume and not checkpoint.is_file():
+        raise UserError(f"There is no checkpoint {checkpoint} to resume from; start without --resume.")
     out.parent.mkdir(parents=True, exist_ok=True)
 
-    def watched(net: SupervoxelNet, history: History) -> None:
-        history.save_table(Path(f"{beside}_curve.csv"))
+    def after_validation(net: SupervoxelNet, history: History) -> None:
+        history.save_table(Path(f"{curve}.csv"))
         watch(net)
 
-    with join_processes(processor) as (own, processor):
+    with join_processes(device) as (processes, device):
         net, history = train(
-            content,
-            PRESETS[preset],
-            options,
-            Path(f"{beside}.checkpoint"),
-            processor,
-            resume,
+            study,
+            network,
+            request.training(),
+            checkpoint,
+            device,
+            request.resume,
             progress,
-            begun.net if begun else None,
-            watched,
-            own,
+            start.net if start else None,
+            after_validation,
+            processes,
         )
-    if not own.first:
+    if not processes.first:
         return history
-    history.save(Path(f"{beside}_curve"))
-    provenance = {
-        "cohort": cohort or f"{len(content.scans)} scans",
-        "template": content.template_name,
-        "teacher": content.teacher,
-        "preset": preset,
-        "begun_with": begun.provenance if begun else None,
-        "training": asdict(options),
-        "seconds": history.rows[-1][1],
-        "device": str(processor),
-        "validation": dict(zip(History.COLUMNS, history.rows[-1])),
+    history.save(curve)
+    fixed, net = study.template(), net.cpu()
+    key_points = describe_key_points(describe(net, encode(net, fixed)), fixed.body, fixed.grid)
+    model = Model(
+        net=net,
+        preparation=study.preparation,
+        layers=study.layers(),
+        template_grid=fixed.grid,
+        template_sha256=study.template_sha256,
+        provenance=_provenance(request, study, history, start, device),
+        key_points=key_points,
+        template=template,
+        template_labels=template_labels,
+    )
+    save_model(out, model)
+    return history
+
+
+def _included(request: TrainRequest, study: Study) -> tuple[Volume | None, Volume | None]:
+    """The template's scan and labels that are to be put into the model."""
+    if request.include_labels and not request.include_template:
+        raise UserError("The template's labels can be included only together with the template.")
+    if not request.include_template:
+        return None, None
+    template = load_scan(request.include_template)
+    if template.fingerprint() != study.template_sha256:
+        raise UserError(f"{request.include_template} is not the template of the study {study.folder}.")
+    return template, load_labels(request.include_labels, template) if request.include_labels else None
+
+
+def _provenance(
+    request: TrainRequest, study: Study, history: History, start: Model | None, device: torch.device
+) -> dict[str, Any]:
+    """What the model file says about how the model was made."""
+    last = history.rows[-1]
+    return {
+        "cohort": request.cohort or f"{len(study.scans)} scans",
+        "template": study.template_name,
+        "teacher": study.teacher,
+        "preset": request.preset,
+        "begun_with": start.provenance if start else None,
+        "training": asdict(request.training()),
+        "seconds": last[1],
+        "device": str(device),
+        "validation": dict(zip(History.COLUMNS, last, strict=True)),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "SlicReg": __version__},
     }
-    fixed = content.template()
-    key_points = describe_key_points(describe(net.cpu(), fixed), fixed.body, fixed.grid)
-    save_model(
-        out,
-        Model(
-            net,
-            content.preparation,
-            content.layers(),
-            fixed.grid,
-            content.template_sha256,
-            provenance,
-            key_points,
-            scan,
-            scan_labels,
-        ),
-    )
-    return history

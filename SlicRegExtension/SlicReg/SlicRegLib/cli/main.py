@@ -1,0 +1,64 @@
+"""``slicreg``: parse, run, print; one sentence and exit code 2 for a user's mistake."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+from ..errors import UserError, one_sentence
+from ..progress import Bars, JsonLines, Quiet
+from . import commands
+from .parser import parse
+
+CLEAN_UP_SECONDS = 5.0
+"""How long further signals are ignored after the first, so that they do not cut its clean-up short."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line; returns the exit code: 0, 2 after a user's mistake, 130 after an interruption."""
+    command, request, output = parse(sys.argv[1:] if arguments is None else arguments)
+    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts: the others are silent
+    quiet = not first or getattr(request, "quiet", False)
+    progress = Quiet() if quiet else JsonLines() if output.json else Bars()
+    try:
+        with _interrupted_once():
+            text = getattr(commands, command)(request, output, progress)
+    except (UserError, OSError) as error:
+        if output.debug:
+            raise
+        progress.close()
+        print(f"slicreg: {one_sentence(error)}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        progress.close()
+        print("slicreg: interrupted; repeat the command (train: with --resume) to continue.", file=sys.stderr)
+        return 130
+    progress.close()
+    if first:
+        print(text, file=sys.stderr if output.json and command not in ("info", "job") else sys.stdout)
+    return 0
+
+
+@contextlib.contextmanager
+def _interrupted_once() -> Iterator[None]:
+    """The first Ctrl+C or SIGTERM raises KeyboardInterrupt; those that follow soon are ignored."""
+    signals = (signal.SIGINT, signal.SIGTERM) if threading.current_thread() is threading.main_thread() else ()
+    last = -float("inf")
+
+    def interrupt(*_: object) -> None:
+        nonlocal last
+        if time.monotonic() - last >= CLEAN_UP_SECONDS:
+            last = time.monotonic()
+            raise KeyboardInterrupt
+
+    before = {one: signal.signal(one, interrupt) for one in signals}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler or signal.SIG_DFL)  # None: it was not set from Python

@@ -1,0 +1,87 @@
+"""The command line's arguments, made by tyro from the request dataclasses."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+import sys
+from dataclasses import fields, is_dataclass
+from typing import Annotated, Any, get_type_hints
+
+import tyro
+
+from ..jobs.options import CheckRequest
+from ..option import Word, word_of
+from ..results.options import EvaluateRequest, RegisterRequest
+from ..teaching.options import PrepareRequest
+from ..training.options import TrainRequest
+from .requests import DemoRequest, InfoRequest, JobRequest, LearnRequest, OutputOptions
+
+REQUESTS: dict[str, type] = {
+    "register": RegisterRequest,
+    "evaluate": EvaluateRequest,
+    "learn": LearnRequest,
+    "job": JobRequest,
+    "check": CheckRequest,
+    "prepare": PrepareRequest,
+    "train": TrainRequest,
+    "info": InfoRequest,
+    "demo": DemoRequest,
+}
+"""Commands and what each asks for."""
+EPILOGUE = "Results go to files, progress to stderr. Exit code 2 means that something you gave is wrong."
+
+
+def parse(arguments: list[str]) -> tuple[str, Any, OutputOptions]:
+    """(command, its request, output options). Exits with code 2 and one sentence where the arguments are wrong."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(printed):
+            return tyro.extras.subcommand_cli_from_dict(
+                {name: _constructor(name, cls) for name, cls in REQUESTS.items()},
+                prog="slicreg",
+                description=f"Learned registration of 3-D CT scans by supervoxels (Slic-Reg). {EPILOGUE}",
+                args=arguments,
+                config=(tyro.conf.OmitArgPrefixes,),
+                sort_subcommands=False,
+            )
+    except SystemExit as end:
+        if end.code:
+            print(f"slicreg: {_one_sentence(printed.getvalue())}", file=sys.stderr)
+        raise
+
+
+def _constructor(name: str, cls: type):
+    """A function from which tyro makes one command."""
+
+    def construct(request, output):
+        return name, request, output
+
+    construct.__doc__ = cls.__doc__
+    construct.__annotations__ = {"request": _with_words(cls), "output": OutputOptions}
+    return construct
+
+
+def _with_words(cls: type) -> type:
+    """The dataclass, with tyro's own metadata in place of each `Word`."""
+    hints = get_type_hints(cls, include_extras=True)
+    for part in fields(cls):
+        hint = hints[part.name]
+        if is_dataclass(hint):
+            _with_words(hint)
+        word = word_of(cls, part.name)
+        if word != Word():
+            hint = Annotated[hint, tyro.conf.arg(name=word.name, metavar=word.metavar)]
+            owner = next(c for c in cls.__mro__ if part.name in vars(c).get("__annotations__", {}))
+            owner.__annotations__[part.name] = tyro.conf.Positional[hint] if word.positional else hint
+    return cls
+
+
+def _one_sentence(box: str) -> str:
+    """The message in one of tyro's error boxes: its lines up to the rule, without the frame."""
+    lines = [line.strip("│ \n") for line in box.splitlines()]
+    inside = [line for line in lines if line and not line.startswith(("╭", "╰"))]
+    rule = next((n for n, line in enumerate(inside) if set(line) == {"─"}), len(inside))
+    hint = next((f"; see `{found[0]}`" for line in inside if (found := re.search(r"slicreg( \w+)? --help", line))), "")
+    return re.sub(r"\s+", " ", " ".join(inside[:rule])).rstrip(".") + hint + "."

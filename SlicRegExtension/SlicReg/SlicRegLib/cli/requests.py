@@ -1,0 +1,70 @@
+"""What the command line asks for beyond the library's own requests."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Literal
+
+from ..jobs.options import JobOptions
+from ..option import Word
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """How a command reports."""
+
+    json: bool = False
+    """Print progress as JSON on stdout, one line per step."""
+    debug: bool = False
+    """Show the traceback of an error."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearnRequest(JobOptions):
+    """Train a model in a job folder: check, teacher, training, report. Resumes after any interruption."""
+
+    out: Annotated[Path, Word(metavar="FOLDER")]
+    """Job folder. Given alone, it resumes the training in that folder."""
+    quiet: bool = False
+    """Show no progress; it is in FOLDER/state.json and FOLDER/job.log."""
+
+    def job(self) -> JobOptions:
+        return JobOptions(**{f.name: getattr(self, f.name) for f in fields(JobOptions)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class JobRequest:
+    """Show, pause, resume or stop the training that runs in a folder."""
+
+    action: Annotated[Literal["status", "pause", "resume", "stop"], Word(positional=True)]
+    """What to do."""
+    folder: Annotated[Path, Word(metavar="FOLDER", positional=True)]
+    """Job folder of `slicreg learn`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class InfoRequest:
+    """Show what a model contains and how it was made."""
+
+    model: Annotated[Path, Word(metavar="MODEL", positional=True)]
+    """Model file (.slicreg)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoRequest:
+    """Register synthetic trunks with the bundled model and measure the result."""
+
+    out: Annotated[Path, Word(metavar="DIR")] = Path("demo")
+    """Folder for everything that is written."""
+    train: bool = False
+    """Run the whole method: phantoms, teacher, supervoxels, training, registration."""
+    iterations: int = 800
+    """Training steps, with --train."""
+    scans: int = 30
+    """Size of the cohort, with --train; at most 30."""
+    workers: Annotated[int, Word("jobs", "N")] = field(default_factory=lambda: os.cpu_count() or 1)
+    """Processes of the teacher, with --train; by default one for each core."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""

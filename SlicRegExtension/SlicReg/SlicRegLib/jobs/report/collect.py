@@ -1,0 +1,89 @@
+"""What the report of a training says: figures from the job's folder, and held-out scans registered as a user would."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from dataclasses import asdict
+from pathlib import Path
+
+from ...cohort.check import Cohort
+from ...errors import UserError
+from ...images.volumes import Volume, load_labels, load_scan
+from ...network.devices import choose_device, peak_memory_mb
+from ...registration.model import Model
+from ...registration.register import register
+from ...registration.result import Registration
+from ...results.evaluate import compare, labels_of
+from ...results.overview import draw_overview
+from ...teaching.study import Study
+from ...training.history import History
+from ..options import JobOptions
+from ..recorder import Recorder
+from .content import ReportContent
+from .hardware import describe_hardware
+
+SHOWN = 4
+"""Held-out scans in the report, at most."""
+
+
+def collect_report(
+    folder: Path,
+    options: JobOptions,
+    cohort: Cohort,
+    study: Study,
+    held_out: list[str],
+    model: Model,
+    history: History,
+    template: Volume,
+    template_labels: Volume | None,
+    recorder: Recorder,
+) -> ReportContent:
+    """The content of the report. A scan that cannot be measured is missing in it and named in the job's log."""
+    recorder("report", 0.0, "registering the held-out scans")
+    shown = held_out[:SHOWN] or study.scans[:1]
+    paths = {scan.name: Path(scan.path) for scan in cohort.scans}
+    device, _ = choose_device(options.device)
+    overlays, dice = [], {}
+    for index, name in enumerate(shown):
+        try:
+            target = load_scan(paths[name])
+            result = register(model, template, target, device=device)
+            overlays.append((name, _picture(result)))
+            labels = labels_of(Path(options.labels), name) if template_labels else None
+            if template_labels and labels:
+                dice[name] = compare(result, template_labels, load_labels(labels, target))
+        except UserError as error:
+            recorder.log(f"{name} is not measured in the report: {error}")
+        recorder("report", (index + 1) / (len(shown) + 1), f"held-out scan {index + 1} of {len(shown)}")
+    unusual = folder / "cohort_unusual.png"
+    unusable = {s.name: s.problem or f"the same voxels as {s.same_as}" for s in cohort.scans if s.problem or s.same_as}
+    return ReportContent(
+        name=options.name,
+        finished=time.strftime("%Y-%m-%d %H:%M"),
+        trained=[name for name in study.scans if name not in held_out],
+        held_out=held_out,
+        excluded=unusable | study.failed,
+        classes=model.net.options.classes,
+        curve=history.rows,
+        template=asdict(cohort.template),
+        cohort=[asdict(scan) for scan in cohort.scans],
+        unusual_picture=unusual.read_bytes() if unusual.is_file() else b"",
+        teacher=study.quality,
+        overlays=overlays,
+        dice=dice,
+        configuration=asdict(options),
+        hardware=describe_hardware(),
+        seconds=recorder.seconds,
+        waiting_share=history.waiting_share,
+        peak_memory_mb=peak_memory_mb(device),
+        versions=model.provenance["versions"],
+        provenance=model.provenance,
+    )
+
+
+def _picture(result: Registration) -> bytes:
+    """The overview of a registration as PNG."""
+    with tempfile.TemporaryDirectory() as scratch:
+        draw_overview(Path(scratch) / "overview.png", result)
+        return (Path(scratch) / "overview.png").read_bytes()

@@ -1,0 +1,54 @@
+"""Requests for registrations from files to files."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from ..option import Word
+from ..registration.options import RegistrationOptions
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisterRequest:
+    """Register one scan to a template."""
+
+    model: Path
+    """Model file (.slicreg)."""
+    template: Path
+    """Fixed scan: the model's own template or any other scan (NIfTI, NRRD or MHA; CT in Hounsfield units)."""
+    target: Annotated[Path, Word(metavar="CT")]
+    """Moving scan."""
+    out: Annotated[Path, Word(metavar="DIR")]
+    """Folder for transforms, images, report and picture."""
+    template_label: Annotated[Path | None, Word(metavar="LABELS")] = None
+    """The template's labels, to be carried to the target."""
+    target_label: Annotated[Path | None, Word(metavar="LABELS")] = None
+    """The target's labels, to measure Dice and HD95."""
+    overlays: bool = False
+    """Also write the confidence and the predicted supervoxels of both scans."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    options: RegistrationOptions = field(default_factory=RegistrationOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateRequest:
+    """Register a labelled cohort to a template and measure Dice, HD95, folding and seconds."""
+
+    model: Path
+    """Model file (.slicreg)."""
+    template: Path
+    """Template scan."""
+    template_label: Annotated[Path, Word(metavar="LABELS")]
+    """The template's labels."""
+    images: Path
+    """Folder of scans."""
+    labels: Path
+    """Folder of labels with the names of the scans."""
+    out: Annotated[Path, Word(metavar="JSON")]
+    """File for the results."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    options: RegistrationOptions = field(default_factory=RegistrationOptions)
