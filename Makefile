@@ -1,11 +1,15 @@
-# make demo: register synthetic scans with the bundled model.  make test: run the tests.
+# make demo: register synthetic scans with the bundled model.  make test: run the tests.  make check: lint, types, tests.
+# make docs: build the documentation into site/.  make test-slow: also the tests that take minutes.
 # Each installs into .venv first. TORCH chooses the PyTorch to install: the default is a pinned release, which is
 # a CPU build wherever pip is given one; for CUDA: make install TORCH="torch --index-url <index from pytorch.org>".
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
+SOURCES := SlicRegExtension Testing benchmarks
+# two processes, each with one thread; files are not split, since their tests share what is slow to make
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: install demo test clean
+.PHONY: install demo test test-slow lint check docs clean
 
 install: .venv/installed
 
@@ -14,7 +18,7 @@ install: .venv/installed
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install -q --upgrade pip
 	$(BIN)/python -m pip install -q $(TORCH)
-	$(BIN)/python -m pip install -q -e '.[train,test]'
+	$(BIN)/python -m pip install -q -e '.[train,test,dev]'
 	@touch $@
 
 # rewritten, and everything after it redone, when another TORCH is asked for
@@ -26,7 +30,21 @@ demo: install
 	$(BIN)/slicreg demo
 
 test: install
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+test-slow: install
+	$(PYTEST) --slow
+
+lint: install
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/mypy
+
+check: lint test
+
+docs: install
+	$(BIN)/python -m pip install -q -e '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 clean:
-	rm -rf .venv build demo *.egg-info
+	rm -rf .venv build demo dist site *.egg-info

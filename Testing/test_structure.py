@@ -1,95 +1,150 @@
-"""The architecture: no Slicer, Qt or VTK in the library, and imports that point one way only."""
+"""The architecture: folders are floors, imports point one way, and nothing of Slicer is in the library."""
 
-import ast
+import re
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 
 import SlicRegLib
+from imports import cycle, graph, imported, modules
 
-# each row imports only from rows above it
-LAYERS = """
-    errors geometry progress phantoms networks estimate processes
-    warping metrics devices files ranks
-    volumes jobfolder
-    preparation
-    supervision supervoxels cohort quality
-    deeds study
-    dataset
-    prediction
-    training alignment
-    bundle refinement
+LIBRARY = Path(SlicRegLib.__file__).parent
+SLICER_SIDE = LIBRARY.parent / "SlicRegSlicer"
+LIMIT = 350  # lines of a file
+
+# from the ground up: a folder imports from those before it, never from those after it or beside it in its row
+FLOORS = """
+    errors progress stages option phantoms
+    geometry
+    images
+    network cohort
     registration
-    evaluation report overlays
-    commands trainingreport
-    demo learning
+    results teaching
+    training
+    jobs
+    cli
     __main__
 """
-ROWS = {module: row for row, line in enumerate(LAYERS.split("\n")) for module in line.split()}
-MODULES = {p.stem: p for p in Path(SlicRegLib.__file__).parent.glob("*.py") if p.stem != "__init__"}
-FORBIDDEN = {"slicer", "qt", "vtk", "ctk", "PythonQt", "PyQt5", "PySide6"}
+FLOOR = {folder: floor for floor, row in enumerate(FLOORS.strip().splitlines()) for folder in row.split()}
+FORBIDDEN = {"slicer", "qt", "vtk", "ctk", "PythonQt", "PyQt5", "PySide6", "SlicRegSlicer"}
 
 
-def imports(path):
-    """(modules of this package, top-level packages) that a file imports anywhere, also inside functions."""
-    own, other = set(), set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom):
-            base = ("SlicRegLib." if node.level else "") + (node.module or "")
-            names = [base + alias.name for alias in node.names] if base.endswith(".") else [base]
-        else:
-            continue
-        for name in names:
-            package, _, rest = name.partition(".")
-            own.update(
-                [rest.split(".")[0]]
-                if package == "SlicRegLib" and rest and not (rest.startswith("__") or rest.isupper())
-                else []
-            )
-            other.add(package)
-    return own, other
+def folder_of(module: str) -> str:
+    """Of SlicRegLib.geometry.grid geometry; of the package itself an empty text."""
+    return (module.split(".") + [""])[1]
 
 
-def test_every_module_has_its_row():
-    assert set(MODULES) == set(ROWS)
+def violations(edges: dict[str, set[str]]) -> list[str]:
+    """Imports that point upwards or sideways between folders, and a circle inside one."""
+    found = []
+    for name, others in edges.items():
+        for other in others:
+            if other.split(".")[0] != "SlicRegLib" or not folder_of(name) or not folder_of(other):
+                continue
+            here, there = folder_of(name), folder_of(other)
+            if here != there and FLOOR[there] >= FLOOR[here]:
+                found.append(f"{name} imports {other}")
+    if circle := cycle({name: others - {"SlicRegLib"} for name, others in edges.items()}):
+        found.append(" -> ".join(circle))
+    return found
 
 
-SLICER_LAYERS = """
-    translation
-    nodes job models sample batch widgets
-    review installation training
-    run
-    parameters
-    logic
-    training_panel
-    panel
-"""
+@pytest.fixture(scope="module")
+def library():
+    """The library's import graph; the lazy imports of the public interface, which point nowhere from inside, are left out."""
+    found = modules(LIBRARY)
+    return {name: set(imported(name, path, set(found))) for name, path in found.items() if name != "SlicRegLib"}
 
 
-LIGHT = {
-    "SlicRegLib",
-    *(f"SlicRegLib.{module}" for module in ("errors", "files", "phantoms", "estimate", "processes", "jobfolder")),
-}
+def test_every_folder_has_its_floor(library):
+    assert {folder_of(name) for name in library} == set(FLOOR)
 
 
-def test_the_slicer_side_points_one_way_and_imports_only_errors_of_the_library():
-    rows = {module: row for row, line in enumerate(SLICER_LAYERS.split("\n")) for module in line.split()}
-    folder = Path(SlicRegLib.__file__).parents[1] / "SlicRegSlicer"
-    files = {p.stem: p for p in folder.glob("*.py") if p.stem != "__init__"}
-    assert set(files) == set(rows)
-    for name, path in files.items():
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.ImportFrom) and node.level:
-                above = [node.module] if node.module else [alias.name for alias in node.names]
-                assert all(rows[module] < rows[name] for module in above), (name, above)
-            elif isinstance(node, ast.ImportFrom) and (node.module or "").startswith("SlicRegLib"):
-                assert node.module in LIGHT, (name, node.module)
+def test_imports_point_down_only(library):
+    assert violations(library) == []
 
 
-@pytest.mark.parametrize("module", MODULES)
-def test_imports_point_upwards_and_stay_out_of_slicer(module):
-    own, other = imports(MODULES[module])
-    assert not other & FORBIDDEN
-    assert [name for name in own if ROWS[name] >= ROWS[module]] == []
+def test_turning_any_import_round_is_seen(library):
+    """Every import inside the library, written the other way round as well, is reported."""
+    edges = [(a, b) for a, others in library.items() for b in others if b in library and folder_of(b)]
+    assert len(edges) > 150
+    for above, below in edges:
+        turned = {**library, below: library[below] | {above}}
+        assert violations(turned), (above, below)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import SlicRegLib.registration.register",
+        "import SlicRegLib.registration.register as r",
+        "from SlicRegLib.registration import register",
+        "from SlicRegLib.registration.register import register",
+        "from ..registration import register",
+        "from ..registration.register import register",
+        "def late():\n    from ..registration.register import register",
+    ],
+)
+def test_an_upward_import_is_seen_however_it_is_written(library, tmp_path, statement):
+    """A copy of the geometry's grid with one statement more."""
+    copy = tmp_path / "grid.py"
+    copy.write_text(f"{modules(LIBRARY)['SlicRegLib.geometry.grid'].read_text()}\n{statement}\n")
+    name = "SlicRegLib.geometry.grid"
+    mutated = {**library, name: set(imported(name, copy, set(modules(LIBRARY))))}
+    assert any(name in text for text in violations(mutated))
+
+
+def test_the_library_imports_nothing_of_slicer(library):
+    for name, others in library.items():
+        assert not {other.split(".")[0] for other in others} & FORBIDDEN, name
+
+
+def test_package_files_are_empty():
+    """So that importing one light module imports nothing else."""
+    assert [p for p in LIBRARY.rglob("*/__init__.py") if p.read_text().strip()] == []
+
+
+def test_the_slicer_side_has_no_circles():
+    edges = graph(SLICER_SIDE)
+    assert cycle(edges) == []
+    assert len(edges) > 10
+
+
+def test_slicer_needs_no_package_that_it_does_not_bring():
+    """All that the Slicer side imports of the library at file level works where torch and the like are missing."""
+    found = modules(SLICER_SIDE)
+    wanted = set()
+    for name, path in found.items():
+        lines = [line for line in path.read_text().splitlines() if re.match(r"(from|import) ", line)]
+        wanted |= {line for line in lines if "SlicRegLib" in line}
+    program = f"""
+        import sys
+        for missing in ("torch", "nibabel", "skimage", "joblib", "tqdm", "matplotlib", "safetensors", "filelock", "psutil",
+                        "tyro", "jinja2", "docstring_parser"):
+            sys.modules[missing] = None
+        {"; ".join(re.sub(r"[()]", "", line) for line in sorted(wanted) if not line.endswith("("))}
+        print("imported")
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, check=False)
+    assert done.stdout == "imported\n", done.stderr
+
+
+def test_no_file_is_too_long():
+    files = [*LIBRARY.rglob("*.py"), *SLICER_SIDE.rglob("*.py"), LIBRARY.parent / "SlicReg.py"]
+    assert {str(p.relative_to(LIBRARY.parent)): n for p in files if (n := len(p.read_text().splitlines())) > LIMIT} == {}
+
+
+def test_cmake_lists_every_file():
+    """A file that CMake does not know is missing in the packaged extension."""
+    text = (LIBRARY.parent / "CMakeLists.txt").read_text()
+    scripts = set(re.search(r"set\(MODULE_PYTHON_SCRIPTS(.*?)\)", text, re.DOTALL)[1].split())
+    resources = set(re.search(r"set\(MODULE_PYTHON_RESOURCES(.*?)\)", text, re.DOTALL)[1].split())
+    python = {str(p.relative_to(LIBRARY.parent)) for f in (LIBRARY, SLICER_SIDE) for p in f.rglob("*.py")}
+    assert scripts == python | {"SlicReg.py"}
+    here = LIBRARY.parent
+    files = {p for p in [*LIBRARY.rglob("*"), *(here / "Resources").rglob("*")] if p.is_file()}
+    others = {str(p.relative_to(here)) for p in files if p.suffix not in (".py", ".pyc") and p.name != "py.typed"}
+    assert resources == {name for name in others if "/models/" not in name}
