@@ -124,7 +124,7 @@ def training():
                 path.currentPath = str(Path(path.currentPath).relative_to(scratch))
             save_panel(panel, OUT / "training.png", ui.trainingReportButton)
         finally:
-            if ownership.owner_of(folder):
+            if ownership.find_owner(folder):
                 control.stop(folder)
             HOST.unload_module()
 

@@ -43,7 +43,7 @@ def panel():
 def folder(tmp_path):
     """A job folder in which nothing runs after the test."""
     yield tmp_path / "job"
-    if ownership.owner_of(tmp_path / "job"):
+    if ownership.find_owner(tmp_path / "job"):
         control.stop(tmp_path / "job")
 
 
@@ -128,7 +128,7 @@ def test_check_start_pause_resume_to_the_model(panel, cohort, folder):
 
     HOST.click(ui.trainingStartButton)
     assert tab.state.state == "running" and not inputs_are_enabled(ui) and not ui.trainingStartButton.enabled
-    owner = ownership.owner_of(folder)
+    owner = ownership.find_owner(folder)
     HOST.click(ui.trainingPauseButton)
     HOST.wait(lambda: tab.state.state == "paused")  # a process that is writing is held a moment later
     assert "Paused" in ui.trainingStatusLabel.text and not ui.trainingPauseButton.enabled
@@ -167,7 +167,7 @@ def test_check_start_pause_resume_to_the_model(panel, cohort, folder):
 def test_it_outlives_scene_and_panel_and_goes_on_after_a_stop(panel, cohort, folder):
     fill_in(panel, cohort, folder)
     HOST.click(panel.ui.trainingStartButton)
-    pid = ownership.owner_of(folder).pid
+    pid = ownership.find_owner(folder).pid
     HOST.clear_scene(singletons=True)
     assert panel.training.state.state == "running" and panel.training._watchTimer.active  # the folder is remembered
     HOST.unload_module()
@@ -175,7 +175,7 @@ def test_it_outlives_scene_and_panel_and_goes_on_after_a_stop(panel, cohort, fol
 
     again = new_panel()
     ui, tab = again.ui, again.training
-    assert ownership.owner_of(folder).pid == pid and tab.state.state == "running" and tab._watchTimer.active
+    assert ownership.find_owner(folder).pid == pid and tab.state.state == "running" and tab._watchTimer.active
     assert ui.trainingFolderPath.currentPath == str(folder) and ui.trainingNameEdit.text == "mine"
     assert (
         ui.trainingTemplatePath.currentPath == str(cohort / "template.nii.gz")
@@ -185,7 +185,7 @@ def test_it_outlives_scene_and_panel_and_goes_on_after_a_stop(panel, cohort, fol
     assert tab.state.state == "stopped" and "Stopped" in ui.trainingStatusLabel.text and not lives(pid)
     assert not tab._watchTimer.active and not ui.trainingStopButton.enabled
     HOST.click(ui.trainingStartButton)
-    assert tab.state.state == "running" and ownership.owner_of(folder).pid != pid
+    assert tab.state.state == "running" and ownership.find_owner(folder).pid != pid
     HOST.click(ui.trainingStopButton)
     assert tab.state.state == "stopped" and not HOST.dialogs.texts()
 
@@ -195,7 +195,7 @@ def test_a_second_start_names_who_works_there(panel, cohort, folder):
     panel.logic.startTraining(folder, panel.training.asked())  # behind the tab's back
     HOST.click(panel.ui.trainingStartButton)
     (error,) = HOST.dialogs.texts("error")
-    assert ownership.owner_of(folder).sentence() in error and str(folder) in error
+    assert ownership.find_owner(folder).sentence() in error and str(folder) in error
     assert panel.training.state.state == "running" and not panel.ui.trainingStartButton.enabled
 
 

@@ -21,9 +21,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from SlicRegLib.errors import UserError
-from SlicRegLib.jobs.failure import reason
+from SlicRegLib.jobs.failure import explain_failure
 from SlicRegLib.jobs.processes import WINDOWS
-from SlicRegLib.jobs.python import environment, python_executable
+from SlicRegLib.jobs.python import find_python, make_environment
 
 PYTORCH, SLICER, PIP = "the PyTorch extension", "Slicer", "pip"
 EXTENSION_HINT = "install the extension PyTorch in the Extensions Manager, restart Slicer and try again"
@@ -150,7 +150,7 @@ def check(python: str | None = None, timeout: float = TIMEOUT) -> list[Finding]:
 
     python: the interpreter instead of the one that registrations run in.
     """
-    python = python or python_executable()
+    python = python or find_python()
     said, problem = _try_device(python, "cpu", timeout)
     driver = nvidia_driver()
     findings = [_torch_finding(said, problem)]
@@ -320,7 +320,7 @@ def _try_device(python: str, device: str, timeout: float) -> tuple[dict, str]:
     try:
         done = subprocess.run(
             [python, "-c", _SCRIPT, device, others],
-            env=environment(python),
+            env=make_environment(python),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -336,7 +336,7 @@ def _try_device(python: str, device: str, timeout: float) -> tuple[dict, str]:
         elif code == 1:  # an exception: its last line says most
             problem = next((line.strip() for line in reversed(errors.splitlines()) if line.strip()), "no message")
         else:
-            problem = reason(code, errors.splitlines())
+            problem = explain_failure(code, errors.splitlines())
     except subprocess.TimeoutExpired as error:
         output = error.stdout or b""
         output = output.decode("utf-8", "replace") if isinstance(output, bytes) else output

@@ -14,7 +14,7 @@ from SlicRegLib.jobs import control
 from SlicRegLib.jobs.batch import Batch
 from SlicRegLib.jobs.command_process import CommandProcess
 from SlicRegLib.jobs.options import JobOptions
-from SlicRegLib.jobs.python import environment, python_executable
+from SlicRegLib.jobs.python import find_python, make_environment
 from SlicRegLib.registration import model_header
 
 from . import installation, training
@@ -96,8 +96,8 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         The finished model is copied to the user's models. `SlicRegLib.jobfolder` looks at it, pauses and stops it.
         """
         words = training.words_to_learn(replace(options=str(self.userModels()))) if options else []
-        python = python_executable()
-        control.start(folder, words, python, environment(python))
+        python = find_python()
+        control.start(folder, words, python, make_environment(python))
 
     def models(self):
         """Bundled models, then the user's own."""

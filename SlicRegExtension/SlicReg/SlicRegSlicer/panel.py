@@ -492,7 +492,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.batchJob.poll():
             self.showBatch()
         if self.batchJob.state != "running":
-            self.batch.done(self.batchJob)
+            self.batch.record(self.batchJob)
             self.ui.logText.plainText += self.batchJob.log
             self.nextOfBatch()
 
@@ -505,7 +505,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     def stopBatch(self):
         if self.batchJob:
             self.batchJob.cancel()
-            self.batch.done(self.batchJob)
+            self.batch.record(self.batchJob)
             self.batchJob = None
 
     def showBatch(self, text=""):

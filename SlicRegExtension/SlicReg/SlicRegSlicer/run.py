@@ -17,7 +17,7 @@ import slicer
 
 from SlicRegLib.errors import UserError
 from SlicRegLib.images.files import list_images
-from SlicRegLib.jobs.batch import Batch, named
+from SlicRegLib.jobs.batch import Batch, name_scans
 from SlicRegLib.jobs.command_process import CommandProcess, ProgressEvent
 from SlicRegLib.jobs.memory import available_memory, estimate_memory
 
@@ -358,11 +358,11 @@ def make_batch(request: Request, out: Path, volumes: list | None = None, folder:
         )
     inputs = out / "inputs"
     if volumes is None:
-        targets = named(list_images(folder))
+        targets = name_scans(list_images(folder))
     else:
         targets = [
             (name, inputs / "scans" / f"{name}.nrrd")
-            for name, _path in named(f"{volume.GetName()}.nrrd" for volume in good)
+            for name, _path in name_scans(f"{volume.GetName()}.nrrd" for volume in good)
         ]
     try:
         (inputs / "scans").mkdir(parents=True, exist_ok=True)

@@ -56,7 +56,7 @@ def evaluate(request: EvaluateRequest, output: OutputOptions, progress: Progress
 def learn(request: LearnRequest, output: OutputOptions, progress: Progress) -> str:
     from ..jobs.ownership import claim_folder, remove_partial_job_files
     from ..jobs.recorder import Recorder
-    from ..jobs.status import last_state
+    from ..jobs.status import read_last_state
     from ..stages import LEARN
 
     folder, options = request.out.absolute(), request.job()
@@ -68,7 +68,7 @@ def learn(request: LearnRequest, output: OutputOptions, progress: Progress) -> s
     with claim_folder(folder):  # before the long imports, so that a second process is refused at once
         write_config(folder, options)
         remove_partial_job_files(folder)
-        if last_state(folder).state == "finished":
+        if read_last_state(folder).state == "finished":
             return f"The training in {folder} is finished; see {options.name}.slicreg and report.html there."
         recorder = Recorder(folder, LEARN, progress)
         from ..jobs.learn import learn_and_record
@@ -79,7 +79,7 @@ def learn(request: LearnRequest, output: OutputOptions, progress: Progress) -> s
 
 def job(request: JobRequest, output: OutputOptions, progress: Progress) -> str:
     from ..jobs import control
-    from ..jobs.ownership import owner_of
+    from ..jobs.ownership import find_owner
     from ..jobs.status import read_state
 
     if request.action != "status":
@@ -87,7 +87,7 @@ def job(request: JobRequest, output: OutputOptions, progress: Progress) -> str:
     state = read_state(request.folder)
     if output.json:
         return json.dumps(asdict(state))
-    owner = owner_of(request.folder)
+    owner = find_owner(request.folder)
     who = f" ({owner.sentence()})" if owner else ""
     left = "" if state.remaining is None else f", about {state.remaining / 60:.0f} min left"
     lines = [

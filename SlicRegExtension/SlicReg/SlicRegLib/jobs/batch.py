@@ -1,6 +1,6 @@
 """Many scans to one template: which are to be done, with which command lines, and a table of what came out.
 
-Nothing is run here. The caller asks for the arguments of the `next` scan, runs them as a `job.Job`, and hands that to `done`.
+Nothing is run here. The caller asks for the arguments of the `next` scan, runs them as a `job.Job`, and hands that to `record`.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class Batch:
         return [name for name, row in self._rows.items() if row["status"] != DONE and name not in self._tried]
 
     def next(self) -> list[str] | None:
-        """The arguments of `slicreg` for the next registration, None once all are done. `done` must be called in between."""
+        """The arguments of `slicreg` for the next registration, None once all are done. `record` must be called in between."""
         names = self.pending()
         if not names:
             return None
@@ -128,7 +128,7 @@ class Batch:
         self._rows[name] = {**dict.fromkeys(COLUMNS), "name": name, "status": RUNNING, "error": ""}
         return [str(a) for a in [*arguments, *self.options]]
 
-    def done(self, job) -> None:
+    def record(self, job) -> None:
         """How the registration of the last `next` ended. job: its ``state``, ``error`` and ``elapsed`` are looked at."""
         name, fingerprint = self._current
         self._current = None
@@ -207,7 +207,7 @@ class Batch:
             )
 
 
-def named(paths) -> list[tuple[str, Path]]:
+def name_scans(paths) -> list[tuple[str, Path]]:
     """[(name, path)] with names that are different folders on every system, made from the file names."""
     result, taken = [], {"inputs"}  # the folder that holds what was written from the scene
     for path in map(Path, paths):

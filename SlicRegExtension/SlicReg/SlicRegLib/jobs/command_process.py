@@ -15,9 +15,9 @@ from pathlib import Path
 
 from .. import __version__
 from ..stages import REGISTER, STARTING
-from .failure import reason
+from .failure import explain_failure
 from .processes import WINDOWS, end_tree
-from .python import environment, python_executable
+from .python import find_python, make_environment
 from .remaining_time import RemainingTime
 
 TICK = 0.5  # seconds between progress events while the process is silent
@@ -60,10 +60,10 @@ class CommandProcess:
         command: list[str] | None = None,
         folder: str | Path | None = None,
     ):
-        """python: the interpreter instead of `python_executable`. command: run this instead (for tests).
+        """python: the interpreter instead of `find_python`. command: run this instead (for tests).
         folder: the working directory; relative paths among the arguments start there."""
         arguments = [str(a) for a in arguments]
-        python = str(python or python_executable())
+        python = str(python or find_python())
         self.command = [str(a) for a in command or (python, "-m", "SlicRegLib", *arguments, "--json")]
         self.state, self.error, self.returncode = "running", "", None
         self.progress: ProgressEvent | None = None
@@ -81,7 +81,7 @@ class CommandProcess:
         try:
             self._process = subprocess.Popen(
                 self.command,
-                env=environment(python),
+                env=make_environment(python),
                 cwd=folder,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
@@ -164,7 +164,7 @@ class CommandProcess:
         if code == 0:
             self._end("finished")
         else:
-            self._end("failed", reason(code, self._errors))
+            self._end("failed", explain_failure(code, self._errors))
 
     def _end(self, state: str, error: str = "") -> None:
         self._ended = self._ended or time.monotonic()

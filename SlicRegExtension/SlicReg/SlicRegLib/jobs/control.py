@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 
 from ..errors import UserError
-from .ownership import Owner, children, is_alive, owner_of, taken_sentence
+from .ownership import Owner, children, is_alive, find_owner, taken_sentence
 from .processes import WINDOWS, end_tree, tree
-from .status import last_state, read_state, write_state
+from .status import read_last_state, read_state, write_state
 
 START_SECONDS = 60.0  # a job that does not work in its folder after that long did not start
 
@@ -28,7 +28,7 @@ def start(
     process works there.
     """
     folder = Path(folder).absolute()
-    if owner := owner_of(folder):
+    if owner := find_owner(folder):
         raise UserError(taken_sentence(folder, owner))
     made, began = not folder.exists(), round(time.time(), 1)
     try:
@@ -66,8 +66,8 @@ def start(
             )
         # Slicer's Python is a launcher: what works in the folder may be its child
         if (
-            last_state(folder).updated >= began
-            and (owner := owner_of(folder))
+            read_last_state(folder).updated >= began
+            and (owner := find_owner(folder))
             and owner.pid in {one.pid for one in tree(process.pid)}
         ):
             return owner.pid
@@ -118,7 +118,7 @@ def resume(folder: str | Path) -> None:
 
 
 def _owner_here(folder: str | Path) -> Owner:
-    owner = owner_of(folder)
+    owner = find_owner(folder)
     if owner is None:
         raise UserError(f"No training runs in {folder}; start it first.")
     if owner.host == platform.node() and is_alive(owner):

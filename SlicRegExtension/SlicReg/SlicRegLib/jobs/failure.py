@@ -8,7 +8,7 @@ import signal
 from .processes import WINDOWS
 
 
-def reason(code: int, errors: list[str]) -> str:
+def explain_failure(code: int, errors: list[str]) -> str:
     """One sentence: why a command ended with exit code ``code`` after it wrote the lines ``errors`` to stderr."""
     for line in reversed(errors):
         if said := re.match(r"slicreg(?: \w+)?: (?:error: )?(.+)", line):

@@ -31,7 +31,7 @@ class Owner:
         return f"process {self.pid} of {self.user} on {self.host}, since {self.started}"
 
 
-def owner_of(folder: str | Path) -> Owner | None:
+def find_owner(folder: str | Path) -> Owner | None:
     """Who works in the folder; None if nobody does."""
     from filelock import FileLock, Timeout
 
@@ -87,7 +87,7 @@ def claim_folder(folder: Path):
     try:
         lock.acquire()
     except Timeout:
-        raise UserError(taken_sentence(folder, owner_of(folder))) from None
+        raise UserError(taken_sentence(folder, find_owner(folder))) from None
     try:
         before = last_owner(folder)
         if (

@@ -11,7 +11,7 @@ from ..errors import UserError
 from .processes import WINDOWS
 
 
-def python_executable() -> str:
+def find_python() -> str:
     """The Python that has torch: PythonSlicer inside Slicer (beside ``sys.executable`` or on the path), else this one."""
     name = "PythonSlicer.exe" if WINDOWS else "PythonSlicer"
     here = Path(sys.executable or ".")
@@ -24,7 +24,7 @@ def python_executable() -> str:
     return sys.executable
 
 
-def environment(python: str) -> dict[str, str]:
+def make_environment(python: str) -> dict[str, str]:
     """The environment for the command line: finds this library, prints UTF-8 at once, keeps other Pythons' packages out."""
     variables = dict(os.environ)
     library = str(Path(__file__).resolve().parents[2])

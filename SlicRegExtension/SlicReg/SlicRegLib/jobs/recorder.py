@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..stages import STARTING
 from .remaining_time import RemainingTime
-from .status import JobState, last_state, write_state
+from .status import JobState, read_last_state, write_state
 
 STATE_SECONDS = 0.5  # between two writings of the state
 
@@ -21,7 +21,7 @@ class Recorder:
         """stages: typical seconds of each, in order."""
         self.folder, self.onward = folder, onward
         self.state = JobState("running", STARTING)
-        self.seconds = dict(last_state(folder).seconds)  # of the runs before
+        self.seconds = dict(read_last_state(folder).seconds)  # of the runs before
         self._estimate = RemainingTime(stages)
         self._began = self._last = time.monotonic()
         self._written = -1e9

@@ -12,7 +12,7 @@ from pathlib import Path
 from ..errors import UserError
 from ..images.files import write_json
 from .options import read_config
-from .ownership import Owner, owner_of
+from .ownership import Owner, find_owner
 
 
 @dataclass(frozen=True)
@@ -37,13 +37,13 @@ class JobState:
 
 def read_state(folder: str | Path) -> JobState:
     """Never raises: a folder without a job is in the state "absent"."""
-    said = last_state(folder)
-    if owner := owner_of(folder):
+    said = read_last_state(folder)
+    if owner := find_owner(folder):
         return replace(said, state="paused" if _is_paused(owner) else "running", error="")
     return replace(said, state="interrupted", remaining=None) if said.state == "running" else said
 
 
-def last_state(folder: str | Path) -> JobState:
+def read_last_state(folder: str | Path) -> JobState:
     """What the last run said, whether or not it still runs."""
     try:
         return JobState(**json.loads((Path(folder) / "state.json").read_text()))
