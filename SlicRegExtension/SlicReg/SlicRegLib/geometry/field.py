@@ -1,7 +1,8 @@
 """Displacement fields in world RAS mm.
 
-A `DisplacementField` maps points p to p + u(p). Fields are "pull" fields: the field that warps a moving image onto a fixed
-grid lies on the fixed grid and points to the moving image."""
+A `DisplacementField` maps points p to p + u(p). Fields are "pull" fields: the field that warps a moving image onto a
+fixed grid lies on the fixed grid and points to the moving image.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +17,10 @@ from .sampling import sample
 
 @dataclass(frozen=True, eq=False)
 class DisplacementField:
-    """u with p -> p + u(p): ``vectors`` (3, I, J, K) float32 in RAS mm on ``grid``, linear in between.
+    """p -> p + u(p): ``vectors`` (3, I, J, K) float32 are u in RAS mm on ``grid``, interpolated linearly.
 
-    Outside its grid the edge value is repeated; fields made for files end in zeros (see `tapered`), so that
-    programs that repeat the edge (VTK) and programs that assume zero (ITK) agree.
+    Outside its grid the edge value is repeated. Fields made for files end in zeros (see `taper`), so that programs that
+    repeat the edge (VTK) and programs that assume zero (ITK) agree.
     """
 
     vectors: torch.Tensor
@@ -33,7 +34,8 @@ class DisplacementField:
         """Displaced world points, (..., 3) mm."""
         return points + self.at(points)
 
-    def to(self, device) -> DisplacementField:
+    def to(self, device: torch.device | str) -> DisplacementField:
+        """The field with its vectors on another device."""
         return DisplacementField(self.vectors.to(device), self.grid)
 
     def on(self, grid: Grid) -> DisplacementField:
@@ -42,22 +44,25 @@ class DisplacementField:
 
 
 def identity_field(grid: Grid) -> DisplacementField:
+    """The field of zeros, which leaves every point where it is."""
     return DisplacementField(torch.zeros(3, *grid.shape), grid)
 
 
 def affine_field(matrix: np.ndarray, grid: Grid) -> DisplacementField:
-    """That of a 4x4 world ``matrix``."""
+    """The field A p - p of an affine map A, a 4x4 world ``matrix`` (RAS mm)."""
     points = grid.points()
     return DisplacementField((apply_affine(matrix, points) - points).movedim(-1, 0).contiguous(), grid)
 
 
 def taper(field: DisplacementField, scan: Grid, margin_mm: float) -> DisplacementField:
-    """The field made fit for files: unchanged over ``scan`` and a cell of the field around it, brought smoothly to
-    zero within ``margin_mm`` from there.
+    """The field for a file: unchanged over ``scan`` and one cell around it, then falling smoothly to zero within
+    ``margin_mm``.
 
-    The result's grid is the field's, grown by whole voxels (the edge repeated) or cut so that it just holds scan and margin.
+    The result's grid is the field's own lattice, cut or extended by whole voxels (the edge repeated) so that it just
+    holds scan and margin.
     """
-    cell = np.abs(field.grid.affine[:3, :3]).sum(1).max()  # cells that reach into the scan keep all their corners
+    # the extent of a cell along the world axes: all cells that reach into the scan keep their corners
+    cell = np.abs(field.grid.vectors_to_world(np.eye(3))).sum(0).max()
     box = bounding_grid([scan], 1.0, cell).corners()
     low, high = box.min(0), box.max(0)
     reach = field.grid.to_voxel(bounding_grid([scan], 1.0, cell + margin_mm).corners())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from itertools import product
 
 import torch
 import torch.nn.functional as F
 
 from .field import DisplacementField
+from .grid import Grid
 
 
 def jacobian_determinant(field: DisplacementField) -> torch.Tensor:
@@ -16,64 +18,70 @@ def jacobian_determinant(field: DisplacementField) -> torch.Tensor:
 
 
 def jacobian(field: DisplacementField) -> torch.Tensor:
-    """I + du/dx on the field's grid, (I, J, K, 3, 3); one-sided at the border."""
+    """I + du/dx on the field's grid, (I, J, K, 3, 3): row = component of u, column = world axis; one-sided at the
+    border."""
     per_voxel = torch.stack(torch.gradient(field.vectors, dim=(1, 2, 3)), -1).movedim(0, -2)  # (I, J, K, u, voxel)
-    voxel_from_world = torch.as_tensor(field.grid.voxel_from_world[:3, :3]).to(per_voxel)
-    return per_voxel @ voxel_from_world + torch.eye(3).to(per_voxel)
+    return per_voxel @ _voxels_per_mm(field.grid).to(per_voxel) + torch.eye(3).to(per_voxel)
 
 
 def least_stretch(field: DisplacementField) -> torch.Tensor:
-    """How strongly p -> p + u(p) compresses at each point of the field's grid, (I, J, K): 1 not at all, below 0 it folds.
+    """How strongly p -> p + u(p) compresses at each point of the field's grid, (I, J, K): 1 is not at all, below 0 it
+    folds.
 
-    sqrt(3) det(J) / |cof(J)| (Frobenius), the smallest over the eight cells that meet at the point, with the edge repeated
-    outside the grid. Where it is s, the inverse stretches by at most sqrt(3) / s.
+    sqrt(3) det(J) / |cof(J)| (Frobenius), the smallest over the eight cells that meet at the point, with the edge
+    repeated outside the grid. Where it is s, the inverse stretches by at most sqrt(3) / s.
     """
-    return _least_stretch(_edged(field.vectors), torch.as_tensor(field.grid.voxel_from_world[:3, :3]))
+    return _least_stretch(_pad_edge(field.vectors), _voxels_per_mm(field.grid))
 
 
-def _least_stretch(vectors: torch.Tensor, voxel_from_world: torch.Tensor) -> torch.Tensor:
+def _least_stretch(vectors: torch.Tensor, voxels_per_mm: torch.Tensor) -> torch.Tensor:
     """`least_stretch` at the inner points of ``vectors`` (3, I, J, K)."""
-    voxel_from_world = voxel_from_world.to(vectors)
+    voxels_per_mm = voxels_per_mm.to(vectors)
     identity = torch.eye(3).to(vectors).view(3, 3, 1, 1, 1)
     inner = [slice(None), *[slice(1, -1)] * 3]
-    sides = []  # of each axis: differences to the voxel before and to the voxel behind
+    sides = []  # per axis: differences to the voxel before and to the voxel after
     for axis in (1, 2, 3):
         steps = vectors[tuple(slice(None) if a == axis else s for a, s in enumerate(inner))].diff(dim=axis)
         sides.append((steps.narrow(axis, 0, steps.shape[axis] - 1), steps.narrow(axis, 1, steps.shape[axis] - 1)))
-    least = None
-    for per_voxel in product(*sides):
-        x, y, z = (
-            sum(per_voxel[k] * voxel_from_world[k, axis] for k in range(3)) + identity[axis] for axis in range(3)
-        )
+
+    def stretch_of_cell(per_voxel: tuple[torch.Tensor, ...]) -> torch.Tensor:
+        x, y, z = (sum(per_voxel[k] * voxels_per_mm[k, axis] for k in range(3)) + identity[axis] for axis in range(3))
         cofactors = [torch.linalg.cross(y, z, dim=0), torch.linalg.cross(z, x, dim=0), torch.linalg.cross(x, y, dim=0)]
-        stretch = (x * cofactors[0]).sum(0) / sum(c.square().sum(0) for c in cofactors).sqrt().clamp_min(1e-12)
-        least = stretch if least is None else torch.minimum(least, stretch)
-    return least * 3**0.5
+        return (x * cofactors[0]).sum(0) / sum(c.square().sum(0) for c in cofactors).sqrt().clamp_min(1e-12)
+
+    return reduce(torch.minimum, map(stretch_of_cell, product(*sides))) * 3**0.5
 
 
-def _edged(vectors: torch.Tensor) -> torch.Tensor:
+def _voxels_per_mm(grid: Grid) -> torch.Tensor:
+    """(3, 3) float64: column a is a step of 1 mm along world axis a, in voxels; turns differences between voxels into
+    derivatives by world coordinates."""
+    return grid.vectors_to_voxel(torch.eye(3, dtype=torch.float64)).T.contiguous()
+
+
+def _pad_edge(vectors: torch.Tensor) -> torch.Tensor:
     return F.pad(vectors[None], (1,) * 6, mode="replicate")[0]
 
 
 def unfold(field: DisplacementField, stretch: float = 0.5, steps: int = 500) -> DisplacementField:
-    """``field`` smoothed where, and only where, it folds or compresses to less than ``stretch`` (see `least_stretch`).
+    """Smooth ``field`` where it folds or compresses to less than ``stretch`` (see `least_stretch`), and only there.
 
-    So it gets an inverse that a grid can hold. Each step replaces the vectors around such points by their neighbours'
-    mean, only where the last step left work; what ``steps`` do not mend stays.
+    The result has an inverse that a grid can represent. Each step replaces the vectors around such points by the mean
+    of their neighbours and looks again only where the last step changed something. Folds that remain after ``steps``
+    are left.
     """
-    vectors, axes = field.vectors.clone(), torch.as_tensor(field.grid.voxel_from_world[:3, :3])
+    vectors, voxels_per_mm = field.vectors.clone(), _voxels_per_mm(field.grid)
     low, high = torch.zeros(3, dtype=torch.long), torch.tensor(field.grid.shape)
     for _ in range(steps):
-        box = (slice(None), *(slice(int(a), int(b)) for a, b in zip(low, high)))
-        around = _edged(vectors)[(slice(None), *(slice(int(a), int(b) + 2) for a, b in zip(low, high)))]
-        bad = _least_stretch(around, axes) < stretch
+        box = (slice(None), *(slice(int(a), int(b)) for a, b in zip(low, high, strict=True)))
+        padded_box = (slice(None), *(slice(int(a), int(b) + 2) for a, b in zip(low, high, strict=True)))
+        around = _pad_edge(vectors)[padded_box]
+        bad = _least_stretch(around, voxels_per_mm) < stretch
         if not bad.any():
             break
         weight = F.avg_pool3d(F.max_pool3d(bad[None, None].to(vectors), 3, 1, 1), 3, 1, 1)[0]
         vectors[box] += weight * (F.avg_pool3d(around[None], 3, 1)[0] - vectors[box])
         where = bad.nonzero().cpu() + low
-        low = (where.amin(0) - 4).clamp_min(
-            0
-        )  # a step moves points within 2 voxels, which changes the stretch within 3
+        # a step moves points within 2 voxels, which changes the stretch within 3
+        low = (where.amin(0) - 4).clamp_min(0)
         high = torch.minimum(where.amax(0) + 5, torch.tensor(field.grid.shape))
     return DisplacementField(vectors, field.grid)

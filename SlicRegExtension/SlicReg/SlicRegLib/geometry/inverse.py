@@ -13,18 +13,18 @@ from .sampling import sample
 
 
 def invert(field: DisplacementField, grid: Grid, steps: int = 40, tolerance_mm: float = 0.02) -> DisplacementField:
-    """The field v on ``grid`` with v(y) = -u(y + v(y)), so that ``field`` after v is the identity.
+    """The field v on ``grid`` with v(y) = -u(y + v(y)): first v, then ``field`` is the identity.
 
-    Newton's method at every point of ``grid``, from a start found by pushing the field's own points forward, so that it
-    also converges where the field stretches by more than two (where the usual fixed-point iteration diverges). A
-    Newton step that makes the error larger is replaced by a fixed-point step, and each point keeps the best position
-    it came across, so that folds leave the nearest answer instead of noise.
+    Newton's method at every point of ``grid``, from a start found by pushing the field's own points forward. So it also
+    converges where the field stretches by more than two and the usual fixed-point iteration diverges. A Newton step
+    that makes the error larger is replaced by a fixed-point step, and each point keeps the best position it has had:
+    where the field folds, the result is the nearest answer instead of noise.
     """
     goal = grid.points().reshape(-1, 3)
     matrices = jacobian(field).reshape(*field.grid.shape, 9).movedim(-1, 0)
     best = goal + _pushed_start(field, grid).reshape(-1, 3)
     best_error = (goal - field(best)).norm(dim=-1)
-    active = (best_error > tolerance_mm).nonzero()[:, 0]  # points still to be improved
+    active = (best_error > tolerance_mm).nonzero()[:, 0]
     x = best[active]
     for _ in range(steps):
         error = goal[active] - field(x)
@@ -37,15 +37,16 @@ def invert(field: DisplacementField, grid: Grid, steps: int = 40, tolerance_mm: 
         distance[worse] = (goal[active[worse]] - field(candidate[worse])).norm(dim=-1)
         improved = distance < best_error[active]
         best[active[improved]], best_error[active[improved]] = candidate[improved], distance[improved]
-        going = distance > tolerance_mm
-        active, x = active[going], candidate[going]
+        inexact = distance > tolerance_mm
+        active, x = active[inexact], candidate[inexact]
         if not len(active):
             break
     return DisplacementField((best - goal).T.reshape(3, *grid.shape).contiguous(), grid)
 
 
 def _pushed_start(field: DisplacementField, grid: Grid) -> torch.Tensor:
-    """A first guess of the inverse displacement, (I, J, K, 3): the field's points pushed to where they go."""
+    """A first guess of the inverse displacement, (I, J, K, 3) mm: the field's points pushed to where they go, averaged
+    on a coarse grid."""
     coarse = bounding_grid([grid, field.grid], spacing=float(max(grid.spacing.max(), field.grid.spacing.max()) * 2))
     points = field.grid.points().reshape(-1, 3)
     vectors = field.vectors.reshape(3, -1).T
@@ -54,11 +55,11 @@ def _pushed_start(field: DisplacementField, grid: Grid) -> torch.Tensor:
     index = index[inside]
     flat = (index[:, 0] * coarse.shape[1] + index[:, 1]) * coarse.shape[2] + index[:, 2]
     total = torch.zeros(int(np.prod(coarse.shape)), 4)
-    shift = vectors.mean(0)  # what lies beyond all that was pushed starts here: the scans may be metres apart
+    shift = vectors.mean(0)  # the guess beyond all pushed points: the scans may be metres apart
     total.index_add_(0, flat, torch.cat([shift - vectors[inside], torch.ones(len(flat), 1)], 1))
     total = total.T.reshape(1, 4, *coarse.shape)
     smooth = total
-    for _ in range(4):  # fill the cells that nothing was pushed into from their neighbours
+    for _ in range(4):  # cells that received no point take their neighbours' mean
         smooth = F.avg_pool3d(smooth, 3, stride=1, padding=1)
     filled = torch.where(
         total[:, 3:] > 0, total[:, :3] / total[:, 3:].clamp_min(1e-6), smooth[:, :3] / smooth[:, 3:].clamp_min(1e-6)

@@ -7,8 +7,9 @@ import torch
 from .field import DisplacementField
 from .grid import Grid
 
-UNIT_MM = 200.0  # displacements are optimised in this unit, about half the canonical frame, so that the published
-#                  learning rate and alpha, which are for normalised coordinates, keep their meaning
+UNIT_MM = 200.0
+"""Displacements are optimised in this unit, about half the canonical frame, so that the published learning rate and
+alpha, which are for normalised coordinates, keep their meaning."""
 
 
 def thin_plate_spline(
@@ -18,7 +19,7 @@ def thin_plate_spline(
 
     u(x) = A [x, 1] + sum_n w_n |x - p_n|: |r| is the kernel of the thin-plate (biharmonic) spline in three
     dimensions; r^2 log r, often seen, is the one of the plane. Coordinates are in units of 200 mm;
-    ``stiffness`` (lambda) is added to the kernel's diagonal.
+    ``stiffness`` (lambda) is added to the kernel's diagonal; 0 interpolates.
     """
     centre = points.double().mean(0).cpu()  # the world's origin may be metres away
     p = (points.double().cpu() - centre) / UNIT_MM
