@@ -21,15 +21,17 @@ CLEAN_UP_SECONDS = 5.0
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 after a user's mistake, 130 after an interruption."""
-    command, request, output = parse(sys.argv[1:] if arguments is None else arguments)
-    first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts: the others are silent
-    quiet = not first or getattr(request, "quiet", False)
-    progress = Quiet() if quiet else JsonLines() if output.json else Bars()
+    words = sys.argv[1:] if arguments is None else arguments
+    progress: Bars | JsonLines | Quiet = Quiet()
     try:
+        command, request, output = parse(words)
+        first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts: the others are silent
+        if first and not getattr(request, "quiet", False):
+            progress = JsonLines() if output.json else Bars()
         with _interrupted_once():
             text = getattr(commands, command)(request, output, progress)
     except (UserError, OSError) as error:
-        if output.debug:
+        if "--debug" in words:
             raise
         progress.close()
         print(f"slicreg: {one_sentence(error)}", file=sys.stderr)

@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 import sys
+from collections.abc import Callable
 from dataclasses import fields, is_dataclass
 from typing import Annotated, Any, get_type_hints
 
@@ -52,10 +53,10 @@ def parse(arguments: list[str]) -> tuple[str, Any, OutputOptions]:
         raise
 
 
-def _constructor(name: str, cls: type):
+def _constructor(name: str, cls: type) -> Callable[..., tuple[str, Any, OutputOptions]]:
     """A function from which tyro makes one command."""
 
-    def construct(request, output):
+    def construct(request: Any, output: OutputOptions) -> tuple[str, Any, OutputOptions]:
         return name, request, output
 
     construct.__doc__ = cls.__doc__
@@ -79,9 +80,17 @@ def _with_words(cls: type) -> type:
 
 
 def _one_sentence(box: str) -> str:
-    """The message in one of tyro's error boxes: its lines up to the rule, without the frame."""
-    lines = [line.strip("│ \n") for line in box.splitlines()]
-    inside = [line for line in lines if line and not line.startswith(("╭", "╰"))]
-    rule = next((n for n, line in enumerate(inside) if set(line) == {"─"}), len(inside))
-    hint = next((f"; see `{found[0]}`" for line in inside if (found := re.search(r"slicreg( \w+)? --help", line))), "")
-    return re.sub(r"\s+", " ", " ".join(inside[:rule])).rstrip(".") + hint + "."
+    """The message in one of tyro's error boxes as a sentence that ends with where to look."""
+    lines = [line.strip("│ ") for line in box.splitlines() if line and line[0] == "│"]
+    rule = next((n for n, line in enumerate(lines) if set(line) == {"─"}), len(lines))
+    message, rest = lines[:rule], lines[rule + 1 :]
+    help_of = next(
+        (found[0] for line in lines if (found := re.search(r"slicreg( \w+)? --help", line))), "slicreg --help"
+    )
+    if message and message[0].startswith("Missing from"):
+        command = message[0].removeprefix("Missing from slicreg ").rstrip(":")
+        flags = ", ".join(line for line in message if re.match(r"-|[A-Z|{}]+$", line))
+        return f"`{command}` also needs {flags}; see `{help_of}`."
+    text = re.sub(r"\s+", " ", " ".join(message)).rstrip(".").replace("request.", "")
+    similar = next((line.split()[0] for line in rest if line.startswith("--")), "")
+    return f"{text}{f'; did you mean {similar}?' if similar and 'nrecognized' in text else ''}; see `{help_of}`."

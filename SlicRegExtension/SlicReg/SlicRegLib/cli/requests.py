@@ -49,7 +49,7 @@ class InfoRequest:
     """Show what a model contains and how it was made."""
 
     model: Annotated[Path, Word(metavar="MODEL", positional=True)]
-    """Model file (.slicreg)."""
+    """Model file (.slicreg), or the name of a bundled model."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,7 +15,7 @@ class RegisterRequest:
     """Register one scan to a template."""
 
     model: Path
-    """Model file (.slicreg)."""
+    """Model file (.slicreg), or the name of a bundled model."""
     template: Path
     """Fixed scan: the model's own template or any other scan (NIfTI, NRRD or MHA; CT in Hounsfield units)."""
     target: Annotated[Path, Word(metavar="CT")]
@@ -38,7 +38,7 @@ class EvaluateRequest:
     """Register a labelled cohort to a template and measure Dice, HD95, folding and seconds."""
 
     model: Path
-    """Model file (.slicreg)."""
+    """Model file (.slicreg), or the name of a bundled model."""
     template: Path
     """Template scan."""
     template_label: Annotated[Path, Word(metavar="LABELS")]

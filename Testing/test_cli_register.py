@@ -1,0 +1,188 @@
+"""`slicreg register` and `evaluate` end to end on tiny data."""
+
+import json
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+
+from command_line import *  # noqa: F403  its fixtures
+from command_line import QUICK, is_one_sentence, json_lines, run
+from SlicRegLib.errors import UserError
+from SlicRegLib.results import register_files
+
+FILES = {"transform.h5", "transform_inverse.h5", "warped_target.nii.gz", "report.json", "overview.png"}
+OVERLAYS = {"confidence.nii.gz", "supervoxels_template.nii.gz", "supervoxels_target.nii.gz"}
+
+
+@pytest.mark.parametrize("template", ["template", "img/pt_2"], ids=["own", "pairwise"])
+def test_register_writes_everything(cohort, model, tmp_path, capsys, template):
+    own = template == "template"
+    label = "template_label" if own else template.replace("img", "label")
+    out = tmp_path / "deep" / "out"
+    code = run(
+        "register",
+        model=model,
+        template=cohort / f"{template}.nii.gz",
+        target=cohort / "img/pt_1.nii.gz",
+        template_label=cohort / f"{label}.nii.gz",
+        target_label=cohort / "label/pt_1.nii.gz",
+        out=out,
+        json=True,
+        overlays=own,
+        **QUICK,
+    )
+    captured = capsys.readouterr()
+    assert code == 0
+    steps = json_lines(captured.out)
+    assert all(set(s) == {"stage", "share", "seconds", "remaining_seconds", "details"} for s in steps)
+    assert {"preparation", "prediction", "alignment", "spline", "writing"} <= {s["stage"] for s in steps}
+    assert ("Warning" in captured.err) == (not own)
+    assert {p.name for p in out.iterdir()} == FILES | {"warped_labels.nii.gz"} | (OVERLAYS if own else set())
+    fixed, moving = nib.load(cohort / f"{template}.nii.gz"), nib.load(cohort / "img/pt_1.nii.gz")
+    image, labels = nib.load(out / "warped_target.nii.gz"), nib.load(out / "warped_labels.nii.gz")
+    assert image.shape == fixed.shape and np.allclose(image.affine, fixed.affine)
+    assert labels.shape == moving.shape and np.allclose(labels.affine, moving.affine)
+    assert set(np.unique(np.asarray(labels.dataobj))) <= set(range(14))
+
+    report = json.loads((out / "report.json").read_text())
+    assert report["own_template"] == own
+    assert {"preparation", "prediction", "alignment", "spline", "total"} <= set(report["seconds"])
+    assert report["device"] == "cpu" and report["peak_memory_mb"]["process"] > 0
+    assert 0 <= report["folding_percent"] <= 100
+    for when in ("before", "after"):
+        assert set(report[when]["dice"]) == {str(k) for k in range(1, 14)}
+        assert report[when]["mean_dice"] == pytest.approx(np.mean(list(report[when]["dice"].values())))
+        assert report[when]["mean_hd95_mm"] > 0
+
+
+def test_register_alone_writes_no_labels_and_no_warning(model, pair, tmp_path, capsys):
+    assert run("register", model=model, **pair, out=tmp_path / "out", **QUICK) == 0
+    assert {p.name for p in (tmp_path / "out").iterdir()} == FILES
+    assert "Warning" not in capsys.readouterr().out  # the template is the model's own
+
+
+def test_out_of_gpu_memory_is_tried_smaller_then_on_the_cpu(model, pair, tmp_path, monkeypatch):
+    tried, real = [], register_files.register
+
+    def register(model, fixed, moving, options, device, progress):
+        tried.append((device.type, options.prediction.chunk))
+        if device.type == "cuda":
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory")
+        return real(model, fixed, moving, options, device, progress)
+
+    gpu = (torch.device("cuda"), "A GPU, found automatically")
+    monkeypatch.setattr(register_files, "register", register)
+    monkeypatch.setattr(register_files, "choose_device", lambda name: gpu)
+    assert run("register", model=model, **pair, out=tmp_path / "out", **QUICK) == 0
+    assert tried == [("cuda", 2048), ("cuda", 256), ("cpu", 2048)]
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["device"] == "cpu" and "memory of the GPU ran out" in report["device_reason"]
+
+
+def test_earlier_results_stay_after_a_failure(model, pair, tmp_path, monkeypatch, capfd):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "report.json").write_text("mine")
+
+    def fail(*_):
+        raise UserError("The picture cannot be drawn.")
+
+    monkeypatch.setattr(register_files, "draw_overview", fail)
+    assert run("register", model=model, **pair, out=tmp_path / "out", json=True, **QUICK) == 2
+    assert "picture" in capfd.readouterr().err
+    assert [p.name for p in (tmp_path / "out").iterdir()] == ["report.json"]
+    assert (tmp_path / "out/report.json").read_text() == "mine"
+
+
+def test_one_bar_per_stage(model, pair, tmp_path, capfd):
+    """A stage that ends is not begun again."""
+    steps = {"key_points": 200, "iterations": 20, "refine": False}
+    assert run("register", model=model, **pair, out=tmp_path / "out", **steps) == 0
+    bars = capfd.readouterr().err.replace("\r", "\n").splitlines()
+    begun = [line.split(":")[0] for line in bars if ":   0% |" in line]
+    assert begun == list(dict.fromkeys(begun)) and "alignment" in begun
+
+
+# ---- evaluate ---------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_cases(cohort, tmp_path):
+    """(images, labels) with two scans; the second's labels lack 4 and have a 99."""
+    for kind in ("img", "label"):
+        (tmp_path / kind).mkdir()
+        for name in ("pt_1", "pt_2"):
+            (tmp_path / kind / f"{name}.nii.gz").write_bytes((cohort / kind / f"{name}.nii.gz").read_bytes())
+    path = tmp_path / "label" / "pt_2.nii.gz"
+    image = nib.load(path)
+    data = np.asarray(image.dataobj).copy()
+    data[data == 4] = 0
+    data[:3, :3, :3] = 99
+    nib.save(nib.Nifti1Image(data, image.affine), path)
+    return {"images": tmp_path / "img", "labels": tmp_path / "label"}
+
+
+@pytest.fixture
+def evaluate(cohort, model, tmp_path):
+    """Runs `slicreg evaluate` into results.json; returns its exit code."""
+    template = {"template": cohort / "template.nii.gz", "template_label": cohort / "template_label.nii.gz"}
+    return lambda **folders: run(
+        "evaluate", model=model, **{**template, "out": tmp_path / "results.json", **folders}, **QUICK
+    )
+
+
+def test_evaluate_writes_the_agreed_json(evaluate, two_cases, tmp_path, capsys):
+    assert evaluate(**two_cases) == 0
+    text = capsys.readouterr().out
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert list(results["cases"]) == ["pt_1", "pt_2"]
+    for name, case in results["cases"].items():
+        assert set(case["before"]) >= {"dice", "mean_dice"}
+        assert set(case["after"]) >= {"dice", "mean_dice", "hd95_mm", "folding_percent"}
+        assert case["seconds"] > 0
+        labels = {str(k) for k in range(1, 14)} - ({"4"} if name == "pt_2" else set())
+        assert set(case["before"]["dice"]) == set(case["after"]["dice"]) == labels
+        assert case["after"]["mean_dice"] == pytest.approx(np.mean(list(case["after"]["dice"].values())))
+    assert results["cases"]["pt_1"]["left_out"] == [] and results["cases"]["pt_2"]["left_out"] == [4, 99]
+    assert "pt_2: left out, since only one of the scans has them: labels [4, 99]" in text and "pt_1" not in text
+    for when in ("before", "after"):
+        mean = np.mean([case[when]["mean_dice"] for case in results["cases"].values()])
+        assert results["mean"][f"{when}_dice"] == pytest.approx(mean)
+    assert results["mean"]["cases"] == 2 and results["own_template"]
+
+
+def test_evaluate_continues_after_a_bad_case(cohort, evaluate, two_cases, tmp_path, capsys):
+    (two_cases["images"] / "pt_1.nii.gz").write_bytes(b"no scan")
+    (two_cases["images"] / "pt_3.nii.gz").write_bytes((cohort / "img/pt_3.nii.gz").read_bytes())  # has no labels
+    assert evaluate(**two_cases) == 0
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert list(results["cases"]) == ["pt_2"] and "cannot be read" in results["failed"]["pt_1"]
+    assert results["without_labels"] == ["pt_3"]
+    assert "failed: " in capsys.readouterr().out
+
+
+def test_labels_without_a_common_value(cohort, model, evaluate, two_cases, tmp_path, capsys):
+    for path in two_cases["labels"].iterdir():
+        image = nib.load(path)
+        data = np.asarray(image.dataobj)
+        nib.save(nib.Nifti1Image(np.where(data > 0, 77, 0).astype(np.uint8), image.affine), path)
+    (two_cases["images"] / "pt_2.nii.gz").unlink()
+    assert evaluate(**two_cases) == 2
+    assert "no value in common" in capsys.readouterr().err
+    code = run(
+        "register",
+        model=model,
+        template=cohort / "template.nii.gz",
+        target=two_cases["images"] / "pt_1.nii.gz",
+        template_label=cohort / "template_label.nii.gz",
+        target_label=two_cases["labels"] / "pt_1.nii.gz",
+        out=tmp_path / "out",
+        **QUICK,
+    )
+    assert code == 2 and not (tmp_path / "out").exists()
+
+
+def test_evaluate_needs_a_folder_to_write_to(cohort, evaluate, two_cases, tmp_path, capfd):
+    assert evaluate(**two_cases, out=tmp_path / "none" / "r.json") == 2
+    assert is_one_sentence(capfd, "folder")
