@@ -38,7 +38,7 @@ def train_model(
 
     watch: called with the network after each validation. Under ``torchrun`` all processes train and the first writes.
     """
-    out, network = request.out, PRESETS[request.preset]
+    out, network, options = request.out, PRESETS[request.preset], request.training()
     if out.suffix != MODEL_SUFFIX:
         raise UserError(f"The model file must end in {MODEL_SUFFIX} (got {out.name}).")
     device, _ = choose_device(request.device)
@@ -63,7 +63,7 @@ def train_model(
         net, history = train(
             study,
             network,
-            request.training(),
+            options,
             checkpoint,
             device,
             request.resume,
