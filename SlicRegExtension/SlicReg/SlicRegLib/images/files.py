@@ -1,4 +1,4 @@
-"""Names, limits and safe writing of files; imports nothing heavy, so that Slicer can ask before anything is installed."""
+"""Names, limits and safe writing of files. Imports nothing heavy: Slicer uses it before packages are installed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from ..errors import UserError
 
 NIFTI = (".nii", ".nii.gz")
 IMAGE_SUFFIXES = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
-_PART = ".slicreg-part-"  # in the names of files that are being written
 MODEL_SUFFIX = ".slicreg"
-MODEL_VERSION = 1  # of the model files that are written, and the newest that can be read
-MIN_SLICES = 8  # of a scan, along each axis
-MAX_SHEAR = 1e-3  # of a scan: cosine between two axes
+MODEL_VERSION = 1
+"""Format of the model files that are written, and the newest that can be read."""
+MIN_SLICES = 8
+"""Fewest voxels of a scan along an axis."""
+MAX_SHEAR = 1e-3
+"""Largest |cosine| between two axes of a scan."""
+_PART = ".slicreg-part-"  # in the names of files that are being written
 
 
 def stem(path: str | Path) -> str:
@@ -32,7 +35,7 @@ def stem(path: str | Path) -> str:
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """The image files of a folder, sorted by name. Raises UserError if there are none."""
+    """The image files of a folder, sorted by name; hidden ones left out. Raises UserError if there are none."""
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"The folder {folder} does not exist; give a folder that holds the scans.")
@@ -46,7 +49,10 @@ def list_images(folder: str | Path) -> list[Path]:
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """Yields a temporary path beside ``path`` that takes its place only if the block succeeds, also through a loss of power."""
+    """Yields a temporary path beside ``path`` that replaces it if the block succeeds.
+
+    The content reaches the disk first: after a power failure the old or the new file is there, never a part of one.
+    """
     path = Path(path)
     suffix = next((s for s in (*IMAGE_SUFFIXES, MODEL_SUFFIX, ".h5") if path.name.lower().endswith(s)), path.suffix)
     handle, name = tempfile.mkstemp(suffix=suffix, prefix=f".{stem(path)}{_PART}", dir=path.parent)
@@ -54,10 +60,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
     try:
         yield Path(name)
         os.chmod(name, 0o666 & ~_umask())
-        _flushed(name)
-        _take_place(name, path)
+        _flush(name)
+        _replace(name, path)
         if os.name != "nt":
-            _flushed(path.parent)  # the name too
+            _flush(path.parent)  # the name too
     finally:
         Path(name).unlink(missing_ok=True)
 
@@ -69,13 +75,16 @@ def write_json(path: Path, content: Any) -> None:
 
 
 def remove_partial_files(folder: Path) -> None:
-    """Remove from a folder, not from those in it, what a killed process was just writing; for who alone writes there."""
+    """Remove the unfinished files that a killed process left in a folder, not those in its subfolders.
+
+    No other process may be writing there.
+    """
     for path in folder.glob(f".*{_PART}*"):
         path.unlink(missing_ok=True)
 
 
-def _take_place(name: str, path: Path) -> None:
-    for _ in range(100 if os.name == "nt" else 0):  # Windows replaces no file that somebody is reading
+def _replace(name: str, path: Path) -> None:
+    for _ in range(100 if os.name == "nt" else 0):  # Windows replaces no file that is open
         try:
             os.replace(name, path)
             return
@@ -84,8 +93,8 @@ def _take_place(name: str, path: Path) -> None:
     os.replace(name, path)
 
 
-def _flushed(path: str | Path) -> None:
-    """What was written to a file or folder stands on the disk when this returns."""
+def _flush(path: str | Path) -> None:
+    """Wait until a file's content, or a folder's names, are on the disk."""
     handle = os.open(path, os.O_RDWR if os.path.isfile(path) else os.O_RDONLY)
     try:
         os.fsync(handle)

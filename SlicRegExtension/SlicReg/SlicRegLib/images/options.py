@@ -1,9 +1,9 @@
-"""Options of the preparation."""
+"""How a scan is brought into the canonical frame."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, cast
 
 from ..errors import refuse
 from ..option import Word
@@ -20,7 +20,9 @@ class FrameOptions:
     published: 96 80 128."""
 
     def preparation(self) -> PreparationOptions:
-        return PreparationOptions(spacing_mm=self.spacing_mm, shape=tuple(self.shape) if self.shape else None)
+        """The same frame with the default margin and limit. Raises UserError where it is out of range."""
+        shape = cast("tuple[int, int, int] | None", tuple(self.shape) if self.shape else None)
+        return PreparationOptions(spacing_mm=self.spacing_mm, shape=shape)
 
 
 @dataclass(frozen=True, kw_only=True)

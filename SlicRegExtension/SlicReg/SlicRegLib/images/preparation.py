@@ -1,4 +1,4 @@
-"""A scan in the canonical frame: the crop on the soft tissue's centre of mass, and the body in it."""
+"""A scan in the canonical frame: a crop centred on the soft tissue, and the body in it."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from .options import PreparationOptions
 from .volumes import Volume
 
 AIR_HU = -1000.0
-BODY_HU = -400.0  # between air and tissue
-MAX_HU = 2000.0  # metal artefacts above this carry no anatomy
+BODY_HU = -400.0
+"""Threshold between air and tissue."""
+MAX_HU = 2000.0
+"""Metal artefacts above this carry no anatomy."""
 
 
 def soft_tissue_centre(scan: Volume, spacing_mm: float = 4.0) -> np.ndarray:
@@ -28,7 +30,7 @@ def soft_tissue_centre(scan: Volume, spacing_mm: float = 4.0) -> np.ndarray:
 
     Weights: sigmoid(10 - 10 |HU / 250 * 2 - 1|), about one from 0 to 250 HU, then a 3x3x3 erosion, as in
     Heinrich (MIDL 2021). They are evaluated on an isotropic grid along the world axes, so that the result
-    does not depend on the scan's orientation or spacing.
+    does not depend on the scan's orientation or spacing. Raises UserError where there is no soft tissue.
     """
     grid = bounding_grid([scan.grid], spacing_mm)
     hu = resample(scan.tensor, scan.grid, grid, fill=AIR_HU)
@@ -44,7 +46,9 @@ def soft_tissue_centre(scan: Volume, spacing_mm: float = 4.0) -> np.ndarray:
 
 
 def fit_shape(template: Volume, options: PreparationOptions) -> tuple[int, int, int]:
-    """The canonical shape: multiples of 16 nearest to the template's body and a margin around its centre of mass."""
+    """The canonical shape: ``options.shape``, or the multiples of 16 nearest to the template's body and a margin around
+    its centre of mass. Raises UserError where that has more than ``options.max_voxels``.
+    """
     if options.shape:
         return options.shape
     centre = soft_tissue_centre(template)
@@ -55,47 +59,52 @@ def fit_shape(template: Volume, options: PreparationOptions) -> tuple[int, int, 
         (points - torch.as_tensor(centre, dtype=torch.float32)).abs()[:: max(1, len(points) // 500_000)], 0.999, dim=0
     )
     extent = 2 * (reach.numpy() + options.margin_mm) / options.spacing_mm
-    shape = tuple(int(16 * max(2, round(float(n) / 16 + 0.2))) for n in extent)
-    if np.prod(shape) > options.max_voxels:
+    i, j, k = (int(16 * max(2, round(float(n) / 16 + 0.2))) for n in extent)
+    if i * j * k > options.max_voxels:
         raise UserError(
-            f"The template's body needs {shape} voxels of {options.spacing_mm} mm; crop it or use larger voxels."
+            f"The template's body needs {i} x {j} x {k} voxels of {options.spacing_mm:g} mm, more than "
+            f"{options.max_voxels}; crop the template or use larger voxels."
         )
-    return shape
+    return i, j, k
 
 
 def canonical_grid(scan: Volume, shape: tuple[int, int, int], spacing_mm: float) -> Grid:
-    """The scan's own canonical grid: along the world axes, centred on its soft tissue."""
+    """The grid of ``shape`` and ``spacing_mm`` along the world axes, centred on the scan's soft tissue."""
     return Grid.centred(soft_tissue_centre(scan), shape, spacing_mm)
 
 
 def prepare(scan: Volume, grid: Grid) -> torch.Tensor:
-    """The scan's HU on its canonical ``grid``, (I, J, K) float32: sampled at half the spacing, then averaged 2^3."""
+    """The scan's HU on a canonical ``grid``, (I, J, K) float32, from `AIR_HU` to `MAX_HU`: sampled at half the spacing,
+    then averaged over 2^3 voxels, which suppresses noise and aliasing.
+    """
     hu = resample(scan.tensor.clamp(AIR_HU, MAX_HU), scan.grid, grid.halved(), fill=AIR_HU)
     return F.avg_pool3d(hu[None], 2)[0, 0]
 
 
 def network_input(hu: torch.Tensor) -> torch.Tensor:
-    """HU -> the network's intensities, HU / 500."""
+    """The intensities that the network takes: HU / 500."""
     return hu / 500.0
 
 
 def body_mask(hu: torch.Tensor, threshold_hu: float = BODY_HU) -> torch.Tensor:
-    """The patient's body in an isotropic scan (I, J, K), bool: opened to drop the table, the largest part, lungs filled."""
+    """The patient's body in an isotropic scan (I, J, K), bool: opened to remove the table, reduced to the largest
+    connected part, lungs filled. Raises UserError where nothing exceeds the threshold.
+    """
     mask = ndimage.binary_opening(hu.numpy() > threshold_hu, iterations=1)
     labels, count = ndimage.label(mask)
     if count == 0:
         raise UserError(f"The scan holds no body above {threshold_hu:g} HU; is it a CT in Hounsfield units?")
     mask = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
     closed = ndimage.binary_closing(np.pad(mask, 3), iterations=2)[3:-3, 3:-3, 3:-3]
-    # slice by slice along the body axis: airways that leave the scan at its ends are filled too
+    # slice by slice along the body axis, so that airways which leave the scan at its ends are filled too
     filled = np.stack([ndimage.binary_fill_holes(closed[:, :, k]) for k in range(closed.shape[2])], -1)
     return torch.from_numpy(filled)
 
 
 def body_region(body: torch.Tensor, dilation: int = 2) -> torch.Tensor:
-    """The ``body`` (bool, I, J, K) and ``dilation`` voxels around it."""
+    """The ``body`` (bool, I, J, K) and ``dilation`` voxels around it, diagonals included."""
     mask = body[None, None].float()
-    for axis in range(3):  # along each axis in turn: a tenth of the time of a cube
+    for axis in range(3):  # one axis after the other is faster than a cube at once (benchmarks/kernels.py)
         around = [dilation if a == axis else 0 for a in range(3)]
         mask = F.max_pool3d(mask, [2 * a + 1 for a in around], stride=1, padding=around)
     return mask[0, 0] > 0
@@ -103,12 +112,16 @@ def body_region(body: torch.Tensor, dilation: int = 2) -> torch.Tensor:
 
 @dataclass(frozen=True, eq=False)
 class PreparedScan:
-    """A scan in its canonical frame: ``hu`` (I, J, K) float32 on ``grid``; ``name`` and ``path`` say which it is."""
+    """A scan in its canonical frame: ``hu`` (I, J, K) float32 on ``grid``; ``name`` and ``path`` say which it is.
+
+    known_region: the `region`, bool (I, J, K), where it was computed before, which takes longer than reading the scan.
+    """
 
     name: str
     hu: torch.Tensor
     grid: Grid
     path: str = ""
+    known_region: torch.Tensor | None = None
 
     @cached_property
     def body(self) -> torch.Tensor:
@@ -118,12 +131,19 @@ class PreparedScan:
     @cached_property
     def region(self) -> torch.Tensor:
         """`body_region`, where the scan is described and compared."""
-        return body_region(self.body)
+        return body_region(self.body) if self.known_region is None else self.known_region
 
 
 def prepare_scan(
     scan: Volume, options: PreparationOptions, grid: Grid | None = None, path: str | Path = ""
 ) -> PreparedScan:
-    """A scan in its own canonical frame, or in the one that is given; ``path``: the file that it comes from."""
-    grid = grid or canonical_grid(scan, options.shape, options.spacing_mm)
+    """Bring a scan into its own canonical frame, or onto the ``grid`` that is given.
+
+    ``options.shape`` must be known where no grid is given; `fit_shape` finds it for a template. ``path`` is the scan's
+    file.
+    """
+    if grid is None:
+        if options.shape is None:
+            raise ValueError("the canonical frame has no shape; fit one to the template with fit_shape")
+        grid = canonical_grid(scan, options.shape, options.spacing_mm)
     return PreparedScan(stem(path), prepare(scan, grid), grid, str(path))

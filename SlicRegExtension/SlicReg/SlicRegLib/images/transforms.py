@@ -15,19 +15,19 @@ from .itk import LPS, itk_image
 
 
 def itk_transform(field: DisplacementField) -> sitk.DisplacementFieldTransform:
-    """The field as an ITK transform: maps a physical point p (LPS mm) to p + u(p); zero outside its grid."""
+    """The field as an ITK transform, which maps a physical point p (LPS mm) to p + u(p); zero outside its grid."""
     vectors = field.vectors.detach().cpu().double().movedim(0, -1).numpy() * LPS.diagonal()[:3]
     return sitk.DisplacementFieldTransform(itk_image(vectors, field.grid, vector=True))
 
 
 def save_transform(path: str | Path, field: DisplacementField) -> None:
-    """Write a field as ITK transform file (``.h5``): Slicer reads it as a from-parent grid transform; atomic."""
+    """Write a field as ITK transform file (``.h5``), which Slicer reads as a from-parent grid transform; atomic."""
     with atomic(path) as part:
         sitk.WriteTransform(itk_transform(field), str(part))
 
 
 def load_transform(path: str | Path) -> DisplacementField:
-    """Read back what `save_transform` wrote."""
+    """Read a displacement field from an ITK transform file, such as `save_transform` writes, as float32 in RAS mm."""
     image = sitk.DisplacementFieldTransform(sitk.ReadTransform(str(path))).GetDisplacementField()
     affine = np.eye(4)
     affine[:3, :3] = np.asarray(image.GetDirection()).reshape(3, 3) * np.asarray(image.GetSpacing())

@@ -1,15 +1,17 @@
-"""Scans and label maps on disk. NIfTI is read with nibabel, everything else (NRRD, MHA, ...) with SimpleITK; in memory all is RAS mm."""
+"""Scans and label maps on disk: NIfTI through nibabel, all other formats through SimpleITK; in memory all is RAS mm."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 import torch
+from nibabel.spatialimages import SpatialImage
 
 from ..errors import UserError
 from ..geometry.grid import Grid
@@ -19,18 +21,18 @@ from .itk import LPS, itk_image
 
 @dataclass(frozen=True, eq=False)
 class Volume:
-    """A scan or a label map: ``data`` (I, J, K) on ``grid``; scans float32 (CT: Hounsfield units), labels integer."""
+    """A scan or a label map: ``data`` (I, J, K) on ``grid``. Scans are float32 Hounsfield units, labels integers."""
 
     data: np.ndarray
     grid: Grid
 
     @property
     def tensor(self) -> torch.Tensor:
-        """(1, I, J, K) float32."""
+        """The voxels as (1, I, J, K) float32; shares memory with ``data`` where that is float32."""
         return torch.from_numpy(np.ascontiguousarray(self.data, np.float32))[None]
 
     def fingerprint(self) -> str:
-        """SHA-256 of the voxels (as stored in memory, to 0.01) and the geometry (to 0.001 mm).
+        """SHA-256 of the voxels (in the order of the array, to 0.01) and the geometry (to 0.001 mm).
 
         The same scan saved as NIfTI, NRRD or MHA has the same fingerprint.
         """
@@ -44,7 +46,11 @@ class Volume:
 
 
 def load_scan(path: str | Path) -> Volume:
-    """Read a CT scan in any orientation. Raises UserError for anything that cannot be registered."""
+    """Read a CT scan in any orientation, as float32.
+
+    Raises UserError for what cannot be registered: NaN, a constant image, fewer than `MIN_SLICES` slices, a sheared
+    grid.
+    """
     data, grid = _read(path)
     data = np.asarray(data, np.float32)
     if not np.isfinite(data).all():
@@ -55,15 +61,18 @@ def load_scan(path: str | Path) -> Volume:
 
 
 def load_labels(path: str | Path, scan: Volume | None = None) -> Volume:
-    """Read a label map of whole numbers; with ``scan``, it must lie on the scan's grid."""
+    """Read a label map, whole numbers from 0 to 65535, as uint8 or uint16.
+
+    With ``scan`` it must lie on the scan's grid, to 1 mm. Raises UserError otherwise.
+    """
     data, grid = _read(path)
     if not np.isfinite(data).all() or np.abs(data - np.round(data)).max() > 1e-3 or data.min() < 0:
-        raise UserError(f"{path} is not a label map: it holds values that are not whole numbers from 0 up.")
+        raise UserError(f"{path} is not a label map: labels must be whole numbers from 0 to 65535.")
     if data.max() > 65535:
-        raise UserError(f"{path} is not a label map: it holds values above 65535.")
+        raise UserError(f"{path} is not a label map: it holds values above 65535, the largest label.")
     if scan is not None and not grid.matches(scan.grid, tolerance_mm=1.0):
         raise UserError(
-            f"{path} has shape {grid.shape} or a geometry other than its scan's {scan.grid.shape}; "
+            f"{path} (shape {grid.shape}) differs from its scan (shape {scan.grid.shape}) in shape or geometry; "
             "resample the labels to the scan's grid."
         )
     return Volume(np.round(data).astype(np.uint8 if data.max() < 256 else np.uint16), grid)
@@ -77,16 +86,18 @@ def _read(path: str | Path) -> tuple[np.ndarray, Grid]:
         data, affine = _read_nifti(path) if path.name.lower().endswith(NIFTI) else _read_itk(path)
     except UserError:
         raise
-    except Exception as error:  # each reader has its own kinds; all mean the same to the user
+    except Exception as error:  # each reader raises its own kinds; all mean the same to the user
         raise UserError(
             f"{path} cannot be read as an image ({_first_line(error)}); give a NIfTI, NRRD or MHA file."
         ) from error
     while data.ndim > 3 and data.shape[-1] == 1:
         data = data[..., 0]
     if data.ndim != 3:
-        raise UserError(f"{path} is a {data.ndim}-D image of shape {data.shape}; a 3-D scan is needed.")
+        raise UserError(f"{path} is a {data.ndim}-D image of shape {data.shape}; choose a 3-D scan.")
     if min(data.shape) < MIN_SLICES:
-        raise UserError(f"{path} has shape {data.shape}: fewer than {MIN_SLICES} slices cannot be registered.")
+        raise UserError(
+            f"{path} has shape {data.shape}: fewer than {MIN_SLICES} slices cannot be registered; choose another scan."
+        )
     if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
         raise UserError(f"{path} has no valid voxel-to-world matrix; set its spacing and orientation.")
     grid = Grid(data.shape, affine)
@@ -103,18 +114,16 @@ def _first_line(error: Exception) -> str:
 
 
 def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    image = nib.load(path)
+    image = cast(SpatialImage, nib.load(path))
     if np.issubdtype(image.get_data_dtype(), np.complexfloating) or image.get_data_dtype().fields:
-        raise UserError(f"{path} holds complex or colour voxels; a CT scan is needed.")
+        raise UserError(f"{path} holds complex or colour voxels; choose a CT scan.")
     return np.asanyarray(image.dataobj), np.asarray(image.affine, np.float64)
 
 
 def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     image = sitk.ReadImage(str(path))
     if image.GetNumberOfComponentsPerPixel() > 1:
-        raise UserError(
-            f"{path} holds {image.GetNumberOfComponentsPerPixel()} components per voxel; a CT scan is needed."
-        )
+        raise UserError(f"{path} holds {image.GetNumberOfComponentsPerPixel()} components per voxel; choose a CT scan.")
     n = image.GetDimension()
     affine = np.eye(4)
     if n == 3:
@@ -124,7 +133,7 @@ def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def save_volume(path: str | Path, volume: Volume) -> None:
-    """Write a scan or label map as NIfTI (qform and sform) or through SimpleITK, by the suffix; atomic."""
+    """Write a scan or label map in the format of the suffix: NIfTI (qform and sform) or one of SimpleITK's; atomic."""
     with atomic(path) as part:
         if str(path).lower().endswith(NIFTI):
             image = nib.Nifti1Image(volume.data, volume.grid.affine)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import product
+from typing import Any
 
 import torch
 import torch.nn as nn
@@ -24,21 +25,24 @@ _RATES = (2, 4, 8, 16)
 
 
 class Residual(nn.Module):
+    """x + body(x)."""
+
     def __init__(self, body: nn.Module):
         super().__init__()
         self.body = body
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return x + self.body(x)
 
 
 class DepthwiseConv3d(nn.Conv3d):
-    """A 3x3x3 convolution of each channel by itself. On CPU its backward pass is ours: torch's takes twenty times as long."""
+    """A 3x3x3 convolution of each channel by itself, with a backward pass of its own on the CPU, where torch's is slow
+    (``benchmarks/kernels.py``)."""
 
     def __init__(self, channels: int, stride: int):
         super().__init__(channels, channels, 3, padding=1, stride=stride, groups=channels, bias=False)
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         if x.device.type == "cpu" and torch.is_grad_enabled():
             return _Depthwise.apply(x, self.weight, self.stride)
         return super().forward(x)
@@ -46,26 +50,26 @@ class DepthwiseConv3d(nn.Conv3d):
 
 class _Depthwise(torch.autograd.Function):
     @staticmethod
-    def forward(context, x, weight, stride):
+    def forward(context: Any, x: torch.Tensor, weight: torch.Tensor, stride: tuple[int, ...]) -> torch.Tensor:
         context.save_for_backward(x, weight)
         context.stride = stride
         return F.conv3d(x, weight, stride=stride, padding=1, groups=len(weight))
 
     @staticmethod
-    def backward(
-        context, gradient
-    ):  # autocast, in which the forward pass may have run, is over: the precision is the gradient's
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        # the forward pass may have run under autocast, which has ended by now: the gradient's precision is used
         x, weight = context.saved_tensors
-        steps = [slice(None, None, s) for s in context.stride]
+        steps: tuple[Any, ...] = (..., *(slice(None, None, s) for s in context.stride))
         spread = gradient
         if max(context.stride) > 1:
             spread = torch.zeros_like(x, dtype=gradient.dtype)
-            spread[(..., *steps)] = gradient
+            spread[steps] = gradient
         to_x = F.conv3d(spread, weight.flip(2, 3, 4).to(gradient.dtype), padding=1, groups=len(weight))
         padded, to_weight = F.pad(x, (1,) * 6).to(gradient.dtype), torch.zeros_like(weight)
         for offset in product(range(3), repeat=3):
-            window = padded[(..., *(slice(o, o + n) for o, n in zip(offset, x.shape[2:])))][(..., *steps)]
-            to_weight[(slice(None), 0, *offset)] = (gradient * window).sum((0, 2, 3, 4), dtype=weight.dtype)
+            inside: tuple[Any, ...] = (..., *(slice(o, o + n) for o, n in zip(offset, x.shape[2:], strict=True)))
+            at: tuple[Any, ...] = (slice(None), 0, *offset)
+            to_weight[at] = (gradient * padded[inside][steps]).sum((0, 2, 3, 4), dtype=weight.dtype)
         return to_x.to(x.dtype), to_weight, None
 
 
@@ -99,19 +103,21 @@ def _conv_norm_relu(inputs: int, outputs: int, kernel: int, dilation: int = 1, g
 
 
 class ImagePooling(nn.Sequential):
-    """The mean of the whole image as a context vector, repeated over it."""
+    """The mean over the image as a context vector, repeated at every voxel. A batch of one is not normalised in
+    training, since one value per channel has no variance."""
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         pooled = x.mean((2, 3, 4), keepdim=True)
         convolution, norm, relu = self
         pooled = convolution(pooled)
-        if not self.training or len(x) > 1:  # one value per channel has no batch variance
+        if not self.training or len(x) > 1:
             pooled = norm(pooled)
         return relu(pooled).expand(-1, -1, *x.shape[2:])
 
 
 class ASPP(nn.Module):
-    """Atrous spatial pyramid pooling: 1x1x1, one 3x3x3 per rate, image pooling; projected to ``width``."""
+    """Atrous spatial pyramid pooling: a 1x1x1 convolution, a 3x3x3 convolution per rate and image pooling, projected
+    to ``width`` channels."""
 
     def __init__(self, inputs: int, rates: tuple[int, ...], width: int):
         super().__init__()
@@ -124,12 +130,13 @@ class ASPP(nn.Module):
         )
         self.project = nn.Sequential(*_conv_norm_relu(len(self.branches) * width, width, 1), nn.Dropout(0.5))
 
-    def forward(self, x):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.project(torch.cat([branch(x) for branch in self.branches], 1))
 
 
 class DeepLabTrunk(nn.Module):
-    """Backbone, ASPP and the head up to its last 1x1x1 convolution, which is the classifier.
+    """Backbone, ASPP and the head without its last 1x1x1 convolution, which is the classifier: (B, 1, I, J, K) ->
+    (B, 32 * layers, i, j, k) at stride 2.
 
     Group g of the head serves layer g. Blocks are recomputed in the backward pass to save memory.
     """
@@ -146,7 +153,7 @@ class DeepLabTrunk(nn.Module):
             if isinstance(module, nn.Conv3d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
 
-    def forward(self, image):
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
         skip = _checkpointed(self.early, image)
         context = _checkpointed(self.aspp, _checkpointed(self.late, skip))
         context = F.interpolate(context, size=skip.shape[2:])

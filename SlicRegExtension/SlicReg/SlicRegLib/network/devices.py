@@ -1,4 +1,4 @@
-"""Which processor computes, in which precision, and how much memory it took."""
+"""Devices: which one computes, in which precision, and its peak memory."""
 
 from __future__ import annotations
 
@@ -10,9 +10,12 @@ from ..errors import UserError
 
 
 def choose_device(name: str) -> tuple[torch.device, str]:
-    """The device called "auto", "cpu", "cuda" or "cuda:N", and why it was chosen. Raises UserError for a missing GPU."""
+    """The device named "auto", "cpu", "cuda" or "cuda:N", and why it was chosen, for people.
+
+    Raises UserError for a GPU that is missing.
+    """
     if name == "cpu":
-        return torch.device("cpu"), "CPU, as asked"
+        return torch.device("cpu"), "CPU, as requested"
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda"), f"{torch.cuda.get_device_name()}, found automatically"
@@ -21,15 +24,16 @@ def choose_device(name: str) -> tuple[torch.device, str]:
         raise UserError(f"Unknown device {name!r}; give auto, cpu, cuda or cuda:N.")
     if not torch.cuda.is_available():
         reason = "this PyTorch is a CPU build" if torch.version.cuda is None else "no driver or GPU was found"
-        raise UserError(f"CUDA was asked for but {reason}; install a CUDA build of PyTorch or use --device cpu.")
+        raise UserError(f"CUDA was requested, but {reason}; install a CUDA build of PyTorch or use --device cpu.")
     index = name.partition(":")[2] or "0"
     if not index.isdigit() or int(index) >= torch.cuda.device_count():
-        raise UserError(f"There is no CUDA device {name!r}; this machine has {torch.cuda.device_count()}.")
-    return torch.device("cuda", int(index)), f"{torch.cuda.get_device_name(int(index))}, as asked"
+        count = torch.cuda.device_count()
+        raise UserError(f"There is no CUDA device {name!r}; use one of the {count}, numbered from 0, or auto.")
+    return torch.device("cuda", int(index)), f"{torch.cuda.get_device_name(int(index))}, as requested"
 
 
 def peak_memory_mb(device: torch.device) -> dict[str, float]:
-    """Peak memory so far in MB: of the whole process, and of the GPU where one computes."""
+    """Peak memory so far in MB: "process" (resident; not on Windows) and, on a GPU, "gpu" (allocated by torch)."""
     result = {}
     try:
         import resource  # not on Windows
@@ -44,10 +48,9 @@ def peak_memory_mb(device: torch.device) -> dict[str, float]:
 
 
 def choose_precision(device: torch.device, precision: str, training: bool = False) -> str:
-    """What "auto" means: fp16 on CUDA; on a CPU that computes in it bf16 for predictions, else fp32.
+    """Resolve "auto": fp16 on CUDA; on a CPU with bf16 instructions bf16 for predictions, else fp32.
 
-    Not bf16 for a training on the CPU: on some frames its convolutions give gradients that are not numbers (seen with
-    torch 2.13).
+    A training on the CPU does not use bf16: for some frames the gradients of its convolutions are NaN (torch 2.13).
     """
     if precision != "auto":
         return precision
@@ -57,13 +60,13 @@ def choose_precision(device: torch.device, precision: str, training: bool = Fals
 
 
 def autocast(device: torch.device, precision: str) -> torch.autocast:
-    """The mixed-precision context for ``precision``, as in `choose_precision`, on ``device``."""
+    """The mixed-precision context for ``precision`` ("auto", "fp32", "bf16", "fp16"; see `choose_precision`)."""
     precision = choose_precision(device, precision)
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
     return torch.autocast(device.type, dtype=dtype, enabled=precision != "fp32")
 
 
 def _computes_bf16() -> bool:
-    """Whether this CPU multiplies in bfloat16; elsewhere it is emulated and slow."""
-    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # recent versions of torch have them
+    """Whether this CPU has bfloat16 instructions; without them it is emulated and slow."""
+    checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")  # absent in older versions of torch
     return any(getattr(torch.cpu, name, bool)() for name in checks)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 STRIDE = 2
-"""Input voxels per output voxel of every network; output voxel o lies on input voxel 2 o."""
+"""Input voxels per output voxel along each axis, for every network; output voxel o lies on input voxel 2 o."""
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,7 @@ class NetworkOptions:
     kind: str = "unet"
     """``"deeplab"`` (as published) or ``"unet"``."""
     layers: int = 16
-    """Supervoxel layers, one head each."""
+    """Supervoxel layers; each has a classifier of its own."""
     classes: int = 128
     """Classes per layer: 127 supervoxels and the background."""
     widths: tuple[int, ...] = (24, 64, 128, 192)
@@ -24,7 +24,7 @@ class NetworkOptions:
     hidden: int = 128
     """UNet: channels of the classifier's hidden layer."""
     stem: int = 8
-    """UNet: channels at full resolution before the first stride; 0: the first strided convolution sees the image."""
+    """UNet: channels of a convolution at full resolution; 0 leaves it out."""
 
 
 PRESETS = {
@@ -32,6 +32,7 @@ PRESETS = {
     "unet": NetworkOptions(widths=(48, 96, 192, 256), stem=16),
     "compact": NetworkOptions(stem=0),
 }
+"""Networks by their name on the command line."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,14 +40,14 @@ class PredictionOptions:
     """How the network's output becomes the features that the alignment compares."""
 
     features: Literal["probabilities", "labels"] = "probabilities"
-    """Describe voxels by class probabilities predicted in both scans, or by the published hard labels."""
+    """Compare voxels by the class probabilities predicted in both scans, or by the published hard labels."""
     buckets: int = 16
-    """Channels per layer; each sums 8 of the 128 classes, drawn at random."""
+    """Channels per layer; each is the sum of 8 of the 128 classes, chosen at random."""
     smoothing: int = 5
-    """Width of the box filter on the features, voxels of the output grid."""
+    """Width of the box filter on the features, in voxels of the output grid."""
     chunk: int = 2048
-    """Voxels classified at a time; 2048 logits for each should fit the processor's cache."""
+    """Voxels classified at a time: their 2048 logits each should fit into the processor's cache."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """Arithmetic of the network. auto: fp16 on CUDA, bf16 on CPUs that compute in it, else fp32."""
+    """Arithmetic of the network. auto: fp16 on CUDA, bf16 on CPUs with bf16 instructions, else fp32."""
     bucket_seed: int = 0
     """Random seed of the buckets."""

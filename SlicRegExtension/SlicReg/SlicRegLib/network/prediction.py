@@ -1,4 +1,4 @@
-"""From a prepared scan to what the alignment needs: the probability of each supervoxel at each voxel of the body."""
+"""Predictions for a prepared scan: the probability of each supervoxel at each voxel of the body."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .options import STRIDE, PredictionOptions
 
 @dataclass(frozen=True, eq=False)
 class EncodedScan:
-    """The trunk's view of a prepared scan, from which all predictions are made.
+    """The trunk's features of a prepared scan, from which all predictions are made.
 
     features: (n, C), the trunk's output at the n voxels of the body region, in the precision of the prediction.
     voxels: (n,) flat indices of these voxels in ``grid``, the output grid (`STRIDE` times the canonical voxel edge).
@@ -33,11 +33,11 @@ class EncodedScan:
 
 @dataclass(frozen=True, eq=False)
 class Description:
-    """A scan's supervoxels, as the alignment compares them.
+    """A scan's supervoxels in the form that the alignment compares.
 
     features: (i, j, k, layers * buckets) float32, class probabilities summed in buckets and smoothed, channels last.
     grid: the output grid they lie on (twice the canonical voxel edge).
-    centroids: (layers, classes, 4) float64: probability mass, then its centre in world mm (0 where there is no mass).
+    centroids: (layers, classes, 4) float64: probability mass in voxels, then its centre in world mm (0 without mass).
     """
 
     features: torch.Tensor
@@ -47,9 +47,12 @@ class Description:
 
 @torch.no_grad()
 def encode(net: SupervoxelNet, scan: PreparedScan, options: PredictionOptions = PredictionOptions()) -> EncodedScan:
-    """Run the network's trunk once over a prepared scan. The network must be in evaluation mode."""
+    """Run the network's trunk once over a prepared scan.
+
+    Raises ValueError for a network in training mode, whose dropout and batch statistics make results random.
+    """
     if net.training:
-        raise ValueError("the network must be in evaluation mode: dropout and batch statistics make results random")
+        raise ValueError("the network is in training mode, which makes results random; call net.eval() first")
     device = next(net.parameters()).device
     grid = scan.grid.strided(STRIDE)
     inside = scan.region[::STRIDE, ::STRIDE, ::STRIDE].flatten().nonzero()[:, 0].to(device)
@@ -59,20 +62,19 @@ def encode(net: SupervoxelNet, scan: PreparedScan, options: PredictionOptions = 
     return EncodedScan(scan, features, inside, grid)
 
 
-def _classified(
+def _classify(
     net: SupervoxelNet, encoded: EncodedScan, options: PredictionOptions
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Chunk by chunk: flat indices (n,) of voxels of the body and their logits (layers, n, classes)."""
-    for voxels, features in zip(
-        encoded.voxels.split(options.chunk), encoded.features.split(options.chunk), strict=True
-    ):
+    chunks = encoded.voxels.split(options.chunk), encoded.features.split(options.chunk)
+    for voxels, features in zip(*chunks, strict=True):
         with autocast(features.device, options.precision):
             logits = net.logits(features)
         yield voxels, logits
 
 
 def bucket_matrix(options: PredictionOptions, layers: int, classes: int) -> torch.Tensor:
-    """(layers, classes, buckets) of 0 and 1: the bucket of each class of each layer; the same for all scans."""
+    """(layers, classes, buckets) of 0 and 1: the bucket of each class of each layer, the same for all scans."""
     generator = torch.Generator().manual_seed(options.bucket_seed)
     rounds = -(-classes // options.buckets)
 
@@ -85,7 +87,7 @@ def bucket_matrix(options: PredictionOptions, layers: int, classes: int) -> torc
 
 @torch.no_grad()
 def describe(net: SupervoxelNet, encoded: EncodedScan, options: PredictionOptions = PredictionOptions()) -> Description:
-    """The scan's supervoxel probabilities, summed in buckets and smoothed, and each supervoxel's centroid.
+    """Describe the scan by its supervoxel probabilities, summed in buckets and smoothed, and by their centroids.
 
     Only the body is classified, chunk by chunk; elsewhere the class is background.
     """
@@ -95,7 +97,7 @@ def describe(net: SupervoxelNet, encoded: EncodedScan, options: PredictionOption
     table = to_buckets[:, 0].flatten().repeat(int(np.prod(grid.shape)), 1)  # background everywhere
     moments = torch.zeros(layers, classes, 4, dtype=torch.float64, device=device)
     world = grid.points(device).reshape(-1, 3)
-    for voxels, logits in _classified(net, encoded, options):
+    for voxels, logits in _classify(net, encoded, options):
         share = logits.softmax(-1)  # in the precision of the logits
         position = torch.cat([torch.ones(len(voxels), 1, device=device), world[voxels]], 1)
         moments += (share.float().transpose(1, 2) @ position).double()
@@ -109,7 +111,7 @@ def describe(net: SupervoxelNet, encoded: EncodedScan, options: PredictionOption
 def describe_layers(
     layers: np.ndarray, template: PreparedScan, options: PredictionOptions, device: torch.device
 ) -> Description:
-    """The template described by its own supervoxel ``layers`` (layers, I, J, K), as published; on the output grid."""
+    """Describe the template by its own supervoxel ``layers``, (layers, I, J, K) on its canonical grid, as published."""
     classes = int(layers.max()) + 1
     grid = template.grid.strided(STRIDE)
     labels = torch.from_numpy(layers[:, ::STRIDE, ::STRIDE, ::STRIDE].reshape(len(layers), -1)).long().to(device)
@@ -130,7 +132,7 @@ def predict_layers(
     """The most likely class of each layer, uint8 (layers, i, j, k) on the output grid; background outside the body."""
     shape = encoded.grid.shape
     labels = torch.zeros(net.options.layers, int(np.prod(shape)), dtype=torch.uint8, device=encoded.voxels.device)
-    for voxels, logits in _classified(net, encoded, options):
+    for voxels, logits in _classify(net, encoded, options):
         labels[:, voxels] = logits.argmax(-1).to(torch.uint8)
     return labels.reshape(-1, *shape).cpu()
 
@@ -155,7 +157,7 @@ def expected_positions(
     centres = centroids[:, 1:, 1:].float().to(device)
     centre = (centres * present).sum((0, 1)) / present.sum().clamp_min(1)  # the world's origin may be metres away
     offsets = (centres - centre) * present
-    for voxels, logits in _classified(net, encoded, options):
+    for voxels, logits in _classify(net, encoded, options):
         share = logits.float().softmax(-1)[..., 1:]
         position = torch.bmm(share, offsets).sum(0) / torch.bmm(share, present).sum(0).clamp_min(1e-6) + centre
         positions[voxels] = torch.cat([position, torch.ones_like(position[:, :1])], 1)
