@@ -137,7 +137,7 @@ def test_help_describes_every_option(command, capsys, monkeypatch):
     text = " ".join(capsys.readouterr().out.split())
     assert end.value.code == 0 and "--json" in text and "--debug" in text
     for name, meaning in describe_options(REQUESTS[command]).items():
-        if name in ("options", "action", "folder", "model"):
+        if name in ("registration", "action", "folder", "model"):
             continue
         assert meaning, f"{command}: {name} has no attribute docstring"
         assert flag_of(REQUESTS[command], name) in text
@@ -162,7 +162,7 @@ def test_the_words_of_earlier_versions_are_understood():
     ]
     files = ["--model", "m", "--template", "t", "--target", "c", "--out", "o"]
     _, request, _ = parse(["register", *files, "--overlays", "--features", "labels", "--no-refine", *tail])
-    options = request.options
+    options = request.registration
     assert request.overlays and not options.refine and options.prediction.features == "labels"
     alignment = options.alignment
     assert (alignment.iterations, alignment.alpha, alignment.neighbours, alignment.key_points, alignment.seed) == (

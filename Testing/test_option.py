@@ -29,7 +29,7 @@ def option_classes():
 @pytest.mark.parametrize("cls", list(option_classes()))
 def test_every_option_has_a_text(cls):
     texts = describe_options(cls)
-    bare = [name for name, text in texts.items() if not text and name not in ("options", "prediction", "alignment",
+    bare = [name for name, text in texts.items() if not text and name not in ("registration", "prediction", "alignment",
                                                                            "refinement", "augmentation")]  # fmt: skip
     assert bare == [] and cls.__doc__
     assert cls.__dataclass_params__.frozen

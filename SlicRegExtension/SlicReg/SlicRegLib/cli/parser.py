@@ -44,7 +44,7 @@ def parse(arguments: list[str]) -> tuple[str, Any, OutputOptions]:
                 prog="slicreg",
                 description=f"Learned registration of 3-D CT scans by supervoxels (Slic-Reg). {EPILOGUE}",
                 args=arguments,
-                config=(tyro.conf.OmitArgPrefixes,),
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.HelptextFromCommentsOff),
                 sort_subcommands=False,
             )
     except SystemExit as end:
@@ -60,7 +60,11 @@ def _constructor(name: str, cls: type) -> Callable[..., tuple[str, Any, OutputOp
         return name, request, output
 
     construct.__doc__ = cls.__doc__
-    construct.__annotations__ = {"request": _with_words(cls), "output": OutputOptions}
+    unnamed = tyro.conf.arg(name="")
+    construct.__annotations__ = {
+        "request": Annotated[_with_words(cls), unnamed],
+        "output": Annotated[OutputOptions, unnamed],
+    }
     return construct
 
 

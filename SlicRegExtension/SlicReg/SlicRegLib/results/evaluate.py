@@ -31,7 +31,7 @@ def evaluate_files(request: EvaluateRequest, progress: Progress = silent) -> dic
         raise UserError(f"The folder of {request.out} does not exist; create it first.")
 
     def register_target(target: Volume) -> Registration:
-        return register(model, template, target, request.options, device)
+        return register(model, template, target, request.registration, device)
 
     results = evaluate(register_target, template_labels, request.images, request.labels, progress)
     results = {"own_template": template.fingerprint() == model.template_sha256, **results}

@@ -30,7 +30,7 @@ class RegisterRequest:
     """Also write the confidence and the predicted supervoxels of both scans."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    options: RegistrationOptions = field(default_factory=RegistrationOptions)
+    registration: RegistrationOptions = field(default_factory=RegistrationOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,4 +51,4 @@ class EvaluateRequest:
     """File for the results."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
-    options: RegistrationOptions = field(default_factory=RegistrationOptions)
+    registration: RegistrationOptions = field(default_factory=RegistrationOptions)

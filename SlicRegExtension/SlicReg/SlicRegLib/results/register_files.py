@@ -83,7 +83,7 @@ def _register(
     progress: Progress,
 ) -> tuple[Registration, Overlays | None, torch.device, str]:
     """The result, its overlays where requested, the device that computed them and why that one."""
-    for attempt, options, why in _attempts(device, request.options, reason):
+    for attempt, options, why in _attempts(device, request.registration, reason):
         progress(DEVICE, 1.0, why)
         try:
             result = register(model, template, target, options, attempt, progress)
