@@ -64,6 +64,8 @@ def unload_module(name: str = SLICREG.stem) -> None:
         return
     slicer.app.moduleManager().moduleAboutToBeUnloaded.emit(name)
     widget.parent.hide()
+    for selector in widget.parent.findChildren(slicer.qMRMLNodeComboBox):
+        selector.setMRMLScene(None)  # else the scene would keep the panel's selectors alive and busy for ever
     widget.parent.deleteLater()
     setattr(slicer.modules, name + "Widget", None)
     slicer.app.processEvents()
