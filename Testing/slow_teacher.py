@@ -1,4 +1,4 @@
-"""Teachers that say what they do, in a module that the workers of a cluster can import."""
+"""Teachers that log, hang or die, in a module that the workers of a cluster can import."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from tiny import CentreTeacher
 
 @dataclass(frozen=True)
 class LoggingTeacher(CentreTeacher):
-    """Appends "started NAME PID THREADS" and "finished NAME PID THREADS" to ``log``. Hangs at its first attempt at ``hangs``."""
+    """Appends "started NAME PID THREADS" and "finished NAME PID THREADS" to ``log``; its first attempt at ``hangs`` hangs."""
 
     log: str = ""
     hangs: str = ""
@@ -26,13 +26,13 @@ class LoggingTeacher(CentreTeacher):
         return field
 
     def _note(self, what, scan):
-        with open(self.log, "a") as file:  # one write of a line: whole, whoever else appends
+        with open(self.log, "a") as file:  # a line is written at once, so that lines of several processes do not mix
             file.write(f"{what} {scan.name} {os.getpid()} {torch.get_num_threads()}\n")
 
 
 @dataclass(frozen=True)
 class DeadlyTeacher(CentreTeacher):
-    """Its process dies of one scan, as where memory runs out."""
+    """Its process is killed at one scan, as if memory had run out."""
 
     deadly: str = ""
 
@@ -43,7 +43,7 @@ class DeadlyTeacher(CentreTeacher):
 
 
 class UnknownTeacher(CentreTeacher):
-    """Of a package that the workers lack."""
+    """From a package that the workers lack."""
 
     def __reduce__(self):
         return _missing, ()

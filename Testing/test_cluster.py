@@ -13,19 +13,20 @@ from collections import Counter
 from types import SimpleNamespace
 
 import pytest
-from slow_teacher import DeadlyTeacher, LoggingTeacher, UnknownTeacher
-from test_study import SCANS, assert_same, make
-from tiny import write_cohort
 
 from SlicRegLib.errors import UserError
-from SlicRegLib.teaching import study, teach
+from SlicRegLib.teaching import cluster as cluster_module
+from SlicRegLib.teaching.study import open_study
+from SlicRegLib.teaching.teach import teach_scan
+from slow_teacher import DeadlyTeacher, LoggingTeacher, UnknownTeacher
+from study_samples import SCANS, assert_same_study, coarse_cohort, make_study
 
 distributed = pytest.importorskip("distributed")
 
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    return write_cohort(tmp_path_factory.getbasetemp() / "tiny")
+    return coarse_cohort(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +41,12 @@ def here(cohort, tmp_path_factory):
     folder = tmp_path_factory.mktemp("here")
     (folder / "log").write_text("")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module.joblib, "cpu_count", lambda: 1)
-        make(cohort, folder / "study", LoggingTeacher(log=str(folder / "log")))
+        patch.setattr("joblib.cpu_count", lambda: 1)
+        make_study(cohort, folder / "study", LoggingTeacher(log=str(folder / "log")))
     return folder / "study"
 
 
-def begun(here, folder, *kept):
+def interrupt(here, folder, *kept):
     """A copy of the study with the scans ``kept``, as if it had been interrupted; an empty log beside it."""
     shutil.copytree(here, folder / "study")
     for name in set(SCANS) - set(kept):
@@ -71,7 +72,7 @@ def test_a_killed_worker_changes_nothing(cohort, cluster, here, tmp_path):
 
     killer = threading.Thread(target=kill, daemon=True)
     killer.start()
-    study = make(
+    study = make_study(
         cohort,
         tmp_path / "cluster",
         LoggingTeacher(log=str(log), hangs="pt_3"),
@@ -80,7 +81,7 @@ def test_a_killed_worker_changes_nothing(cohort, cluster, here, tmp_path):
     )
     killer.join()
     assert study.scans == SCANS and study.failed == {}
-    assert_same(here, tmp_path / "cluster")
+    assert_same_study(here, tmp_path / "cluster")
 
     lines = log_of(log)
     assert Counter(name for what, name, *_ in lines if what == "finished") == Counter(SCANS)
@@ -91,50 +92,54 @@ def test_a_killed_worker_changes_nothing(cohort, cluster, here, tmp_path):
     assert {threads for *_, threads in lines} == {"1"}  # what the worker was given, not the machine's cores
 
     shares = [share for stage, share, _ in steps if stage == "teacher"]
-    assert shares == pytest.approx([n / 5 for n in range(6)])
+    assert shares == pytest.approx([n / 4 for n in range(5)])
     assert {details.split(": ")[1] for stage, share, details in steps if stage == "teacher" and share} == set(SCANS)
 
 
-def test_a_cluster_goes_on_with_what_is_there(cohort, cluster, here, tmp_path):
-    study = begun(here, tmp_path, "pt_1", "pt_3", "pt_4", "pt_5")
-    make(cohort, study, LoggingTeacher(log=str(tmp_path / "log")), scheduler=cluster.scheduler_address)
+def test_a_cluster_resumes_a_study(cohort, cluster, here, tmp_path):
+    study = interrupt(here, tmp_path, "pt_1", "pt_3", "pt_4")
+    make_study(cohort, study, LoggingTeacher(log=str(tmp_path / "log")), scheduler=cluster.scheduler_address)
     assert [name for what, name, *_ in log_of(tmp_path / "log") if what == "finished"] == ["pt_2"]
-    assert_same(here, study)
+    assert_same_study(here, study)
 
 
 def test_a_task_that_is_started_again_does_nothing(cohort, here, tmp_path):
-    folder = begun(here, tmp_path, *SCANS)
+    folder = interrupt(here, tmp_path, *SCANS)
     file = folder / "scans" / "pt_1.npz"
-    written, study = file.stat().st_mtime_ns, study.open_study(folder)
-    again = teach.teach_scan(
+    written, study = file.stat().st_mtime_ns, open_study(folder)
+    again = teach_scan(
         study, cohort / "img" / "pt_1.nii.gz", study.template(), LoggingTeacher(log=str(tmp_path / "log")), 1
     )
     assert again == ("pt_1", "")
     assert log_of(tmp_path / "log") == [] and file.stat().st_mtime_ns == written
 
 
-def test_a_scan_on_which_workers_die_is_left_out(cohort, cluster, here, tmp_path, monkeypatch):
+def test_a_scan_on_which_workers_die_is_excluded(cohort, cluster, here, tmp_path, monkeypatch):
     """And only that one, though others may have waited on the workers that died."""
     monkeypatch.setattr(cluster.scheduler, "allowed_failures", 0)
-    study = make(cohort, begun(here, tmp_path), DeadlyTeacher(deadly="pt_1"), scheduler=cluster.scheduler_address)
+    study = make_study(
+        cohort, interrupt(here, tmp_path), DeadlyTeacher(deadly="pt_1"), scheduler=cluster.scheduler_address
+    )
     assert study.scans == SCANS[1:] and "the workers that registered it died" in study.failed["pt_1"]
 
 
 def test_workers_without_the_teacher(cohort, cluster, here, tmp_path):
     with pytest.raises(
-        UserError, match=r"cannot register \(.*; every worker needs the same SlicReg, the teacher's package"
+        UserError, match=r"cannot register scans \(.*; every worker needs the same SlicReg, the teacher's package"
     ):
-        make(cohort, begun(here, tmp_path), UnknownTeacher(), scheduler=cluster.scheduler_address)
+        make_study(cohort, interrupt(here, tmp_path, *SCANS[1:]), UnknownTeacher(), scheduler=cluster.scheduler_address)
 
 
 def test_workers_that_write_elsewhere(cohort, cluster, here, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "os", SimpleNamespace(listdir=lambda folder: []))  # what this side sees of the folder
-    with pytest.raises(UserError, match="must lie where all workers see the same folder"):
-        make(cohort, begun(here, tmp_path), scheduler=cluster.scheduler_address)
+    monkeypatch.setattr(
+        cluster_module, "os", SimpleNamespace(listdir=lambda folder: [])
+    )  # what this side sees of the folder
+    with pytest.raises(UserError, match=r"put the study in a folder that all workers share"):
+        make_study(cohort, interrupt(here, tmp_path, *SCANS[1:]), scheduler=cluster.scheduler_address)
 
 
 def test_the_scheduler_goes_away(cohort, here, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 1.0)  # for which the client tries to come back
+    monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 1.0)  # for which the client tries to come back
     command = [
         sys.executable,
         "-m",
@@ -147,7 +152,7 @@ def test_the_scheduler_goes_away(cohort, here, tmp_path, monkeypatch):
         "--scheduler-file",
         str(tmp_path / "address.json"),
     ]
-    study = begun(here, tmp_path, "pt_1", "pt_2")
+    study = interrupt(here, tmp_path, *SCANS[1:])
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as scheduler:
         while not (tmp_path / "address.json").exists():
             assert scheduler.poll() is None
@@ -159,13 +164,13 @@ def test_the_scheduler_goes_away(cohort, here, tmp_path, monkeypatch):
             return real(*arguments, **more)
 
         monkeypatch.setattr(distributed, "as_completed", as_completed)
-        with pytest.raises(UserError, match="is gone; run the same command again"):
-            make(cohort, study, scheduler=address)
-    assert make(cohort, study).scans == SCANS
+        with pytest.raises(UserError, match=r"has gone; run the same command again to resume"):
+            make_study(cohort, study, scheduler=address)
+    assert make_study(cohort, study).scans == SCANS
 
 
 def test_no_scheduler_at_the_address(cohort, tmp_path, monkeypatch):
-    monkeypatch.setattr(module, "CONNECT_SECONDS", 0.5)
+    monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 0.5)
     with socket.socket() as silent:  # accepts and never answers
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -174,12 +179,12 @@ def test_no_scheduler_at_the_address(cohort, tmp_path, monkeypatch):
             ports = [s.getsockname()[1] for s in (silent, closed)]
             for address in (f"tcp://127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}", "nonsense://here"):
                 with pytest.raises(UserError, match=f"No Dask scheduler answers at {address}"):
-                    make(cohort, tmp_path / "study", scheduler=address)
+                    make_study(cohort, tmp_path / "study", scheduler=address)
     assert not (tmp_path / "study").exists()
 
 
 def test_the_package_is_missing(cohort, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "distributed", None)
-    with pytest.raises(UserError, match="pip install distributed"):
-        make(cohort, tmp_path / "study", scheduler="127.0.0.1:8786")
+    with pytest.raises(UserError, match=r"pip install distributed"):
+        make_study(cohort, tmp_path / "study", scheduler="127.0.0.1:8786")
     assert not (tmp_path / "study").exists()

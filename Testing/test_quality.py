@@ -1,16 +1,16 @@
-"""The quality of a field: known answers, and which fields of a cohort are left out."""
+"""The quality of a field: known answers, and which fields of a cohort are excluded."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
-from tiny import FRAME, CentreTeacher, phantom
 
 from SlicRegLib.geometry.field import DisplacementField, affine_field, identity_field
 from SlicRegLib.geometry.grid import Grid, translation
 from SlicRegLib.images.preparation import PreparedScan, canonical_grid, prepare
 from SlicRegLib.teaching.quality import FieldQuality, find_implausible, measure_field
+from tiny import FRAME, CentreTeacher, phantom
 
 GOOD = FieldQuality(0.6, 0.9, 0.1, 0.4, 2.5, 12.0)
 
@@ -39,7 +39,7 @@ def test_the_shift_between_frames_is_no_displacement(scan):
     quality = measure_field(scan, template, CentreTeacher().register(scan, template))
     assert quality.similarity_before == pytest.approx(1) and quality.similarity_after == pytest.approx(1, abs=1e-4)
     assert quality.mean_displacement_mm == pytest.approx(0, abs=1e-3)
-    lost = measure_field(scan, template, identity_field(scan.grid))  # looks where the template is not
+    lost = measure_field(scan, template, identity_field(scan.grid))  # points to where the template is not
     assert lost.similarity_after == 0 and lost.mean_displacement_mm == pytest.approx(
         np.linalg.norm((1000, -50, 20)), rel=1e-4
     )
@@ -58,7 +58,7 @@ def test_a_scaling_about_the_centre(scan):
 
 
 def test_a_folded_field(scan):
-    """The right half is mirrored onto the left one: det J is -1 there, -0.5 on the first voxel, 0.5 on the last of the left."""
+    """The right half is mirrored onto the left one: det J is -1 there, and +-0.5 on the voxels at the border."""
     x = scan.grid.points()[..., 0] - float(scan.grid.centre[0])
     vectors = torch.stack([-2 * x.clamp_min(0), torch.zeros_like(x), torch.zeros_like(x)])
     quality = measure_field(scan, scan, DisplacementField(vectors, scan.grid))
@@ -78,7 +78,7 @@ def test_a_field_that_makes_it_worse(scan):
     pair = [np.clip(hu, -200, 300)[scan.region.numpy()] for hu in (scan.hu.numpy(), rolled)]
     assert quality.similarity_after == pytest.approx(np.corrcoef(*pair)[0, 1], abs=1e-3)
     assert quality.similarity_after < 0.95 and quality.mean_displacement_mm == pytest.approx(24)
-    assert "less like the template" in find_implausible({"pt_1": quality})["pt_1"]
+    assert "less similar to the template" in find_implausible({"pt_1": quality})["pt_1"]
 
 
 @pytest.mark.parametrize(
@@ -86,12 +86,12 @@ def test_a_field_that_makes_it_worse(scan):
     [
         (
             {"similarity_after": 0.55},
-            "field makes the scan less like the template (correlation 0.600 before, 0.550 after)",
+            "field makes the scan less similar to the template (correlation 0.600 before, 0.550 after)",
         ),
         ({"folding_percent": 7.2}, "the teacher's field folds 7.2 % of the body"),
-        ({"stretch_low": 0.01}, "crushes the body"),
-        ({"stretch_high": 21.0}, "inflates the body"),
-        ({"folding_percent": 9.0, "stretch_high": 30.0}, "the teacher's field folds 9.0 % of the body and inflates"),
+        ({"stretch_low": 0.01}, "compresses the body (1st percentile of the volume ratio 0.01, below 0.05)"),
+        ({"stretch_high": 21.0}, "expands the body (99th percentile of the volume ratio 21, above 20)"),
+        ({"folding_percent": 9.0, "stretch_high": 30.0}, "the teacher's field folds 9.0 % of the body and expands"),
     ],
 )
 def test_implausible_fields(change, words):
@@ -124,7 +124,7 @@ def test_outliers_on_the_bad_side_only():
     assert list(find_implausible(cohort(*spread, 0.55))) == ["pt_7"]
     assert "correlation 0.550, median 0.850" in find_implausible(cohort(*spread, 0.55))["pt_7"]
     assert find_implausible(cohort(*spread, 0.70)) == {} == find_implausible(cohort(*spread, 1.0))
-    assert find_implausible(cohort(*spread[1:], 0.1)) == {}  # seven are too few to tell
+    assert find_implausible(cohort(*spread[1:], 0.1)) == {}  # seven are too few
 
 
 def test_a_uniform_cohort_has_a_floor():
@@ -132,7 +132,7 @@ def test_a_uniform_cohort_has_a_floor():
     assert list(find_implausible(cohort(*[0.9] * 9, 0.81))) == ["pt_9"]
 
 
-def test_fields_left_out_for_themselves_are_no_part_of_the_spread():
+def test_fields_excluded_for_themselves_do_not_count_for_the_spread():
     bad = replace(GOOD, similarity_after=0.1, folding_percent=50.0)
     others = cohort(*[0.9] * 8, 0.7)
     assert list(find_implausible(others | {f"bad_{i}": bad for i in range(20)})) == ["pt_8"] + [
@@ -145,9 +145,9 @@ def test_fields_left_out_for_themselves_are_no_part_of_the_spread():
 def test_outliers_are_never_half(seed):
     generator = np.random.default_rng(seed)
     values = np.concatenate([generator.uniform(0.1, 0.5, seed), generator.uniform(0.85, 0.9, 20)])
-    left_out = find_implausible(cohort(*values))
-    assert len(left_out) < len(values) / 2 and all(
-        float(v) < 0.85 for n, v in zip(cohort(*values), values) if n in left_out
+    excluded = find_implausible(cohort(*values))
+    assert len(excluded) < len(values) / 2 and all(
+        float(v) < 0.85 for n, v in zip(cohort(*values), values, strict=True) if n in excluded
     )
     if seed < 10:
-        assert len(left_out) == seed
+        assert len(excluded) == seed

@@ -1,120 +1,73 @@
-"""The study's folder: what is kept of each scan, what is left out, and that an interruption changes nothing."""
+"""The study's folder: what it stores of each scan, which scans are excluded, and that interruptions change nothing."""
 
 import json
 import shutil
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
 import torch
-from tiny import FRAME, NETWORK, CentreTeacher, write_cohort
 
 from SlicRegLib.errors import UserError
-from SlicRegLib.geometry.field import DisplacementField
 from SlicRegLib.images.preparation import body_mask, body_region
-from SlicRegLib.teaching.create import create_study
 from SlicRegLib.teaching.options import SupervoxelOptions
 from SlicRegLib.teaching.quality import FieldQuality, measure_field
-from SlicRegLib.teaching.study import open_study
-
-SCANS = ["pt_1", "pt_2", "pt_3", "pt_4", "pt_5"]
+from SlicRegLib.teaching.study import check_same_study, open_study
+from study_samples import FRAME, SCANS, MirrorTeacher, assert_same_study, coarse_cohort, make_study, read_arrays
+from tiny import CentreTeacher
 
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory):
-    return write_cohort(tmp_path_factory.getbasetemp() / "tiny")
-
-
-def make(cohort, folder, teacher=CentreTeacher(), images=None, **more):
-    return create_study(
-        cohort / "template.nii.gz",
-        images or cohort / "img",
-        folder,
-        teacher,
-        1,
-        FRAME,
-        SupervoxelOptions(layers=NETWORK.layers),
-        **more,
-    )
-
-
-def arrays(path) -> dict[str, np.ndarray]:
-    with np.load(path) as file:
-        return dict(file)
-
-
-def assert_same(a, b):
-    """Both folders hold the same study."""
-    assert (a / "study.json").read_bytes() == (b / "study.json").read_bytes()
-    files = sorted(p.relative_to(a) for p in a.rglob("*.npz"))
-    assert files == sorted(p.relative_to(b) for p in b.rglob("*.npz")) and len(files) > 2
-    for name in files:
-        first, second = arrays(a / name), arrays(b / name)
-        assert first.keys() == second.keys()
-        assert all(
-            first[key].dtype == second[key].dtype and np.array_equal(first[key], second[key]) for key in first
-        ), name
-
-
-@dataclass(frozen=True)
-class MirrorTeacher(CentreTeacher):
-    """Mirrors one scan, which folds all of it; fails on another."""
-
-    mirrored: str = "pt_2"
-    failing: str = ""
-
-    def register(self, scan, template) -> DisplacementField:
-        if scan.name == self.failing:
-            raise RuntimeError("no convergence")
-        field = super().register(scan, template)
-        if scan.name != self.mirrored:
-            return field
-        x = scan.grid.points()[..., 0] - float(scan.grid.centre[0])
-        vectors = field.on(scan.grid).vectors.clone()
-        vectors[0] -= 2 * x
-        return DisplacementField(vectors, scan.grid)
+    return coarse_cohort(tmp_path_factory.getbasetemp())
 
 
 @pytest.fixture(scope="module")
 def mirrored(cohort, tmp_path_factory):
     """A study whose teacher folded pt_2, never interrupted."""
     folder = tmp_path_factory.mktemp("mirrored") / "study"
-    make(cohort, folder, MirrorTeacher())
+    make_study(cohort, folder, MirrorTeacher())
     return folder
 
 
-def test_an_implausible_field_is_left_out_with_its_reason(cohort, mirrored):
+@pytest.fixture
+def copy(mirrored, tmp_path):
+    """A copy of that study, to be changed."""
+    return shutil.copytree(mirrored, tmp_path / "study")
+
+
+def test_an_implausible_field_is_excluded_with_its_reason(cohort, mirrored):
     study = open_study(mirrored)
-    assert study.scans == ["pt_1", "pt_3", "pt_4", "pt_5"] and list(study.failed) == ["pt_2"]
+    assert study.scans == ["pt_1", "pt_3", "pt_4"] and list(study.failed) == ["pt_2"]
     assert study.failed["pt_2"].startswith(f"{cohort / 'img' / 'pt_2.nii.gz'}: the teacher's field ")
     assert "folds 100.0 % of the body" in study.failed["pt_2"]
     assert list(study.quality) == SCANS and study.quality["pt_2"]["folding_percent"] == 100
     assert study.quality == json.loads((mirrored / "study.json").read_text())["quality"]
 
 
-def test_quality_is_that_of_the_stored_field(mirrored):
+def test_the_quality_is_that_of_the_stored_field(mirrored):
     study = open_study(mirrored)
+    template = study.template()
     for name in study.scans:
         quality = FieldQuality(**study.quality[name])
-        assert quality.similarity_after == pytest.approx(
-            quality.similarity_before, abs=1e-6
-        )  # the frames' centres, both times
+        # The teacher aligns the centres of the frames, and so does the measurement before it.
+        assert quality.similarity_after == pytest.approx(quality.similarity_before, abs=1e-6)
         assert quality.similarity_before > 0.3 and quality.folding_percent == 0
-        template = study.template()
-        measured = measure_field(*(study.scan(name)[:1]), template, study.scan(name)[1])
-        assert asdict(measured) == pytest.approx(asdict(quality), abs=1e-3)  # the stored template is rounded
+        scan, field = study.scan(name)
+        assert asdict(measure_field(scan, template, field)) == pytest.approx(asdict(quality), abs=1e-3)  # rounded HU
 
 
-def test_the_region_is_kept(mirrored):
+def test_the_body_region_is_stored(mirrored):
     study = open_study(mirrored)
     for name in study.scans:
         scan, _ = study.scan(name)
-        assert "region" in vars(scan) and scan.region.dtype == torch.bool
-        assert torch.equal(scan.region, body_region(body_mask(scan.hu))) and 0 < scan.region.sum() < scan.region.numel()
+        assert scan.known_region is scan.region and scan.region.dtype == torch.bool
+        assert torch.equal(scan.region, body_region(body_mask(scan.hu)))
+        assert 0 < scan.region.sum() < scan.region.numel()
 
 
-@pytest.mark.parametrize("done", [1, 4])
-def test_interrupted_between_scans_gives_the_same_study(cohort, mirrored, tmp_path, done):
+@pytest.mark.parametrize("done", [1, 3])
+def test_a_study_that_was_interrupted_between_scans_is_the_same(cohort, mirrored, tmp_path, done):
     registered = []
 
     class Counting(MirrorTeacher):
@@ -130,62 +83,62 @@ def test_interrupted_between_scans_gives_the_same_study(cohort, mirrored, tmp_pa
             return super().register(scan, template)
 
     with pytest.raises(KeyboardInterrupt):
-        make(cohort, tmp_path / "study", Counting())
-    with pytest.raises(UserError, match="not finished"):
+        make_study(cohort, tmp_path / "study", Counting())
+    with pytest.raises(UserError, match=r"not finished; run the same `slicreg prepare` again to resume"):
         open_study(tmp_path / "study")
-    make(cohort, tmp_path / "study", Steady())
+    make_study(cohort, tmp_path / "study", Steady())
     assert registered == SCANS[:done]
-    assert_same(mirrored, tmp_path / "study")
+    assert_same_study(mirrored, tmp_path / "study")
 
 
-def test_a_damaged_scan_is_made_again(cohort, mirrored, tmp_path):
-    shutil.copytree(mirrored, tmp_path / "study")
-    path = tmp_path / "study" / "scans" / "pt_3.npz"
-    for damage in (path.read_bytes()[:-200], b"", b"nothing"):
-        path.write_bytes(damage)
-        with pytest.raises(UserError, match="pt_3.npz is missing or damaged"):
-            open_study(tmp_path / "study").scan("pt_3")
-        make(cohort, tmp_path / "study", MirrorTeacher())
-        assert_same(mirrored, tmp_path / "study")
+@pytest.mark.parametrize("damage", [lambda content: content[:-200], lambda _: b"", lambda _: b"nothing"])
+def test_a_damaged_scan_is_made_again(cohort, mirrored, copy, damage):
+    path = copy / "scans" / "pt_3.npz"
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.raises(UserError, match=r"pt_3.npz is missing or damaged"):
+        open_study(copy).scan("pt_3")
+    make_study(cohort, copy, MirrorTeacher())
+    assert_same_study(mirrored, copy)
 
 
-def test_failures_stand_in_the_cohorts_order(cohort, tmp_path):
-    study = make(cohort, tmp_path / "study", MirrorTeacher(mirrored="pt_1", failing="pt_4"))
-    assert list(study.failed) == ["pt_1", "pt_4"] and "no convergence" in study.failed["pt_4"]
-    assert list(study.quality) == ["pt_1", "pt_2", "pt_3", "pt_5"]
+def test_failures_are_listed_in_the_order_of_the_cohort(cohort, tmp_path):
+    study = make_study(cohort, tmp_path / "study", MirrorTeacher(mirrored="pt_1", failing="pt_4"))
+    assert list(study.failed) == ["pt_1", "pt_4"]
+    assert study.failed["pt_4"].endswith("pt_4.nii.gz: the teacher failed (RuntimeError: no convergence).")
+    assert list(study.quality) == ["pt_1", "pt_2", "pt_3"]
 
 
-def test_fields_are_kept_where_all_are_implausible(cohort, tmp_path):
+def test_fields_are_kept_even_if_all_are_implausible(cohort, tmp_path):
     images = [cohort / "img" / "pt_2.nii.gz"]
-    with pytest.raises(UserError, match="No scan of the list of scans could be prepared; .*pt_2.*folds"):
-        make(cohort, tmp_path / "study", MirrorTeacher(), images)
+    with pytest.raises(UserError, match=r"No scan of the list of scans could be prepared; .*pt_2.*folds"):
+        make_study(cohort, tmp_path / "study", MirrorTeacher(), images)
     assert (tmp_path / "study" / "scans" / "pt_2.npz").is_file()
 
 
-def test_a_study_of_an_earlier_version(cohort, mirrored, tmp_path):
-    """Neither quality nor regions: it opens, reads the same, and gets them without another registration."""
-    shutil.copytree(mirrored, tmp_path / "study")
-    path = tmp_path / "study" / "study.json"
+def test_a_study_of_an_earlier_version_is_completed_without_another_registration(cohort, mirrored, copy):
+    """It has neither quality nor regions, and can be read all the same."""
+    path = copy / "study.json"
     path.write_text(json.dumps({k: v for k, v in json.loads(path.read_text()).items() if k != "quality"}))
-    for file in (tmp_path / "study" / "scans").iterdir():
-        np.savez_compressed(file, **{k: v for k, v in arrays(file).items() if k not in ("quality", "region")})
-    old = open_study(tmp_path / "study")
-    assert old.quality == {} and "region" not in vars(old.scan("pt_1")[0])
+    for file in (copy / "scans").iterdir():
+        np.savez_compressed(file, **{k: v for k, v in read_arrays(file).items() if k not in ("quality", "region")})
+    old = open_study(copy)
+    assert old.quality == {} and old.scan("pt_1")[0].known_region is None
     assert torch.equal(old.scan("pt_1")[0].region, open_study(mirrored).scan("pt_1")[0].region)
 
     class Idle(CentreTeacher):
         def register(self, scan, template):
             raise AssertionError("registered again")
 
-    make(cohort, tmp_path / "study", Idle())
-    assert_same(mirrored, tmp_path / "study")
+    make_study(cohort, copy, Idle())
+    assert_same_study(mirrored, copy)
 
 
-def test_a_list_of_scans(cohort, mirrored, tmp_path):
+def test_a_list_of_scans(cohort, mirrored, copy, tmp_path):
     images = sorted((cohort / "img").iterdir())
-    make(cohort, tmp_path / "study", MirrorTeacher(), [*images, cohort / "template.nii.gz"])
-    assert_same(mirrored, tmp_path / "study")
-    chosen = make(cohort, tmp_path / "chosen", images=[str(images[3]), str(images[0])])
+    (copy / "scans" / "pt_3.npz").unlink()
+    make_study(cohort, copy, MirrorTeacher(), [*images, cohort / "template.nii.gz"])
+    assert_same_study(mirrored, copy)
+    chosen = make_study(cohort, tmp_path / "chosen", images=[str(images[3]), str(images[0])])
     assert chosen.scans == ["pt_4", "pt_1"]
 
 
@@ -199,5 +152,29 @@ def test_lists_that_cannot_be_used(cohort, tmp_path):
         ([tmp_path / "none.nii.gz"], "none.nii.gz"),
     ):
         with pytest.raises(UserError, match=words):
-            make(cohort, tmp_path / "study", images=images)
+            make_study(cohort, tmp_path / "study", images=images)
         assert not (tmp_path / "study").exists()
+
+
+def test_other_options_are_refused(mirrored):
+    study = open_study(mirrored)
+    check_same_study(study)
+    check_same_study(replace(study, scans=[], failed={}, quality={}))  # while it is being made
+    for changes, words in (
+        ({"teacher": "deeds"}, "different teacher"),
+        ({"preparation": replace(FRAME, margin_mm=1.0)}, "different preparation"),
+        ({"supervoxels": SupervoxelOptions(seed=1), "template_sha256": "0"}, "different template_sha256, supervoxels"),
+    ):
+        with pytest.raises(UserError, match=f"{words}; choose another --out"):
+            check_same_study(replace(study, **changes))
+
+
+@pytest.mark.parametrize(
+    "text, words",
+    [(None, "not a study"), ("{", "is damaged"), ('{"version": 0}', "another version")],
+)
+def test_folders_that_hold_no_study(copy, text, words):
+    path = copy / "study.json"
+    path.unlink() if text is None else path.write_text(text)
+    with pytest.raises(UserError, match=f"{words}.*slicreg prepare"):
+        open_study(copy)

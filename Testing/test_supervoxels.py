@@ -12,7 +12,7 @@ from SlicRegLib.images.preparation import body_mask, canonical_grid, fit_shape, 
 from SlicRegLib.images.volumes import Volume, load_scan
 from SlicRegLib.phantoms.phantom import PhantomOptions, make_phantom
 from SlicRegLib.teaching.options import SupervoxelOptions
-from SlicRegLib.teaching.supervoxels import CLASSES, connected_regions, cut, cut_layer, merge_regions
+from SlicRegLib.teaching.supervoxels import CLASSES, cut, cut_layer, merge_regions, split_regions
 
 
 def row(*runs):
@@ -54,18 +54,18 @@ def test_merge_touches_by_faces_along_every_axis():
 
 
 def test_merge_needs_enough_regions():
-    with pytest.raises(ValueError, match="2 regions"):
+    with pytest.raises(ValueError, match=r"2 regions"):
         merge_regions(row((1, 2), (2, 1)), 3)
 
 
 def test_connected_regions_splits_what_does_not_touch():
-    found = connected_regions(row((5, 2), (0, 1), (5, 1), (2, 1), (0, 1), (2, 2)))
+    found = split_regions(row((5, 2), (0, 1), (5, 1), (2, 1), (0, 1), (2, 2)))
     parts = found.ravel().tolist()
     assert sorted(set(parts)) == [0, 1, 2, 3, 4] and [p == 0 for p in parts] == [0, 0, 1, 0, 0, 1, 0, 0]
     assert parts[0] == parts[1] and parts[6] == parts[7] and len({parts[0], parts[3], parts[4], parts[6]}) == 4
     corner = np.zeros((2, 2, 2), np.int32)
     corner[0, 0, 0] = corner[1, 1, 1] = 3  # touch by a corner: one region
-    np.testing.assert_array_equal(connected_regions(corner), corner // 3)
+    np.testing.assert_array_equal(split_regions(corner), corner // 3)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_too_small_a_template_says_so(template):
     _, grid = template
     hu = torch.full((8, 8, 8), -1000.0)
     hu[2:6, 2:6, 2:6] = 50
-    with pytest.raises(UserError, match="smaller voxels"):
+    with pytest.raises(UserError, match=r"smaller voxels"):
         cut(hu, Grid(hu.shape, grid.affine), SupervoxelOptions(layers=1, margin_mm=1))
 
 

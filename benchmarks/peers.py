@@ -58,7 +58,7 @@ from SlicRegLib.registration.register import Stopwatch, refine_and_unfold, regis
 from SlicRegLib.registration.result import Registration
 from SlicRegLib.results.evaluate import compare
 from SlicRegLib.teaching.deeds import HU_OFFSET, PROGRAMS, read_deeds
-from SlicRegLib.teaching.teachers import ConvexAdamTeacher, affine_registration
+from SlicRegLib.teaching.teachers import ConvexAdamTeacher, register_affinely
 
 clock = Stopwatch(silent)  # of this process, which registers one pair: what counts as the registration
 
@@ -77,7 +77,7 @@ def affine(fixed: Volume, moving: Volume, threads: int) -> DisplacementField:
 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     with clock("registration"):
-        matrix = affine_registration(_prepared(fixed), _prepared(moving))
+        matrix = register_affinely(_prepared(fixed), _prepared(moving))
     points = fixed.grid.points()
     return DisplacementField((apply_affine(matrix, points) - points).movedim(-1, 0).contiguous(), fixed.grid)
 

@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
-import joblib
 import numpy as np
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from ..cohort.listing import list_cohort
 from ..errors import UserError
@@ -24,10 +22,11 @@ from ..registration.model import load_model
 from .cluster import check_scheduler, teach_on_cluster
 from .deeds import DeedsTeacher
 from .options import PrepareRequest, SupervoxelOptions, TeacherOptions
+from .packing import load_quality, pack_scan, save_arrays
 from .quality import find_implausible
-from .study import Study, check_same_study, load_quality, pack_scan, save_arrays, save_study, scan_file
+from .study import Study, check_same_study, save_study
 from .supervoxels import cut
-from .teach import teach_scan
+from .teach import teach_locally
 from .teachers import ConvexAdamTeacher, Teacher
 
 
@@ -37,9 +36,9 @@ def prepare_study(
     template: Volume | None = None,
     paths: Sequence[Path] | None = None,
 ) -> Study:
-    """`slicreg prepare`: template, cohort and teacher to a study folder; see `create_study`.
+    """`slicreg prepare`: from template, cohort and teacher to a study folder; see `create_study`.
 
-    template, paths: the content of ``request.template`` and the scans of ``request.images`` where they are known.
+    template, paths: the content of ``request.template`` and the scans of ``request.images`` if they are known already.
     """
     template = template or load_scan(request.template)
     preparation, layers = request.preparation(), None
@@ -66,7 +65,7 @@ def prepare_study(
 
 
 def make_teacher(options: TeacherOptions, template: Path) -> Teacher:
-    """The teacher that the options name. Raises UserError where it is not installed."""
+    """The teacher that the options name. Raises UserError if it is not installed."""
     if options.teacher == "deeds":
         if not options.deeds_dir:
             raise UserError("The deeds teacher needs --deeds-dir, the folder of its programs or results.")
@@ -92,12 +91,15 @@ def create_study(
 ) -> Study:
     """Cut the template into supervoxels, register it to every scan of ``images`` with ``teacher`` and write the study.
 
-    images: a folder, or files with different names. An interrupted study made with the same options is resumed; one
-    made with other options is refused. Scans that cannot be read or registered, and those whose field is implausible
-    (see `quality.find_implausible`), are listed in ``study.failed`` with the reason; the template itself is left out of
-    the cohort. ``jobs`` processes share the cores; with ``scheduler``, the address of a Dask scheduler, its workers
-    register instead. supervoxel_layers: layers (uint8) and grid that were cut from this template before, to be used
-    again. template: the content of ``template_path`` where it is known.
+    An interrupted study that was made with the same options is resumed. Scans that cannot be read or registered, and
+    those with an implausible field (`find_implausible`), are listed in ``study.failed`` with the reason.
+
+    images: a folder, or files with different names; the template itself is skipped. jobs: processes that share the
+    cores. scheduler: address of a Dask scheduler whose workers register the scans instead. supervoxel_layers: layers
+    (uint8) and grid that were cut from this template before, to be used again. template: the content of
+    ``template_path`` if it is known already.
+
+    Raises UserError if the folder holds a study made with other options, and if no scan can be used.
     """
     folder, template_path = Path(folder), Path(template_path)
     if folder.exists() and not folder.is_dir():
@@ -106,7 +108,7 @@ def create_study(
         check_scheduler(scheduler)  # a wrong address is reported now, not after the supervoxels
     template = template or load_scan(template_path)
     origin = str(images) if isinstance(images, (str, Path)) else "the list of scans"
-    paths = _by_name(list_images(images) if isinstance(images, (str, Path)) else images, template_path, origin)
+    paths = _find_scans(list_images(images) if isinstance(images, (str, Path)) else images, template_path, origin)
     shape = supervoxel_layers[1].shape if supervoxel_layers else fit_shape(template, preparation)
     preparation = replace(preparation, shape=shape)
     study = Study(folder, stem(template_path), template.fingerprint(), teacher.name, preparation, supervoxels, [])
@@ -132,7 +134,7 @@ def create_study(
 
     failed = _teach_all(study, paths, prepared, teacher, jobs, scheduler, progress)
     qualities = {
-        name: quality for name in paths if name not in failed and (quality := load_quality(scan_file(study, name)))
+        name: quality for name in paths if name not in failed and (quality := load_quality(study.scan_path(name)))
     }
     failed |= {name: f"{paths[name]}: {reason}." for name, reason in find_implausible(qualities).items()}
     study = replace(
@@ -149,8 +151,8 @@ def create_study(
     return study
 
 
-def _by_name(images: Sequence[Path], template_path: Path, origin: str) -> dict[str, Path]:
-    """The scans without the template. Raises UserError where there are none or two have the same name."""
+def _find_scans(images: Sequence[Path], template_path: Path, origin: str) -> dict[str, Path]:
+    """Name -> file of the scans without the template. Raises UserError if there are none or two have the same name."""
     paths: dict[str, Path] = {}
     for path in map(Path, images):
         other = paths.setdefault(stem(path), path)
@@ -171,26 +173,18 @@ def _teach_all(
     scheduler: str,
     progress: Progress,
 ) -> dict[str, str]:
-    """Write the files of all scans that are not there yet; returns the problems of those that could not be, by name."""
-    todo = [path for name, path in paths.items() if not load_quality(scan_file(study, name))]
+    """Write the missing files of the scans; returns name -> reason of those that could not be registered."""
+    todo = [path for name, path in paths.items() if not load_quality(study.scan_path(name))]
     done = len(paths) - len(todo)
     failed: dict[str, str] = {}
     progress("teacher", done / len(paths), f"{done} of {len(paths)}")
     if scheduler and todo:
-        taught = teach_on_cluster(scheduler, study, todo, template, teacher)
+        outcomes = teach_on_cluster(scheduler, study, todo, template, teacher)
     else:
-        threads = max(1, (joblib.cpu_count() or 1) // jobs)
-        parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-        taught = parallel(joblib.delayed(teach_scan)(study, path, template, teacher, threads) for path in todo)
-    try:
-        for name, problem in taught:
-            done += 1
-            if problem:
-                failed[name] = problem
-            progress("teacher", done / len(paths), f"{done} of {len(paths)}: {name}")
-    except TerminatedWorkerError as error:
-        raise UserError(
-            f"One of the teacher's {jobs} processes was ended by the system, most likely since memory ran out; use fewer "
-            "--jobs."
-        ) from error
+        outcomes = teach_locally(jobs, study, todo, template, teacher)
+    for name, problem in outcomes:
+        done += 1
+        if problem:
+            failed[name] = problem
+        progress("teacher", done / len(paths), f"{done} of {len(paths)}: {name}")
     return failed

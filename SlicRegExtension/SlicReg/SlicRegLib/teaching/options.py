@@ -18,9 +18,9 @@ class SupervoxelOptions:
     layers: int = 16
     """Independent partitions of the template."""
     compactness: float = 1.5
-    """SLIC: weight of distance against intensity (HU / 500)."""
+    """SLIC: weight of distance relative to intensity (HU / 500)."""
     n_segments: int = 208
-    """SLIC: segments asked for; raised where fewer than 127 regions come back."""
+    """SLIC: requested segments; increased if it returns fewer than 127 regions."""
     max_iterations: int = 5
     """SLIC: iterations."""
     min_size_factor: float = 0.85
@@ -42,7 +42,8 @@ class TeacherOptions:
     affine_first: bool = False
     """Start convexAdam from an affine registration by SimpleITK."""
     deeds_dir: Annotated[str, Word(metavar="DIR")] = ""
-    """Folder with the programs linearBCV and deedsBCV, or with NAME_matrix.txt and NAME_displacements.dat of every scan."""
+    """Folder with the programs linearBCV and deedsBCV, or with NAME_matrix.txt and NAME_displacements.dat of each
+    scan."""
     workers: Annotated[int, Word("jobs", "N")] = field(default_factory=lambda: os.cpu_count() or 1)
     """Processes that read and register scans at the same time; by default one for each core."""
     scheduler: Annotated[str, Word(metavar="ADDRESS")] = ""
@@ -60,4 +61,4 @@ class PrepareRequest(TeacherOptions, FrameOptions):
     out: Path
     """Folder of the study. Repeat the command to resume an interrupted run."""
     start: Annotated[str, Word("from", "MODEL")] = ""
-    """Take frame and supervoxels from this model of the same template, for a training with `train --from`."""
+    """Use the frame and the supervoxels of this model of the same template, for a training with `train --from`."""

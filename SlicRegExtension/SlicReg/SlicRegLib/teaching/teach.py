@@ -1,49 +1,78 @@
-"""The teacher on one scan."""
+"""The teacher on one scan, or on all scans of a cohort in processes of this computer."""
 
 from __future__ import annotations
 
-from dataclasses import astuple
+from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
+import joblib
 import torch
+from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from ..errors import UserError
 from ..images.files import stem
 from ..images.preparation import PreparedScan, prepare_scan
 from ..images.volumes import load_scan
+from .packing import (
+    load_arrays,
+    load_quality,
+    pack_field,
+    pack_measurements,
+    pack_scan,
+    save_arrays,
+    unpack_field,
+    unpack_scan,
+)
 from .quality import measure_field
-from .study import Study, load_arrays, load_quality, pack_scan, save_arrays, scan_file, unpack_scan
+from .study import Study
 from .teachers import Teacher
 
+Outcome = tuple[str, str]
+"""Name of a scan, and why it could not be registered; "" if it was."""
 
-def teach_scan(study: Study, path: Path, template: PreparedScan, teacher: Teacher, threads: int) -> tuple[str, str]:
-    """Prepare one scan, run the teacher, measure its field, write the file; returns (name, problem or "").
 
-    Does nothing where the file is there, so that a cluster may start a task twice.
+def teach_scan(study: Study, path: Path, template: PreparedScan, teacher: Teacher, threads: int) -> Outcome:
+    """Prepare one scan, run the teacher, measure its field and write the scan's file.
+
+    Does nothing if the file is complete, so that a cluster may start a task twice. threads: for torch.
     """
     name = stem(path)
-    file = scan_file(study, name)
+    file = study.scan_path(name)
     if load_quality(file):
         return name, ""
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        content = load_arrays(file)  # of a version that measured nothing
+        content = load_arrays(file)  # not empty if an earlier version wrote the file: it measured nothing
         if not content:
-            scan = prepare_scan(load_scan(path), study.preparation, path=path)
-            field = teacher.register(scan, template)
-            if not torch.isfinite(field.vectors).all():
+            original = prepare_scan(load_scan(path), study.preparation, path=path)
+            result = teacher.register(original, template)
+            if not torch.isfinite(result.vectors).all():
                 return name, f"{path}: the teacher's field is not finite."
-            content = pack_scan(scan, field)
-        scan, field = unpack_scan(name, content)  # as it will be read: rounded
+            content = pack_scan(original) | pack_field(result)
+        scan, field = unpack_scan(name, content), unpack_field(content)  # rounded, as the training will read them
         quality = measure_field(scan, template, field)
     except UserError as error:
         return name, str(error)
-    except (RuntimeError, ValueError) as error:  # a teacher's own failure on one scan must not end the cohort's run
+    except (RuntimeError, ValueError) as error:  # the teacher failed on one scan: the others must not suffer
         reason = " ".join(str(error).split()) or "no message"
         return name, f"{path}: the teacher failed ({type(error).__name__}: {reason})."
     finally:
         torch.set_num_threads(before)
-    save_arrays(file, content | {"region": np.packbits(scan.region.numpy()), "quality": np.array(astuple(quality))})
+    save_arrays(file, content | pack_measurements(scan, quality))
     return name, ""
+
+
+def teach_locally(
+    jobs: int, study: Study, paths: list[Path], template: PreparedScan, teacher: Teacher
+) -> Iterator[Outcome]:
+    """The outcome of `teach_scan` for each scan, as ``jobs`` processes finish. Raises UserError if one is killed."""
+    threads = max(1, (joblib.cpu_count() or 1) // jobs)
+    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+    try:
+        yield from parallel(joblib.delayed(teach_scan)(study, path, template, teacher, threads) for path in paths)
+    except TerminatedWorkerError as error:
+        raise UserError(
+            f"The system ended one of the teacher's {jobs} processes, most likely because memory ran out; use fewer "
+            "--jobs."
+        ) from error

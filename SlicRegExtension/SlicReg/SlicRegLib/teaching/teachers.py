@@ -1,7 +1,7 @@
 """The teacher: a conventional registration of the template to a training scan, as a coarse displacement field.
 
-A teacher's field lives on the *scan's* canonical grid and points to the template (world RAS mm of the scan
-to world RAS mm of the template), so that it pulls the template's supervoxels straight to the scan.
+A teacher's field lies on the *scan's* canonical grid and points to the template (from the scan's world RAS mm to the
+template's), so that the template's supervoxels can be looked up directly at each voxel of the scan.
 """
 
 from __future__ import annotations
@@ -26,21 +26,28 @@ from ..images.volumes import Volume, to_itk
 
 
 class Teacher(Protocol):
-    """Anything that registers two prepared scans of the same shape."""
+    """A registration of two prepared scans of the same shape."""
 
-    name: str
+    @property
+    def name(self) -> str:
+        """Recorded in the study and in the model."""
+        ...
 
     def register(self, scan: PreparedScan, template: PreparedScan) -> DisplacementField:
-        """The field on ``scan.grid`` (or a coarser grid over it) from the scan to the template, RAS mm."""
+        """The field on ``scan.grid`` (or a coarser grid over it) from the scan to the template, RAS mm.
+
+        A RuntimeError, ValueError or UserError excludes this scan from the study.
+        """
         ...
 
 
 def field_from_voxels(
     displacement: np.ndarray, scan: Grid, template: Grid, affine: np.ndarray | None = None, control: Grid | None = None
 ) -> DisplacementField:
-    """Field from a displacement in voxels: scan voxel v -> template voxel A v + d(v).
+    """Field from a displacement d in voxels: scan voxel v -> template voxel A v + d(v).
 
     displacement: (I, J, K, 3) at the voxels of ``control`` (default: of the scan's grid), components along i, j, k.
+    affine: A, 4x4 from scan voxels to template voxels; None: the identity.
     """
     control = control or scan
     v = scan.to_voxel(control.to_world(np.stack(np.meshgrid(*map(np.arange, control.shape), indexing="ij"), -1)))
@@ -53,21 +60,25 @@ def field_from_voxels(
 class ConvexAdamTeacher:
     """convexAdam (Siebert et al.): coupled convex search, then Adam, both on MIND-SSC features."""
 
-    affine_first: bool = False  # start from a SimpleITK affine registration (mutual information)
-    regularisation: float = 1.25  # convexAdam's lambda
-    iterations: int = 80  # of its Adam stage
-    control_voxels: int = 2  # the field is kept at every n-th voxel: convexAdam's own grid
+    affine_first: bool = False
+    """Start from a SimpleITK affine registration (mutual information)."""
+    regularisation: float = 1.25
+    """convexAdam's lambda."""
+    iterations: int = 80
+    """Of its Adam stage."""
+    control_voxels: int = 2
+    """Spacing of convexAdam's control points, on which the field is kept, voxels."""
     device: str = "cpu"
     name: str = "convexadam"
 
     def register(self, scan: PreparedScan, template: PreparedScan) -> DisplacementField:
-        from convexAdam.convex_adam_MIND import convex_adam_pt  # slow to import, needed for training only
+        from convexAdam.convex_adam_MIND import convex_adam_pt  # optional, and slow to import
 
-        affine = affine_registration(scan, template) if self.affine_first else np.eye(4)
+        affine = register_affinely(scan, template) if self.affine_first else np.eye(4)
         moved = Grid(scan.grid.shape, affine @ scan.grid.affine) if self.affine_first else None
         moving = resample(template.hu[None], template.grid, moved, fill=-1000.0)[0] if moved else template.hu
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # convexAdam leaves align_corners to its default on purpose
+            warnings.simplefilter("ignore", UserWarning)  # about align_corners, whose default convexAdam relies on
             voxels = convex_adam_pt(
                 scan.hu,
                 moving,
@@ -77,8 +88,8 @@ class ConvexAdamTeacher:
                 dtype=torch.float32,
                 device=torch.device(self.device),
             )
-        # convexAdam divides displacements by (n - 1) / 2 of its n control points but samples with align_corners=False,
-        # where a voxel is 2 / n: what it really applied is n / (n - 1) of what it returns
+        # convexAdam divides displacements by (n - 1) / 2 of its n control points, but samples with align_corners=False,
+        # where a voxel is 2 / n: the displacement that it applied is n / (n - 1) times the one that it returns.
         control = np.array(scan.grid.shape) // self.control_voxels
         voxels = voxels * (control / (control - 1))
         pooled = F.avg_pool3d(torch.from_numpy(voxels).float().permute(3, 0, 1, 2)[None], self.control_voxels)[0]
@@ -90,7 +101,7 @@ class ConvexAdamTeacher:
         )
 
 
-def affine_registration(scan: PreparedScan, template: PreparedScan) -> np.ndarray:
+def register_affinely(scan: PreparedScan, template: PreparedScan) -> np.ndarray:
     """4x4 world (RAS) matrix from the scan's points to the template's, by mutual information (SimpleITK)."""
     fixed, moving = (to_itk(Volume(p.hu.numpy(), p.grid)) for p in (scan, template))
     start = sitk.AffineTransform(3)

@@ -20,7 +20,7 @@ from ..geometry.sampling import sample
 from ..images.preparation import AIR_HU, network_input
 from ..network.options import STRIDE
 from ..teaching.study import Study
-from ..teaching.supervoxels import random_affine
+from ..teaching.supervoxels import make_random_affine
 from .options import AugmentationOptions
 
 
@@ -114,7 +114,7 @@ def _generator(*key: int) -> torch.Generator:
 def _random_move(grid: Grid, options: AugmentationOptions, generator: torch.Generator) -> np.ndarray:
     """4x4 world matrix from where a voxel of the sample stands to where it is read in the scan."""
     scale = torch.tensor([options.affine_noise] * 3 + [options.shift_noise])
-    move = random_affine(grid, (torch.randn(3, 4, generator=generator) * scale).double().numpy())
+    move = make_random_affine(grid, (torch.randn(3, 4, generator=generator) * scale).double().numpy())
     if options.rotation and torch.rand((), generator=generator) < options.pose_share:
         axis = F.normalize(torch.randn(3, generator=generator, dtype=torch.float64), dim=0).numpy()
         angle, size = torch.rand(2, generator=generator, dtype=torch.float64).numpy() * 2 - 1

@@ -1,4 +1,4 @@
-"""Teachers recover motions that are known; a field from voxels means what it says."""
+"""Teachers recover known motions; a field from voxels is right on grids of any orientation."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from SlicRegLib.geometry.grid import Grid, apply_affine
 from SlicRegLib.geometry.sampling import sample
 from SlicRegLib.images.preparation import PreparedScan
-from SlicRegLib.teaching.teachers import ConvexAdamTeacher, affine_registration, field_from_voxels
+from SlicRegLib.teaching.teachers import ConvexAdamTeacher, field_from_voxels, register_affinely
 
 pytestmark = pytest.mark.filterwarnings("ignore:Default grid_sample")  # convexAdam's
 
@@ -77,7 +77,7 @@ def test_affine_registration_recovers_an_affine(template_centre):
     matrix, centre = known_affine(template_centre)
     frame = np.eye(4)
     frame[:3, 3] = -centre
-    found = affine_registration(scan_of((0, 0, 0), matrix), scan_of(centre, frame))
+    found = register_affinely(scan_of((0, 0, 0), matrix), scan_of(centre, frame))
     body = np.array(np.meshgrid(*[(-50, 0, 50)] * 3)).reshape(3, -1).T
     error = apply_affine(found, body) - (apply_affine(matrix, body) + centre)
     assert np.linalg.norm(error, axis=1).max() < VOXEL_MM
