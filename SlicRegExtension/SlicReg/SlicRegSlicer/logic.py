@@ -11,13 +11,14 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleLogic
 from SlicRegLib import MODELS
 from SlicRegLib.errors import UserError
 from SlicRegLib.jobs import control
+from SlicRegLib.jobs.arguments import write_arguments
 from SlicRegLib.jobs.batch import Batch
 from SlicRegLib.jobs.command_process import CommandProcess
-from SlicRegLib.jobs.options import JobOptions
+from SlicRegLib.jobs.options import CheckRequest, JobOptions
 from SlicRegLib.jobs.python import find_python, make_environment
 from SlicRegLib.registration import model_header
 
-from . import installation, training
+from . import installation
 from .parameters import SlicRegParameterNode
 from .run import Outputs, Request, Run, make_batch
 from .translation import _
@@ -86,16 +87,16 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         """The registrations of ``volumes`` (nodes) or of a ``folder`` of files to the request's template, into ``out``."""
         return make_batch(request, pathlib.Path(out), volumes, folder)
 
-    def checkScans(self, options: JobOptions, folder) -> CommandProcess:
+    def checkScans(self, request: CheckRequest) -> CommandProcess:
         """Look at the scans of a training; call the result's `poll` until its state is not "running"."""
-        return CommandProcess(training.words_to_check(options, folder))
+        return CommandProcess(["check", *write_arguments(request)])
 
     def startTraining(self, folder, options: JobOptions | None = None) -> None:
         """Start a training that goes on when Slicer is closed; without ``options``, go on with the one that stands in the folder.
 
         The finished model is copied to the user's models. `SlicRegLib.jobfolder` looks at it, pauses and stops it.
         """
-        words = training.words_to_learn(replace(options=str(self.userModels()))) if options else []
+        words = write_arguments(replace(options, models=str(self.userModels()))) if options else []
         python = find_python()
         control.start(folder, words, python, make_environment(python))
 

@@ -1,18 +1,44 @@
-"""The panel's state as a parameter node."""
+"""The panel's state as a parameter node, with the library's defaults."""
 
-import os
+# no "from __future__ import annotations" here: parameterNodeWrapper reads the annotations of the class below
 import pathlib
-from typing import Annotated
+from dataclasses import MISSING, fields
+from typing import Annotated, Any
 
 from slicer import vtkMRMLScalarVolumeNode, vtkMRMLSegmentationNode, vtkMRMLTransformNode
 from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrapper
 
-from .run import Request
+from SlicRegLib.jobs.options import JobOptions
+from SlicRegLib.network.options import PRESETS
+from SlicRegLib.registration.options import AlignmentOptions, RegistrationOptions
+from SlicRegLib.results.options import RegisterRequest
+
+from . import training_request
+
+INPUTS = ("template", "target", "templateSegmentation", "targetSegmentation")
+OUTPUTS = ("transform", "inverse", "warpedTarget", "warpedSegmentation", "confidence")
+OPTIONS = ("device", "iterations", "alpha", "neighbours", "seed", "refine")
+"""Parameters with the names of `SlicRegSlicer.run.Request`."""
+
+SOURCES: dict[str, tuple[type, str]] = {
+    "device": (RegisterRequest, "device"),
+    **{name: (AlignmentOptions, name) for name in ("iterations", "alpha", "neighbours", "seed")},
+    "refine": (RegistrationOptions, "refine"),
+    **{parameter: (JobOptions, name) for name, parameter in training_request.PARAMETERS.items()},
+}
+"""Parameter -> the options class of the library, and its field, from which default and tool tip come."""
+
+
+def find_default(parameter: str) -> Any:
+    """The library's default for one of the parameters in `SOURCES`."""
+    cls, name = SOURCES[parameter]
+    field = next(field for field in fields(cls) if field.name == name)
+    return field.default if field.default_factory is MISSING else field.default_factory()
 
 
 @parameterNodeWrapper
 class SlicRegParameterNode:
-    """The panel's state, kept in the scene; see `SlicRegSlicer.run.Request` for the meaning."""
+    """The panel's state, kept in the scene. `SlicRegSlicer.run.Request` explains inputs and outputs."""
 
     template: vtkMRMLScalarVolumeNode
     templateSegmentation: vtkMRMLSegmentationNode
@@ -24,28 +50,25 @@ class SlicRegParameterNode:
     warpedTarget: vtkMRMLScalarVolumeNode
     warpedSegmentation: vtkMRMLSegmentationNode
     confidence: vtkMRMLScalarVolumeNode
-    device: str = Request.device
-    iterations: Annotated[int, WithinRange(0, 1000)] = Request.iterations
-    alpha: Annotated[float, WithinRange(0.0, 10.0)] = Request.alpha
-    neighbours: Annotated[int, WithinRange(1, 64)] = Request.neighbours
-    seed: Annotated[int, WithinRange(0, 2147483647)] = Request.seed
-    refine: bool = Request.refine
+    device: str = find_default("device")
+    iterations: Annotated[int, WithinRange(0, 1000)] = find_default("iterations")
+    alpha: Annotated[float, WithinRange(0.0, 10.0)] = find_default("alpha")
+    neighbours: Annotated[int, WithinRange(1, 64)] = find_default("neighbours")
+    seed: Annotated[int, WithinRange(0, 2147483647)] = find_default("seed")
+    refine: bool = find_default("refine")
     batchScene: bool = False
     batchInput: pathlib.Path
     batchOutput: pathlib.Path
-    trainingTemplate: str = ""  # paths as texts: an empty pathlib.Path would be shown as "."
-    trainingImages: str = ""
+    # paths as text: an empty pathlib.Path would be shown as "."
+    trainingTemplate: str = find_default("trainingTemplate")
+    trainingImages: str = find_default("trainingImages")
     trainingFolder: str = ""
-    trainingName: str = ""
-    trainingPreset: Annotated[str, Choice(["compact", "unet", "paper"])] = "compact"
-    trainingIterations: Annotated[int, WithinRange(0, 1000000)] = 0  # 0: the preset's own
-    trainingDevice: str = "auto"
-    trainingWorkers: Annotated[int, WithinRange(1, 1024)] = os.cpu_count() or 1
-    trainingLabels: str = ""
-    trainingTemplateLabel: str = ""
-    trainingStart: str = ""
-
-
-INPUTS = ("template", "target", "templateSegmentation", "targetSegmentation")
-OUTPUTS = ("transform", "inverse", "warpedTarget", "warpedSegmentation", "confidence")
-OPTIONS = ("device", "iterations", "alpha", "neighbours", "seed", "refine")
+    trainingName: str = find_default("trainingName")
+    trainingPreset: Annotated[str, Choice([*reversed(PRESETS)])] = find_default("trainingPreset")
+    # 0 stands for None: the preset's own number
+    trainingIterations: Annotated[int, WithinRange(0, 1000000)] = find_default("trainingIterations") or 0
+    trainingDevice: str = find_default("trainingDevice")
+    trainingWorkers: Annotated[int, WithinRange(1, 1024)] = find_default("trainingWorkers")
+    trainingLabels: str = find_default("trainingLabels")
+    trainingTemplateLabel: str = find_default("trainingTemplateLabel")
+    trainingStart: str = find_default("trainingStart")

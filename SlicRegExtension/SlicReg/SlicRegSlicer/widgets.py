@@ -1,4 +1,9 @@
-"""What the parts of the panel share: errors shown in a sentence, timers, entries of combo boxes, tables."""
+"""What the parts of the panel share: what they need of it, errors as message boxes, timers, combo boxes, tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 
 import qt
 import slicer
@@ -6,8 +11,29 @@ import slicer
 from SlicRegLib.errors import UserError
 
 
-class shown_errors:
-    """Shows a user's mistake as one sentence; what else goes wrong is shown as the failure it is."""
+class Panel(Protocol):
+    """What a part of the panel needs of the whole."""
+
+    ui: Any
+    """The widgets of SlicReg.ui as attributes."""
+    logic: Any
+    """`SlicRegSlicer.logic.SlicRegLogic`."""
+    parameters: Any
+    """`SlicRegSlicer.parameters.SlicRegParameterNode`; None while there is no scene."""
+    installing: bool
+    """Whether packages are being installed."""
+    parent: Any
+    """The window for dialogs."""
+
+    def isBusy(self) -> bool: ...
+    def blockStarts(self): ...
+    def ensureInstalled(self, training: bool = False) -> bool: ...
+    def showParameters(self) -> None: ...
+    def chooseDefaults(self) -> None: ...
+
+
+class DisplayErrors:
+    """Context manager that shows a user's mistake as one sentence. Any other error is raised."""
 
     def __enter__(self):
         return self
@@ -19,33 +45,43 @@ class shown_errors:
         return False
 
 
-def timer(milliseconds, slot):
-    result = qt.QTimer()
-    result.setInterval(milliseconds)
-    result.connect("timeout()", slot)
-    return result
+class WaitCursor:
+    """Context manager that shows the busy cursor."""
+
+    def __enter__(self):
+        slicer.app.setOverrideCursor(qt.Qt.WaitCursor)
+
+    def __exit__(self, *error):
+        slicer.app.restoreOverrideCursor()
 
 
-def select(box, data):
-    """Show the entry with this data, none where there is no such entry."""
+def make_timer(milliseconds: int, slot: Callable):
+    """A timer that is not running yet."""
+    timer = qt.QTimer()
+    timer.setInterval(milliseconds)
+    timer.connect("timeout()", slot)
+    return timer
+
+
+def first_path(chosen) -> str:
+    """The path that a `QFileDialog` function returned; some versions add the chosen filter."""
+    return chosen[0] if isinstance(chosen, tuple) else chosen
+
+
+def select_data(box, data) -> None:
+    """Select the entry of a combo box that has this data; none if there is no such entry."""
     index = box.findData(data)
     if index != box.currentIndex:
         box.setCurrentIndex(index)
 
 
-def selected(box):
-    """The data of the entry that is shown."""
+def selected_data(box):
+    """The data of the selected entry of a combo box."""
     return box.itemData(box.currentIndex)
 
 
-def select_device(box, name):
-    """Show a device, also one that was not asked for yet or belongs to another computer."""
-    if box.findData(name) < 0:
-        box.addItem(name, name)
-    select(box, name)
-
-
-def fill_table(table, header, rows):
+def fill_table(table, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Replace the content of a `QTableWidget`."""
     table.clear()
     table.setColumnCount(len(header))
     table.setHorizontalHeaderLabels(header)
@@ -55,3 +91,10 @@ def fill_table(table, header, rows):
             table.setItem(i, j, qt.QTableWidgetItem(text))
     table.verticalHeader().setVisible(False)
     table.resizeColumnsToContents()
+
+
+def format_cell(value, digits: int = 3) -> str:
+    """A table cell: "" for None, a float with ``digits`` decimals."""
+    if value is None:
+        return ""
+    return f"{value:.{digits}f}" if isinstance(value, float) else str(value)

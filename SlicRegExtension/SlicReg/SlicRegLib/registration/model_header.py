@@ -1,4 +1,4 @@
-"""The model files a user can choose from: those of the extension and the user's own; read without torch."""
+"""Model files to choose from, bundled ones and the user's own; read without torch."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ import shutil
 import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 from ..images.files import MODEL_SUFFIX, MODEL_VERSION, atomic
+from ..network.options import NetworkOptions
 
 PARTS = ("bundle.json", "weights.safetensors", "supervoxels.npz")
 MAX_ABOUT = 1 << 20  # bytes of bundle.json
 
-# words in a model's name or cohort that tell the anatomy of models which do not say it
+# words in a model's name or cohort that reveal the anatomy where the model does not state it
 ANATOMIES = {
     "head and neck": ("headneck", "head-neck", "head and neck", "head-and-neck"),
     "whole body": ("whole body", "wholebody", "whole-body"),
@@ -28,13 +30,16 @@ ANATOMIES = {
 
 @dataclass(frozen=True)
 class ModelHeader:
-    """A model file. about: the content of its bundle.json. problem: why it cannot be used, empty where it can."""
+    """What a model file tells about itself."""
 
     path: Path
     name: str
     bundled: bool
-    about: dict = field(default_factory=dict)
+    """Whether it is part of the extension rather than the user's own."""
+    about: dict[str, Any] = field(default_factory=dict)
+    """The content of its bundle.json."""
     problem: str = ""
+    """Why it cannot be used; "" if it can."""
 
     @property
     def usable(self) -> bool:
@@ -42,94 +47,100 @@ class ModelHeader:
 
     @property
     def anatomy(self) -> str:
-        """What body part it knows; "" where neither the model nor its name says it."""
-        if said := self._of("provenance").get("anatomy"):
-            return str(said)
+        """Body part for which it was trained; "" if neither the model nor its name or cohort reveals it."""
+        if stated := self._section("provenance").get("anatomy"):
+            return str(stated)
         text = f"{self.name} {self.cohort}".lower()
         return next((anatomy for anatomy, words in ANATOMIES.items() if any(word in text for word in words)), "")
 
     @property
     def voxel_mm(self) -> float | None:
-        """Voxel edge at which the network looks at scans."""
-        return _number(self._of("preparation").get("spacing_mm"))
+        """Voxel edge of the scans that the network receives."""
+        return _to_number(self._section("preparation").get("spacing_mm"))
 
     @property
     def frame_mm(self) -> tuple[float, ...] | None:
-        """Extent of the box around the body that the network sees: right-left, front-back, up-down."""
-        shape = self._of("preparation").get("shape")
-        if not isinstance(shape, list) or len(shape) != 3 or self.voxel_mm is None or None in map(_number, shape):
+        """Extent of the network's field of view along R, A and S."""
+        shape, edge = self._section("preparation").get("shape"), self.voxel_mm
+        if not isinstance(shape, list) or len(shape) != 3 or edge is None or None in map(_to_number, shape):
             return None
-        return tuple(n * self.voxel_mm for n in shape)
+        return tuple(n * edge for n in shape)
 
     @property
     def cohort(self) -> str:
-        """The scans it was trained on, in the words of who trained it."""
-        return str(self._of("provenance").get("cohort", ""))
+        """The training scans, as whoever trained the model described them."""
+        return str(self._section("provenance").get("cohort", ""))
 
     @property
     def figures(self) -> str:
-        """How well it did on its validation scans."""
-        validation = self._of("provenance").get("validation")
+        """Loss and accuracy on the validation scans; "" if the model has none."""
+        validation = self._section("provenance").get("validation")
         validation = validation if isinstance(validation, dict) else {}
-        loss, accuracy = (_number(validation.get(f"validation_{what}")) for what in ("loss", "accuracy"))
-        classes = self._of("network").get("classes", 128)
-        return ", ".join(
-            [
-                *([f"validation loss {loss:.3f}"] if loss is not None else []),
-                *([f"accuracy {accuracy:.1%} of {classes} classes"] if accuracy is not None else []),
-            ]
+        loss, accuracy = (_to_number(validation.get(f"validation_{what}")) for what in ("loss", "accuracy"))
+        classes = self._section("network").get("classes", NetworkOptions.classes)
+        return _join(
+            f"loss {loss:.3f}" if loss is not None else "",
+            f"{100 * accuracy:.1f} % of voxels classified correctly ({classes} classes)"
+            if accuracy is not None
+            else "",
         )
 
     def describe(self) -> str:
-        """A few lines of plain text for people."""
+        """Name and a few lines "Title: details" for users."""
         if self.problem:
             return f"{self.name}: cannot be used\n{self.problem}"
-        made, network = self._of("provenance"), self._of("network")
+        provenance, network = self._section("provenance"), self._section("network")
         frame = " x ".join(f"{edge:.0f}" for edge in self.frame_mm or ())
-        steps, part = [], made
-        while isinstance(part, dict):  # a model that was trained further holds what it began with
-            training = part.get("training")
-            steps = (
-                [str(training["iterations"]), *steps]
-                if isinstance(training, dict) and "iterations" in training
-                else steps
-            )
-            part = part.get("begun_with")
-        preset = f"{made['preset']} preset" if made.get("preset") else ""
-        teacher = f"teacher {made['teacher']}" if made.get("teacher") else ""
-        included = self.about.get("template_included")
-        parameters = _number(self.about.get("parameters"))
-        lines = [
-            ("Anatomy", self.anatomy),
-            ("Trained on", self.cohort),
-            ("Template", f"{made.get('template', 'unknown')}{', included in the model' if included else ''}"),
-            ("Sees", f"{frame} mm in voxels of {self.voxel_mm:g} mm" if frame else ""),
-            (
-                "Network",
-                _listed(
-                    network.get("kind"), preset, f"{parameters / 1e6:.1f} million parameters" if parameters else ""
-                ),
+        parameters = _to_number(self.about.get("parameters"))
+        steps = " + ".join(self._training_steps())
+        lines = {
+            "Anatomy": self.anatomy,
+            "Trained on": self.cohort,
+            "Template": _join(
+                provenance.get("template", "unknown"),
+                "included in the model" if self.about.get("template_included") else "",
             ),
-            ("Training", _listed(teacher, f"{' + '.join(steps)} steps" if steps else "")),
-            ("Measured", self.figures),
-            ("File", _listed("of the extension" if self.bundled else "added by you", _megabytes(self.path))),
-        ]
-        return "\n".join([self.name, *(f"{title}: {text}" for title, text in lines if text)])
+            "Field of view": f"{frame} mm, voxels of {self.voxel_mm:g} mm" if frame else "",
+            "Network": _join(
+                network.get("kind"),
+                f"{provenance['preset']} preset" if provenance.get("preset") else "",
+                f"{parameters / 1e6:.1f} million parameters" if parameters else "",
+            ),
+            "Training": _join(
+                f"teacher {provenance['teacher']}" if provenance.get("teacher") else "",
+                f"{steps} steps" if steps else "",
+            ),
+            "Validation": self.figures,
+            "File": _join("bundled" if self.bundled else "added by you", _megabytes(self.path)),
+        }
+        return "\n".join([self.name, *(f"{title}: {text}" for title, text in lines.items() if text)])
 
-    def _of(self, key: str) -> dict:
+    def _training_steps(self) -> list[str]:
+        """Steps of each training in order: a model that started from another one holds that one's provenance."""
+        steps: list[str] = []
+        part: Any = self._section("provenance")
+        while isinstance(part, dict):
+            training = part.get("training")
+            if isinstance(training, dict) and "iterations" in training:
+                steps.insert(0, str(training["iterations"]))
+            part = part.get("begun_with")
+        return steps
+
+    def _section(self, key: str) -> dict[str, Any]:
         part = self.about.get(key)
         return part if isinstance(part, dict) else {}
 
 
 def read_model(path: str | Path, bundled: bool = False) -> ModelHeader:
-    """Look into a model file. Never raises: what is wrong with it stands in ``problem``."""
+    """Read a model file's header. Never raises: what is wrong with the file is in ``problem``."""
     path = Path(path)
-    about, problem = {}, ""
+    about: Any = {}
+    problem = ""
     try:
         with zipfile.ZipFile(path) as archive:
             absent = [part for part in PARTS if part not in archive.namelist()]
             if absent:
-                problem = f"It is not a SlicReg model: {', '.join(absent)} is missing in it."
+                problem = f"It is not a SlicReg model: it lacks {', '.join(absent)}."
             elif archive.getinfo("bundle.json").file_size > MAX_ABOUT:
                 problem = "It is not a SlicReg model: its description is too large."
             else:
@@ -137,20 +148,15 @@ def read_model(path: str | Path, bundled: bool = False) -> ModelHeader:
                 problem = _check(about) or ("It is damaged; copy or download it again." if archive.testzip() else "")
     except OSError as error:
         problem = f"It cannot be read ({error.strerror or error})."
-    except Exception as error:  # zip, compression and JSON each fail in their own way: the file is not whole
+    except Exception as error:  # zip, compression and JSON each fail in their own way
         problem = f"It is damaged or not a SlicReg model ({type(error).__name__}); copy or download it again."
-    return ModelHeader(
-        path,
-        path.name[: -len(MODEL_SUFFIX)] if path.name.lower().endswith(MODEL_SUFFIX) else path.name,
-        bundled,
-        about if isinstance(about, dict) else {},
-        problem,
-    )
+    name = path.name[: -len(MODEL_SUFFIX)] if path.name.lower().endswith(MODEL_SUFFIX) else path.name
+    return ModelHeader(path, name, bundled, about if isinstance(about, dict) else {}, problem)
 
 
 def list_models(bundled_folder: str | Path, user_folder: str | Path) -> list[ModelHeader]:
-    """All model files of both folders, the extension's first, each part sorted by name. Never raises."""
-    models = []
+    """All model files of both folders: first the bundled ones, then the user's, each sorted by name. Never raises."""
+    models: list[ModelHeader] = []
     for folder, bundled in ((Path(bundled_folder), True), (Path(user_folder), False)):
         try:
             paths = sorted(
@@ -164,16 +170,19 @@ def list_models(bundled_folder: str | Path, user_folder: str | Path) -> list[Mod
 
 
 def add_model(path: str | Path, user_folder: str | Path) -> ModelHeader:
-    """Copy a model file into the user's folder, whole or not at all. Raises UserError for a file that is no usable model
-    and where another model of that name is there already; adding the same one twice is fine."""
+    """Copy a model file into the user's folder. If that fails, nothing is left there.
+
+    Raises UserError for a file that is not a usable model, and if a different model with that name exists. Adding the
+    same model twice is no error.
+    """
     path, folder = Path(path), Path(user_folder)
     if not path.is_file():
         raise UserError(f"The model {path} does not exist; check the file name.")
     if not path.name.lower().endswith(MODEL_SUFFIX):
-        raise UserError(f"A model's name ends in {MODEL_SUFFIX}, unlike {path.name}.")
-    given = read_model(path)
-    if not given.usable:
-        raise UserError(f"The model {path} cannot be used: {given.problem}")
+        raise UserError(f"The model file must end in {MODEL_SUFFIX} (got {path.name}).")
+    model = read_model(path)
+    if not model.usable:
+        raise UserError(f"The model {path} cannot be used: {model.problem}")
     copy = folder / path.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -181,7 +190,7 @@ def add_model(path: str | Path, user_folder: str | Path) -> ModelHeader:
             if copy.samefile(path) or filecmp.cmp(path, copy, shallow=False):
                 return read_model(copy)
             raise UserError(
-                f"There is another model named {given.name} already; rename {path.name} or remove the old one first."
+                f"Another model named {model.name} already exists; rename {path.name} or remove the old model first."
             )
         with atomic(copy) as part:
             shutil.copyfile(path, part)
@@ -191,7 +200,7 @@ def add_model(path: str | Path, user_folder: str | Path) -> ModelHeader:
 
 
 def remove_model(model: ModelHeader) -> None:
-    """Delete a model file of the user's own. Raises UserError for the extension's."""
+    """Delete one of the user's own model files. Raises UserError for a bundled one."""
     if model.bundled:
         raise UserError(f"The model {model.name} is part of the extension and cannot be removed.")
     try:
@@ -200,25 +209,29 @@ def remove_model(model: ModelHeader) -> None:
         raise UserError(f"The model {model.path} cannot be removed ({error.strerror or error}).") from error
 
 
-def _check(about) -> str:
-    """What is wrong with the content of a bundle.json; "" if nothing is."""
+def _check(about: Any) -> str:
+    """What is wrong with the content of a bundle.json; "" if nothing."""
     if not isinstance(about, dict):
-        return "It is not a SlicReg model: its description is not one."
+        return "It is not a SlicReg model: its description is not a JSON object."
     version = about.get("version")
     if not isinstance(version, int):
         return "It is not a SlicReg model: its description has no version."
     if version > MODEL_VERSION:
-        return f"It was written by a newer SlicReg (format {version}, this one reads {MODEL_VERSION}); update the extension."
+        return (
+            f"It was written by a newer SlicReg (format {version}, this one reads up to {MODEL_VERSION}); "
+            "update the extension."
+        )
     absent = [key for key in ("network", "preparation", "provenance") if not isinstance(about.get(key), dict)]
     return f"It is not a SlicReg model: its description lacks {', '.join(absent)}." if absent else ""
 
 
-def _number(value) -> float | None:
+def _to_number(value: Any) -> float | None:
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
-def _listed(*texts) -> str:
-    return ", ".join(str(text) for text in texts if text)
+def _join(*parts: Any) -> str:
+    """Those that are not empty, separated by commas."""
+    return ", ".join(str(part) for part in parts if part)
 
 
 def _megabytes(path: Path) -> str:

@@ -1,0 +1,29 @@
+"""Command lines made from requests: the reverse of `SlicRegLib.cli.parser`."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from ..option import flag_of
+
+
+def write_arguments(request: Any) -> list[str]:
+    """The words after the command's name from which `slicreg` makes an equal request.
+
+    request: a dataclass instance; nested dataclasses are included. Fields that are None or "" are left out, since that is
+    also their default. All others are written even where they equal their default, so that a logged command line names
+    every option.
+    """
+    words: list[str] = []
+    for field in fields(request):
+        value, flag = getattr(request, field.name), flag_of(type(request), field.name)
+        if is_dataclass(value):
+            words += write_arguments(value)
+        elif isinstance(value, bool):
+            words.append(flag if value else flag.replace("--", "--no-", 1))
+        elif isinstance(value, (list, tuple)):
+            words += [flag, *map(str, value)]
+        elif value is not None and value != "":
+            words += [flag, str(value)]
+    return words

@@ -1,0 +1,69 @@
+"""What a job's folder shows to somebody who watches the job from outside."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import UserError
+from .options import read_config
+from .status import JobState, read_curve, read_state
+
+CHECK_FILE, CHECK_PICTURE = "cohort.json", "cohort_unusual.png"
+PICTURE, REPORT = "validation.png", "report.html"
+
+
+@dataclass(frozen=True)
+class JobView:
+    """One look at a folder. Paths are None where the file is not there."""
+
+    state: JobState = field(default_factory=JobState)
+    config: dict[str, Any] = field(default_factory=dict)
+    """The content of job.json; empty where there is no job."""
+    curve: list[tuple[float, ...]] = field(default_factory=list)
+    """As from `read_curve`."""
+    findings: str = ""
+    """Summary of the last check of the scans."""
+    picture: Path | None = None
+    """The newest validation; in a folder without a job, the unusual scans."""
+    report: Path | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether a process works in the folder."""
+        return self.state.state in ("running", "paused")
+
+
+def view_job(folder: str) -> JobView:
+    """Look at ``folder``, which may be "". Never raises: a folder that cannot be read shows a failed job."""
+    if not folder:
+        return JobView()
+    path = Path(folder)
+    try:
+        state = read_state(path)
+        config = {} if state.state == "absent" else read_config(path)
+    except ImportError:  # packages are missing, so nothing can run either
+        state, config = JobState(), {}
+    except UserError as error:
+        state, config = JobState("failed", error=str(error)), {}
+    return JobView(
+        state=state,
+        config=config,
+        curve=read_curve(path) if config else [],
+        findings=_read_findings(path),
+        picture=_existing(path / (CHECK_PICTURE if state.state == "absent" else PICTURE)),
+        report=_existing(path / REPORT),
+    )
+
+
+def _read_findings(folder: Path) -> str:
+    try:
+        return str(json.loads((folder / CHECK_FILE).read_text(encoding="utf-8"))["summary"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
+
+
+def _existing(path: Path) -> Path | None:
+    return path if path.is_file() else None

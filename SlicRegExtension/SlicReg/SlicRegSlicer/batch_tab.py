@@ -1,0 +1,114 @@
+"""The Batch tab: registers many scans to the template, one after another."""
+
+from __future__ import annotations
+
+from SlicRegLib.jobs.batch import Batch
+from SlicRegLib.jobs.command_process import CommandProcess
+
+from .run import scalar_volumes
+from .translation import _
+from .widgets import DisplayErrors, Panel, fill_table, format_cell, make_timer
+
+POLL_MS = 100
+COLUMNS = ("name", "status", "seconds", "folding_percent", "error")
+"""Columns of `SlicRegLib.jobs.batch.COLUMNS` that the tab shows."""
+
+
+class BatchTab:
+    """``batch`` is the current one or the last one; ``process`` registers its current scan, None while nothing runs."""
+
+    def __init__(self, panel: Panel, makeRequest):
+        """makeRequest: returns the Registration tab's request, whose template, model and options the batch takes."""
+        self.panel, self.ui, self.logic, self._makeRequest = panel, panel.ui, panel.logic, makeRequest
+        self.batch: Batch | None = None
+        self.process: CommandProcess | None = None
+        self._timer = make_timer(POLL_MS, self.onTimer)
+        self.ui.batchApplyButton.connect("clicked(bool)", self.onApply)
+        self.ui.batchCancelButton.connect("clicked(bool)", self.onCancel)
+
+    def isRunning(self) -> bool:
+        return self.process is not None
+
+    def close(self) -> None:
+        """The scene or the panel goes away: end the current registration; a repeated batch resumes there."""
+        self._timer.stop()
+        self._cancel()
+        self.ui.batchCancelButton.enabled = False
+
+    def clear(self) -> None:
+        self.ui.batchStatusLabel.text = ""
+        self.ui.batchProgressBar.value = 0
+
+    def showParameters(self) -> None:
+        """Enable the start button; its tool tip says what is missing."""
+        missing = self.findMissing()
+        self.ui.batchInputPath.enabled = not self.panel.parameters.batchScene
+        self.ui.batchApplyButton.enabled = not missing and not self.panel.isBusy()
+        self.ui.batchApplyButton.toolTip = missing or _("Register all scans to the template, one after another.")
+
+    def findMissing(self) -> str:
+        """A sentence that says what must still be chosen; "" if nothing."""
+        parameters = self.panel.parameters
+        if not parameters.template or not parameters.model:
+            return _("Choose a template volume and a model on the Registration tab.")
+        empty = ("", ".")  # of a pathlib.Path
+        if str(parameters.batchOutput) in empty or (not parameters.batchScene and str(parameters.batchInput) in empty):
+            return _("Choose the scans and an output folder.")
+        return ""
+
+    # ---- running
+
+    def onApply(self, clicked=False) -> None:
+        with DisplayErrors():
+            if not self.panel.ensureInstalled() or not self.panel.parameters:
+                return
+            parameters = self.panel.parameters
+            volumes = [v for v in scalar_volumes() if v is not parameters.template] if parameters.batchScene else None
+            self.batch = self.logic.batch(self._makeRequest(), parameters.batchOutput, volumes, parameters.batchInput)
+            self._startNext()
+
+    def onTimer(self) -> None:
+        if self.process.poll():
+            self._show()
+        if self.process.state != "running":
+            self.batch.record(self.process)
+            self.ui.logText.plainText += self.process.log
+            self._startNext()
+
+    def onCancel(self, clicked=False) -> None:
+        self.close()
+        self._show(_("Stopped. Run the batch again to resume."))
+        self.panel.showParameters()
+
+    def _startNext(self) -> None:
+        """Start the next scan's registration, or end the batch where there is none."""
+        arguments = self.batch.next()
+        self.process = CommandProcess(arguments) if arguments else None
+        self._show()
+        self.ui.batchCancelButton.enabled = self.isRunning()
+        self.panel.showParameters()
+        if self.process:
+            self._timer.start()
+        else:
+            self._timer.stop()
+
+    def _cancel(self) -> None:
+        if self.process:
+            self.process.cancel()
+            self.batch.record(self.process)
+            self.process = None
+
+    # ---- showing
+
+    def _show(self, text: str = "") -> None:
+        """Progress, the batch's own summary or ``text``, and the table of scans."""
+        rows = self.batch.rows()
+        current = self.process.progress.fraction if self.process and self.process.progress else 0.0
+        fraction = self.batch.fraction + current / len(rows)
+        self.ui.batchProgressBar.value = int(self.ui.batchProgressBar.maximum * fraction)
+        self.ui.batchStatusLabel.text = "\n".join([text or self.batch.summary(), *self.batch.left_out])
+        fill_table(
+            self.ui.batchTable,
+            [_("Scan"), _("State"), _("Seconds"), _("Folding, %"), _("Error")],
+            [[format_cell(row[column]) for column in COLUMNS] for row in rows],
+        )

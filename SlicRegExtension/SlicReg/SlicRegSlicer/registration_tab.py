@@ -1,0 +1,178 @@
+"""The Registration tab: starts a registration, shows its progress and its result."""
+
+from __future__ import annotations
+
+import slicer
+
+from .parameters import INPUTS, OPTIONS, OUTPUTS
+from .review import Review
+from .review_buttons import ReviewButtons
+from .run import Outputs, Request, Run, of_other_scans
+from .translation import _
+from .widgets import DisplayErrors, Panel, fill_table, format_cell, make_timer
+
+POLL_MS = 100
+
+
+class RegistrationTab:
+    """Runs one registration at a time; ``run`` is the current one or the last one, None before the first."""
+
+    def __init__(self, panel: Panel):
+        self.panel, self.ui, self.logic = panel, panel.ui, panel.logic
+        self.run: Run | None = None
+        self.views = ReviewButtons(panel.ui)
+        self._timer = make_timer(POLL_MS, self.onTimer)
+        self.ui.applyButton.connect("clicked(bool)", self.onApply)
+        self.ui.cancelButton.connect("clicked(bool)", self.onCancel)
+
+    def isRunning(self) -> bool:
+        return bool(self.run and self.run.state == "running")
+
+    def close(self) -> None:
+        """The scene or the panel goes away: end the registration and what the views show of the last result."""
+        self._timer.stop()
+        if self.run:
+            self.run.cancel()
+        self.views.close()
+        self.run = None
+        self.ui.cancelButton.enabled = False
+
+    def clear(self) -> None:
+        """Show nothing of an earlier registration."""
+        self._clearResult()
+        self.ui.statusLabel.text = ""
+        self.ui.progressBar.value = 0
+
+    # ---- parameters
+
+    def showParameters(self) -> None:
+        """Enable Apply; its tool tip says what is missing."""
+        missing = self.findMissing()
+        self.ui.applyButton.enabled = not missing and not self.panel.isBusy()
+        self.ui.applyButton.toolTip = missing or _("Register the target to the template.")
+
+    def findMissing(self) -> str:
+        """A sentence that says what must still be chosen; "" if nothing."""
+        parameters = self.panel.parameters
+        if not parameters.template:
+            return _("Choose a template volume.")
+        if not parameters.target:
+            return _("Choose a target volume.")
+        if parameters.template == parameters.target:
+            return _("Template and target are the same volume. Choose two different ones.")
+        if parameters.targetSegmentation and not parameters.templateSegmentation:
+            return _("Choose a template segmentation as well, or no target segmentation: Dice and HD95 need both.")
+        if not parameters.model:
+            return _("Choose a model.")
+        if self.ui.modelComboBox.currentIndex < 0:
+            return _("The model {model} is not on this computer. Choose another one.").format(model=parameters.model)
+        return ""
+
+    def makeRequest(self) -> Request:
+        """What is chosen. Outputs that hold the result of another pair of scans are replaced by new nodes."""
+        parameters = self.panel.parameters
+        for name in OUTPUTS:
+            if of_other_scans(getattr(parameters, name), parameters.template, parameters.target):
+                setattr(parameters, name, None)
+        values = {name: getattr(parameters, name) for name in (*INPUTS, *OUTPUTS, *OPTIONS)}
+        return Request(model=self.logic.model(parameters.model), **values)
+
+    # ---- running
+
+    def onApply(self, clicked=False) -> None:
+        with DisplayErrors():
+            # asked again after the installation: the scene may have changed meanwhile
+            if not self.panel.ensureInstalled() or not self.panel.parameters or self.findMissing():
+                return
+            self.views.close()
+            self._clearResult()
+            self.run = self.logic.start(self.makeRequest())
+            self.ui.cancelButton.enabled = True
+            self.panel.showParameters()
+            self._timer.start()
+
+    def onCancel(self, clicked=False) -> None:
+        if self.isRunning():
+            self.run.cancel()
+            self._end(_("Cancelled. The scene is unchanged."))
+
+    def onTimer(self) -> None:
+        state = self.run.poll()
+        if state != "running":
+            self._timer.stop()
+        self._showLog()
+        self._showProgress()
+        if state == "finished":
+            self._showOutputs(self.run.outputs)
+        elif state == "failed":
+            self._end(_("Failed: {reason}").format(reason=self.run.error))
+            slicer.util.errorDisplay(self.run.error)
+
+    def _end(self, text: str) -> None:
+        self._timer.stop()
+        self.ui.statusLabel.text = text
+        self.ui.progressBar.value = self.ui.progressBar.maximum if self.run.state == "finished" else 0
+        self._showLog()
+        self.ui.cancelButton.enabled = False
+        self.panel.showParameters()
+
+    # ---- showing
+
+    def _showLog(self) -> None:
+        if self.run.log != self.ui.logText.plainText:
+            self.ui.logText.plainText = self.run.log
+
+    def _showProgress(self) -> None:
+        run = self.run
+        self.ui.progressBar.value = int(self.ui.progressBar.maximum * run.fraction)
+        text = (
+            _("{stage}: {percent:.0f} %")
+            if run.remaining is None
+            else _("{stage}: {percent:.0f} %, about {seconds:.0f} s left")
+        )
+        text = text.format(stage=run.message, percent=100 * run.fraction, seconds=run.remaining or 0)
+        self.ui.statusLabel.text = "\n".join(filter(None, [text, run.device]))
+
+    def _showOutputs(self, outputs: Outputs) -> None:
+        """Measures in words and as a table, the scans in the views, the nodes in the output selectors."""
+        for name in OUTPUTS:  # so that the next run updates the same nodes
+            if getattr(outputs, name):
+                setattr(self.panel.parameters, name, getattr(outputs, name))
+        report = outputs.report
+        self._end(
+            _("Done in {seconds:.1f} s on {device}.").format(
+                seconds=report["seconds"]["total"], device=report["device_reason"]
+            )
+        )
+        self.ui.summaryLabel.text = "\n".join(_summarise(report))
+        fill_table(
+            self.ui.resultsTable,
+            [_("Segment"), _("Dice before"), _("Dice after"), _("HD95 before, mm"), _("HD95 after, mm")],
+            [
+                [name, *(format_cell(dice) for dice in row[:2]), *(format_cell(hd95, 1) for hd95 in row[2:])]
+                for name, *row in outputs.rows()
+            ],
+        )
+        self.views.show(Review(self.run.request.template, self.run.request.target, outputs))
+        slicer.util.resetSliceViews()
+
+    def _clearResult(self) -> None:
+        self.ui.summaryLabel.text = ""
+        self.ui.logText.plainText = ""
+        fill_table(self.ui.resultsTable, [], [])
+
+
+def _summarise(report: dict) -> list[str]:
+    """Sentences on how good a registration is. report: the content of report.json."""
+    lines = [_("The transform folds in {percent:.2f} % of the template.").format(percent=report["folding_percent"])]
+    if "after" in report:
+        lines.append(
+            _("Mean Dice {before:.3f} before, {after:.3f} after.").format(
+                before=report["before"]["mean_dice"], after=report["after"]["mean_dice"]
+            )
+        )
+    if not report["own_template"]:
+        lines.append(
+            _("This is not the template that the model was trained with; its supervoxels were predicted as well.")
+        )
+    return lines

@@ -1,0 +1,62 @@
+"""What the Training tab asks for: its parameters as the options of a job, and what is still missing."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from SlicRegLib.images.files import list_images
+from SlicRegLib.jobs.options import CheckRequest, JobOptions
+
+from .translation import _
+
+# option of JobOptions -> parameter of the panel; the names of the widgets begin with the parameter's
+PARAMETERS = {
+    "template": "trainingTemplate",
+    "images": "trainingImages",
+    "name": "trainingName",
+    "preset": "trainingPreset",
+    "iterations": "trainingIterations",
+    "device": "trainingDevice",
+    "workers": "trainingWorkers",
+    "labels": "trainingLabels",
+    "template_label": "trainingTemplateLabel",
+    "start": "trainingStart",
+}
+FOLDER = "trainingFolder"
+"""The parameter for the job folder, which is no option of the job."""
+PATHS = tuple(PARAMETERS[name] for name in ("template", "images", "labels", "template_label", "start")) + (FOLDER,)
+"""Parameters that are paths, kept as text."""
+
+
+def find_missing(values: dict[str, Any], folder: str) -> str:
+    """A sentence that says what must still be chosen; "" if nothing. values: by option of `JobOptions`."""
+    needed = (
+        (values["template"], _("Choose the template: the scan to which all others are registered.")),
+        (values["images"], _("Choose the folder of scans.")),
+        (folder, _("Choose a job folder.")),
+        (values["name"], _("Enter a name for the model.")),
+    )
+    return next((sentence for value, sentence in needed if not value), "")
+
+
+def make_job_options(values: dict[str, Any]) -> JobOptions:
+    """The options with absolute paths. values: by option of `JobOptions`.
+
+    Raises UserError for files and folders that do not exist and for folders without scans.
+    """
+    options = JobOptions(**values).absolute()
+    options.check()
+    for folder in (options.images, options.labels):
+        if folder and Path(folder).is_dir():  # otherwise it is a CSV file that lists scans
+            list_images(folder)
+    return options
+
+
+def make_check_request(options: JobOptions, folder: str) -> CheckRequest:
+    """The check of the scans that a training with these options would use; findings go to ``folder``."""
+    shared = {field.name for field in fields(CheckRequest)} & {field.name for field in fields(JobOptions)}
+    values = {name: getattr(options, name) for name in shared}
+    paths = {name: Path(values[name]) for name in ("template", "images")}
+    return CheckRequest(**{**values, **paths, "out": Path(folder)})

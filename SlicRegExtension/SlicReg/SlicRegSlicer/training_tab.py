@@ -1,0 +1,259 @@
+"""The Training tab: shows the options of a training, starts it and watches its job folder."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import qt
+import slicer
+
+from SlicRegLib.jobs import control
+from SlicRegLib.jobs.command_process import CommandProcess
+from SlicRegLib.jobs.options import JobOptions
+from SlicRegLib.jobs.status import JobState
+from SlicRegLib.jobs.view import JobView, view_job
+
+from .training_nodes import LossChart
+from .training_request import FOLDER, PARAMETERS, PATHS, find_missing, make_check_request, make_job_options
+from .training_words import describe_state
+from .translation import _
+from .widgets import DisplayErrors, Panel, WaitCursor, make_timer
+
+CHECK_MS = 100
+WATCH_MS = 1000
+SETTING = "SlicReg/TrainingFolder"
+"""The application setting that remembers the last job folder."""
+MARGIN = 28  # pixels beside a picture
+BUTTONS = ("Check", "Start", "Pause", "Resume", "Stop", "Curves", "Report")
+
+
+class TrainingTab:
+    """Its widgets and parameters are named training...
+
+    The check of the scans is a child process of the panel and ends with it. The training is an independent process that
+    survives Slicer; the tab only looks at the job folder, repeatedly while a process works there.
+    """
+
+    def __init__(self, panel: Panel, onModelFinished):
+        """onModelFinished: called when a training that was watched has put its model into the user's models."""
+        self.panel, self.ui, self.logic, self._onModelFinished = panel, panel.ui, panel.logic, onModelFinished
+        self.folder = ""
+        self.job = JobView()
+        self.check: CommandProcess | None = None
+        self.chart = LossChart()
+        self.extraOptions: dict = {}
+        """Options of `JobOptions` that the tab does not show."""
+        self._pictureShown: tuple | None = None
+        self._tips = {name: self._button(name).toolTip for name in BUTTONS}
+        self._inputs = [
+            widget
+            for name, widget in vars(self.ui).items()
+            if name.startswith(tuple(PARAMETERS.values())) and not name.endswith("Button")
+        ]
+        for name in PATHS:
+            self._path(name).connect("currentPathChanged(QString)", lambda path, name=name: self.onPath(name, path))
+        for name in BUTTONS:
+            self._button(name).connect("clicked(bool)", getattr(self, f"on{name}"))
+        self._checkTimer = make_timer(CHECK_MS, self.onCheckTimer)
+        self._watchTimer = make_timer(WATCH_MS, self.watch)
+
+    def close(self) -> None:
+        """The scene or the panel goes away: the check ends, the training continues."""
+        self._watchTimer.stop()
+        self._endCheck()
+
+    def _button(self, name: str):
+        return getattr(self.ui, f"training{name}Button")
+
+    def _path(self, name: str):
+        return getattr(self.ui, f"{name}Path")
+
+    # ---- parameters
+
+    def useParameters(self, parameters) -> None:
+        """Called before the panel shows other parameters. Those without a job folder get the last one that was used."""
+        if not parameters.trainingFolder:
+            parameters.trainingFolder = slicer.app.userSettings().value(SETTING, "")
+        self.folder = ""  # look at it again
+
+    def makeOptions(self) -> JobOptions:
+        """The options that are shown. Raises UserError, see `make_job_options`."""
+        values = self._values()
+        return make_job_options({**values, "iterations": values["iterations"] or None, **self.extraOptions})
+
+    def _values(self) -> dict:
+        return {option: getattr(self.panel.parameters, name) for option, name in PARAMETERS.items()}
+
+    def onPath(self, name: str, path: str) -> None:
+        if self.panel.parameters:
+            setattr(self.panel.parameters, name, path)
+            if name == FOLDER:
+                slicer.app.userSettings().setValue(SETTING, path)
+
+    def showParameters(self) -> None:
+        """Show the paths, which have no connector to parameters, and the job of a folder that was chosen."""
+        parameters = self.panel.parameters
+        if parameters.trainingFolder != self.folder:
+            self.folder, self.job = parameters.trainingFolder, replace(self.job, state=JobState())
+            self._endCheck()
+            self.watch()
+        self._fillIn()
+        for name in PATHS:
+            if self._path(name).currentPath != getattr(parameters, name):
+                self._path(name).currentPath = getattr(parameters, name)
+        self._enable()
+
+    def _fillIn(self) -> None:
+        """Set the parameters to the options of the folder's job, if there is one."""
+        parameters = self.panel.parameters
+        with slicer.util.NodeModify(parameters):
+            for option, name in PARAMETERS.items():
+                before = getattr(parameters, name)
+                value = self.job.config.get(option, before) or type(before)()  # job.json may hold None
+                if value != before:
+                    setattr(parameters, name, value)
+
+    def _enable(self) -> None:
+        """Enable what makes sense now; the tool tips of the other buttons give the reason."""
+        for name, reason in self._findReasons().items():
+            self._button(name).enabled = not reason
+            self._button(name).toolTip = reason or self._tips[name]
+        for widget in self._inputs:
+            widget.enabled = not self.job.config and not self.check
+
+    def _findReasons(self) -> dict[str, str]:
+        """Button -> why it is disabled; "" where it is enabled."""
+        job, state = self.job, self.job.state.state
+        idle = "" if job.is_active else _("No training is running.")
+        blocked = ""
+        if self.panel.installing:
+            blocked = _("Wait until the packages are installed.")
+        elif self.check:
+            blocked = _("The scans are being checked.")
+        elif job.is_active:
+            blocked = _("The training is running.")
+        missing = "" if job.config else find_missing(self._values(), self.folder)
+        checked = _("The scans were checked when this training started.") if job.config else ""
+        finished = _("This training is finished. Choose another folder for a new one.") if state == "finished" else ""
+        return {
+            "Check": blocked or checked or missing,
+            "Start": blocked or finished or missing,
+            "Pause": idle or (_("The training is paused.") if state == "paused" else ""),
+            "Resume": idle or (_("The training is not paused.") if state == "running" else ""),
+            "Stop": "" if self.check else idle,
+            "Curves": "" if job.curve else _("There are no curves before the first validation."),
+            "Report": "" if job.report else _("The report is written at the end of the training."),
+        }
+
+    # ---- the check of the scans
+
+    def onCheck(self, clicked=False) -> None:
+        with DisplayErrors():
+            if self.panel.ensureInstalled():
+                self.check = self.logic.checkScans(make_check_request(self.makeOptions(), self.folder))
+                self._checkTimer.start()
+                self._enable()
+
+    def onCheckTimer(self) -> None:
+        check = self.check
+        check.poll()
+        if check.state == "running":
+            progress = check.progress
+            text = _("Checking the scans: {details}").format(details=progress.message if progress else "")
+            self._showStatus(progress.fraction if progress else 0, text)
+            return
+        self._endCheck()
+        self.watch()
+        if check.state == "finished":
+            self._showStatus(1, "\n".join(check.output))
+        else:
+            slicer.util.errorDisplay(check.error)
+
+    def _endCheck(self) -> None:
+        self._checkTimer.stop()
+        if self.check:
+            self.check.cancel()
+            self.check = None
+
+    # ---- the training
+
+    def onStart(self, clicked=False) -> None:
+        with DisplayErrors():
+            if self.panel.ensureInstalled(training=True):
+                try:
+                    with WaitCursor():
+                        self.logic.startTraining(self.folder, None if self.job.config else self.makeOptions())
+                finally:
+                    self.watch()
+
+    def onPause(self, clicked=False) -> None:
+        self._control(control.pause)
+
+    def onResume(self, clicked=False) -> None:
+        self._control(control.resume)
+
+    def onStop(self, clicked=False) -> None:
+        if self.check:
+            self._endCheck()
+            self.watch()
+        else:
+            self._control(control.stop)
+
+    def _control(self, action) -> None:
+        with DisplayErrors():
+            try:
+                action(self.folder)
+            finally:
+                self.watch()
+
+    def watch(self) -> None:
+        """Look at the folder and show its job; repeat while a process works in it."""
+        before, self.job = self.job, view_job(self.folder)
+        if self.job.curve != before.curve:
+            self.chart.update(self.job.curve, self._title())
+        self._show()
+        if self.job.is_active:
+            self._watchTimer.start()
+        else:
+            self._watchTimer.stop()
+        if self.job.state.state == "finished" != before.state.state:
+            self._onModelFinished()
+        if self.job.state.state == "failed" and before.is_active:
+            slicer.util.errorDisplay(self.job.state.error)
+
+    # ---- showing
+
+    def _show(self) -> None:
+        job = self.job
+        absent = job.state.state == "absent"
+        text = job.findings if absent else describe_state(job.state, job.config, job.curve)
+        self._showStatus(job.state.fraction, text)
+        self._showPicture(job.picture)
+        if self.panel.parameters:
+            self._fillIn()
+            self._enable()
+
+    def _showStatus(self, fraction: float, text: str) -> None:
+        self.ui.trainingProgressBar.value = int(self.ui.trainingProgressBar.maximum * fraction)
+        self.ui.trainingStatusLabel.text = text
+
+    def _showPicture(self, path) -> None:
+        """At most as wide as the panel; read again only where the file has changed. path: None shows nothing."""
+        stamp = path and (path, path.stat().st_mtime_ns)
+        if stamp == self._pictureShown:
+            return
+        self._pictureShown = stamp
+        pixmap = qt.QPixmap(str(path)) if path else qt.QPixmap()
+        if pixmap.width() > (width := max(200, self.ui.tabs.width - MARGIN)):
+            pixmap = pixmap.scaledToWidth(width, qt.Qt.SmoothTransformation)
+        self.ui.trainingPictureLabel.setPixmap(pixmap)
+        self.ui.trainingPictureLabel.visible = not pixmap.isNull()
+
+    def _title(self) -> str:
+        return self.job.config.get("name", "")
+
+    def onCurves(self, clicked=False) -> None:
+        self.chart.show(self.job.curve, self._title())
+
+    def onReport(self, clicked=False) -> None:
+        qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self.job.report)))
