@@ -6,43 +6,51 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .shapes import INF, Blob, Half, Tube
+from .shapes import INF, Blob, Half, Shape, Tube
 
 
 @dataclass(frozen=True)
 class Layer:
     """Tissue painted where a part is deeper than the inset."""
 
-    inset: float  # mm below the part's surface
+    inset: float
+    """Depth below the part's surface, mm."""
     hu: float
-    grain: float | None = None  # keeps only where the clump field (mean 0, sd 1) exceeds this
+    grain: float | None = None
+    """Paint only where the clump field (mean 0, standard deviation 1) exceeds this."""
 
 
 @dataclass(frozen=True)
 class Part:
     """A row of the anatomy: a blended union of shapes, less the cuts, filled with layers from the outside in."""
 
-    shapes: tuple
+    shapes: tuple[Shape, ...]
     layers: tuple[Layer, ...]
-    label: int = 0  # a key of ORGANS, 0 for unlabelled tissue
-    hu_sd: float = 6.0  # between subjects, HU
-    texture: float = 5.0  # standard deviation of the smooth texture inside, HU
-    cuts: tuple = ()
-    blend: float = 0.0  # mm over which the shapes melt together
-    group: str = ""  # parts of one group share one displacement and scale; "" stays put
-    period: float = 0.0  # mm after which the part repeats along z, 0 for never
+    label: int = 0
+    """A key of ORGANS; 0: unlabelled tissue."""
+    hu_sd: float = 6.0
+    """Standard deviation between subjects, HU."""
+    texture: float = 5.0
+    """Standard deviation of the smooth texture inside, HU."""
+    cuts: tuple[Blob | Tube | Half, ...] = ()
+    blend: float = 0.0
+    """Distance over which the shapes blend into each other, mm."""
+    group: str = ""
+    """Parts of one group share one displacement and scale; "": no displacement of its own."""
+    period: float = 0.0
+    """Distance after which the part repeats along z, mm; 0: never."""
 
 
-def _both(*shapes) -> tuple:
+def _both(*shapes: Blob | Tube) -> tuple[Blob | Tube, ...]:
     """The shapes and their mirror images across the midline."""
 
-    def mirrored(shape):
+    def mirror(shape: Blob | Tube) -> Blob | Tube:
         if isinstance(shape, Tube):
             return Tube(tuple((-x, y, z, radius) for x, y, z, radius in shape.knots))
         (x, y, z), (a, b, c) = shape.centre, shape.turn
         return replace(shape, centre=(-x, y, z), turn=(a, -b, -c))
 
-    return shapes + tuple(map(mirrored, shapes))
+    return shapes + tuple(map(mirror, shapes))
 
 
 def _rib(head_z: float, sweep_deg: float) -> Tube:
@@ -51,7 +59,7 @@ def _rib(head_z: float, sweep_deg: float) -> Tube:
     x = 131 * np.sin(angle) ** 0.8
     y = -91 * np.sign(np.cos(angle)) * np.abs(np.cos(angle)) ** 0.8
     z = head_z - 32 * angle
-    return Tube(tuple((float(a), float(b), float(c), 5.5) for a, b, c in zip(x, y, z)))
+    return Tube(tuple((float(a), float(b), float(c), 5.5) for a, b, c in zip(x, y, z, strict=True)))
 
 
 _DOMES = (Blob((60, -2, 28), (68, 80, 80)), Blob((-62, -4, 26), (63, 78, 80)), Blob((0, 4, 45), (60, 70, 50)))

@@ -36,39 +36,57 @@ ORGANS: dict[int, str] = {
 
 @dataclass(frozen=True)
 class PhantomOptions:
-    """Sampling grid and between-subject variation; every range is symmetric and uniform unless stated."""
+    """Sampling grid and between-subject variation. A range r is uniform from -r to r."""
 
-    shape: tuple[int, int, int] = (112, 96, 120)  # voxels along I, J, K
-    spacing_mm: float | tuple[float, float, float] = 3.5  # voxel size, one for all axes or one for each
-    origin_mm: float = 18.0  # range of the scanner origin per axis, mm
-    translation_mm: float = 18.0  # range of the body position inside the grid per axis, mm
-    rotation_deg: float = 9.0  # range of the body rotation about each axis, degrees
-    size_fraction: float = 0.11  # range of the body size per axis, fraction of the mean size
-    warp_mm: float = 8.0  # standard deviation of the free-form warp per axis, mm
-    warp_scale_mm: float = 70.0  # control point distance of the warp, mm (larger is smoother)
-    organ_shift_mm: float = 4.0  # range of each organ's own displacement per axis, mm
-    organ_scale_fraction: float = 0.08  # range of each organ's own scale per axis, fraction
-    hu_variation: float = 1.0  # factor on each tissue's between-subject HU standard deviation
-    noise_hu: float = 15.0  # standard deviation of the scanner noise, HU
-    noise_grain_voxels: float = 0.5  # Gaussian sigma that correlates the noise, voxels
+    shape: tuple[int, int, int] = (112, 96, 120)
+    """Voxels along I, J, K."""
+    spacing_mm: float | tuple[float, float, float] = 3.5
+    """Voxel edge, one for all axes or one for each."""
+    origin_mm: float = 18.0
+    """Range of the scanner's origin along each axis, mm."""
+    translation_mm: float = 18.0
+    """Range of the body's position inside the grid along each axis, mm."""
+    rotation_deg: float = 9.0
+    """Range of the body's rotation about each axis, degrees."""
+    size_fraction: float = 0.11
+    """Range of the body's size along each axis, as a fraction of the mean size."""
+    warp_mm: float = 8.0
+    """Standard deviation of the free-form warp along each axis, mm."""
+    warp_scale_mm: float = 70.0
+    """Distance between control points of the warp, mm; larger is smoother."""
+    organ_shift_mm: float = 4.0
+    """Range of each organ's own displacement along each axis, mm."""
+    organ_scale_fraction: float = 0.08
+    """Range of each organ's own scale along each axis, as a fraction."""
+    hu_variation: float = 1.0
+    """Factor on the standard deviation of each tissue's HU between subjects."""
+    noise_hu: float = 15.0
+    """Standard deviation of the scanner's noise, HU."""
+    noise_grain_voxels: float = 0.5
+    """Sigma of the Gaussian that correlates the noise, voxels."""
 
 
 @dataclass(frozen=True)
 class Phantom:
     """One subject; array axes I, J, K run to the patient's Right, Anterior and Superior."""
 
-    image: np.ndarray  # (I, J, K) float32, HU
-    labels: np.ndarray  # (I, J, K) uint8, 0 for background or a key of ORGANS
-    affine: np.ndarray  # (4, 4) float64, voxel index -> RAS world mm
-    places: (
-        np.ndarray
-    )  # (3, I, J, K) float32, each voxel's place in the canonical body, mm: the truth that a registration seeks
+    image: np.ndarray
+    """(I, J, K) float32, HU."""
+    labels: np.ndarray
+    """(I, J, K) uint8: 0 for background or a key of ORGANS."""
+    affine: np.ndarray
+    """(4, 4) float64, voxel -> world RAS mm."""
+    places: np.ndarray
+    """(3, I, J, K) float32: each voxel's position in the canonical body, mm. Positions of two subjects that are equal
+    correspond: the truth that a registration seeks."""
 
 
-def _smooth_field(rng: np.random.Generator, shape, spacing: np.ndarray, scale_mm: float) -> np.ndarray:
+def _smooth_field(
+    rng: np.random.Generator, shape: tuple[int, int, int], spacing: np.ndarray, scale_mm: float
+) -> np.ndarray:
     """Gaussian random field (I, J, K) float32 of mean 0 and sd 1: cubic B-splines with random control values."""
     bases = []
-    for size, step in zip(shape, spacing):
+    for size, step in zip(shape, spacing, strict=True):
         knots = np.arange(-4, int(np.ceil(size * step / scale_mm)) + 6.0)
         basis = BSpline.design_matrix(np.arange(size) * step / scale_mm, knots, 3).toarray()
         bases.append((basis / np.linalg.norm(basis, axis=1, keepdims=True)).astype(np.float32))
@@ -83,7 +101,7 @@ def _canonical_points(rng: np.random.Generator, options: PhantomOptions, spacing
     warp = options.warp_mm * np.stack(
         [_smooth_field(rng, options.shape, spacing, options.warp_scale_mm) for _ in range(3)]
     )
-    # x + u(x) cannot fold while the Jacobian of u stays below 1 in norm, so steep draws are damped.
+    # x + u(x) cannot fold while the Jacobian of u stays below 1 in norm, so steep warps are scaled down
     stride = max(1, min(options.shape) // 24)
     coarse = warp[:, ::stride, ::stride, ::stride]
     steepness = np.sqrt(sum(np.square(g).sum(0) for g in np.gradient(coarse, *(spacing * stride), axis=(1, 2, 3))))
@@ -95,10 +113,10 @@ def _canonical_points(rng: np.random.Generator, options: PhantomOptions, spacing
     ]
     pose = Rotation.from_euler("xyz", angles, degrees=True).as_matrix() * (1 + size)
     inverse = np.linalg.inv(pose).astype(np.float32)
-    # The grid is centred below the canonical origin, to see the liver's dome but not the whole chest.
+    # the grid is centred below the canonical origin, so that it shows the liver's dome but not the whole chest
     axes = [
         ((np.arange(n) - (n - 1) / 2) * s - t).astype(np.float32)
-        for n, s, t in zip(options.shape, spacing, shift + [0, 0, 38])
+        for n, s, t in zip(options.shape, spacing, shift + [0, 0, 38], strict=True)
     ]
     for axis, along in enumerate(axes):
         warp[axis] += along.reshape([-1 if i == axis else 1 for i in range(3)])
@@ -106,25 +124,26 @@ def _canonical_points(rng: np.random.Generator, options: PhantomOptions, spacing
 
 
 def _window(points: np.ndarray, low: np.ndarray, high: np.ndarray, margin: float) -> tuple[slice, ...] | None:
-    """Slices of the voxel box that holds every point between low and high (mm), or None where there is none."""
+    """Slices of the voxels whose ``points`` (3, I, J, K) lie between low and high (3,) mm, plus a margin; None where
+    there are none."""
     stride = 4
     coarse = points[:, ::stride, ::stride, ::stride]
     inside = ((coarse > column(low - margin, 4)) & (coarse < column(high + margin, 4))).all(0)
     if not inside.any():
         return None
-    hits = [np.flatnonzero(inside.any(axis=tuple(i for i in range(3) if i != axis))) for axis in range(3)]
+    hits = [np.flatnonzero(np.any(inside, axis=others)) for others in ((1, 2), (0, 2), (0, 1))]
     return tuple(slice(max(0, (hit[0] - 1) * stride), (hit[-1] + 1) * stride + 1) for hit in hits)
 
 
 def _distance(part: Part, points: np.ndarray) -> np.ndarray:
-    """Signed distance (mm, negative inside) of the points (3, ...) to the part, in the part's own frame."""
-    folded = points
+    """Signed distance (mm, negative inside) of points (3, ...), given in the part's own frame, to the part."""
+    within_period = points
     if part.period:
-        folded = points.copy()
-        folded[2] = np.mod(points[2] + part.period / 2, part.period) - part.period / 2
-    total = part.shapes[0].distance(folded)
+        within_period = points.copy()
+        within_period[2] = np.mod(points[2] + part.period / 2, part.period) - part.period / 2
+    total = part.shapes[0].distance(within_period)
     for shape in part.shapes[1:]:
-        other = shape.distance(folded)
+        other = shape.distance(within_period)
         melt = np.maximum(part.blend - np.abs(total - other), 0) ** 2 / (4 * part.blend) if part.blend else 0
         total = np.minimum(total, other) - melt
     for cut in part.cuts:
@@ -151,7 +170,7 @@ class _Painter:
         if part.group not in self.placements:
             scale = 1 + self.options.organ_scale_fraction * self.rng.uniform(-1, 1, 3)
             shift = self.options.organ_shift_mm * self.rng.uniform(-1, 1, 3)
-            pivot = np.mean([shape.centre for shape in part.shapes], axis=0)
+            pivot = np.mean([np.asarray(shape.centre) for shape in part.shapes], axis=0)
             self.placements[part.group] = scale, pivot + shift - scale * pivot
         return self.placements[part.group]
 
@@ -165,7 +184,8 @@ class _Painter:
         window = _window(self.points, low * scale + offset, high * scale + offset, part.blend + 3)
         if window is None:
             return
-        local = (self.points[(slice(None), *window)] - column(offset, 4)) * column(1 / scale, 4)
+        box = (slice(None), *window)
+        local = (self.points[box] - column(offset, 4)) * column(1 / scale, 4)
         distance = _distance(part, local) * np.float32(scale.mean())
         edge = np.float32(1.1 * self.spacing.mean())  # mm over which a boundary fades: partial volume
         image, labels = self.image[window], self.labels[window]

@@ -1,14 +1,34 @@
-"""Implicit shapes that phantoms are made of: distance(points) is about the signed distance in mm, negative inside; points (3, ...) in mm."""
+"""Implicit shapes that phantoms are made of.
+
+``distance(points)`` is the approximate signed distance in mm, negative inside, at points (3, ...) in mm. ``bounds()``
+are the lowest and highest corner (3,) of a box around the shape.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.interpolate import PchipInterpolator
 from scipy.spatial.transform import Rotation
 
 INF = np.inf
+
+
+class Shape(Protocol):
+    """A solid with a bounding box."""
+
+    @property
+    def centre(self) -> ArrayLike:
+        """(3,) mm."""
+        ...
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]: ...
+
+    def distance(self, points: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -34,7 +54,7 @@ class Blob:
         slope = local if self.power == 2 else local ** np.float32(self.power - 1)
         total = (slope * local).sum(0)
         level = total ** np.float32(1 / self.power)
-        # First-order distance: the level's excess over its gradient length.
+        # to first order, the distance is the level's excess over the length of its gradient
         gradient = np.sqrt(np.square(slope * inverse_radii).sum(0)) * level / total
         return (level - 1) / gradient
 
@@ -58,7 +78,7 @@ class Tube:
         curve = PchipInterpolator(np.arange(count), np.asarray(self.knots, float))
         path = curve(np.linspace(0, count - 1, 3 * (count - 1) + 1)).astype(np.float32)
         best = np.full(points.shape[1:], np.float32(1e6))
-        for start, end in zip(path[:-1], path[1:]):
+        for start, end in pairwise(path):
             step = end[:3] - start[:3]
             offset = points - column(start[:3], points.ndim)
             along = np.clip(np.einsum("a,a...->...", step / np.float32(step @ step), offset), 0, 1)
@@ -70,7 +90,7 @@ class Tube:
 
 @dataclass(frozen=True)
 class Half:
-    """Half space beyond a plane, on the side the normal points to."""
+    """Half space beyond a plane, on the side that the normal points to; without bounds, so only for cuts."""
 
     point: tuple[float, float, float]
     normal: tuple[float, float, float]
@@ -80,6 +100,6 @@ class Half:
         return np.float32(normal @ self.point) - np.tensordot(normal.astype(np.float32), points, 1)
 
 
-def column(values, ndim: int) -> np.ndarray:
-    """Three values as float32 (3, 1, ...), to broadcast against points of that many dimensions."""
+def column(values: ArrayLike, ndim: int) -> np.ndarray:
+    """Three values as float32 (3, 1, ...) of ``ndim`` dimensions, to broadcast against points (3, ...)."""
     return np.asarray(values, np.float32).reshape((3,) + (1,) * (ndim - 1))

@@ -13,10 +13,10 @@ from ..geometry.grid import apply_affine, translation
 def fit_affine(fixed: torch.Tensor, moving: torch.Tensor, rounds: int = 10) -> np.ndarray | None:
     """4x4 world matrix that best maps the supervoxels' centroids of ``fixed`` to those of ``moving``.
 
-    Both (layers, classes, 4): mass and centre, background first. Each supervoxel counts by the mass that both
-    scans agree on; those that fit badly count less in each round (Cauchy weights), so that supervoxels outside one
-    scan's field of view do not pull. None where fewer than twelve are found in both, or the map is flat or mirrored:
-    no patient lies so.
+    fixed, moving: (layers, classes, 4), mass and centre in mm as in `Description`, background first. A supervoxel's
+    weight is the mass that both scans agree on. In each of the ``rounds`` those that fit badly lose weight (Cauchy), so
+    that supervoxels outside one scan's field of view have little influence. None where fewer than twelve supervoxels
+    appear in both scans, or where the map is nearly flat or mirrored, which no patient's is.
     """
     a, b = (c[:, 1:].reshape(-1, 4).double().cpu() for c in (fixed, moving))
     mass = torch.minimum(a[:, 0], b[:, 0]) / torch.maximum(a[:, 0], b[:, 0]).clamp_min(1e-9)
@@ -41,13 +41,16 @@ def fit_affine(fixed: torch.Tensor, moving: torch.Tensor, rounds: int = 10) -> n
 
 
 def is_rotated_or_scaled(matrix: np.ndarray, degrees: float = 8.0, scale: float = 1.12) -> bool:
-    """Whether a 4x4 world matrix turns by more than ``degrees`` or changes sizes by more than ``scale``."""
+    """Whether a 4x4 world matrix rotates by more than ``degrees`` or scales by more than ``scale`` either way."""
     turn, size = _rotation_and_scale(matrix)
     return bool(np.degrees(Rotation.from_matrix(turn).magnitude()) > degrees or max(size, 1 / size) > scale)
 
 
 def similarity_part(matrix: np.ndarray, centre: np.ndarray) -> np.ndarray:
-    """The rotation, isotropic scale (at most 1.5 either way) and shift of a 4x4 world matrix, equal to it at ``centre``."""
+    """The similarity transform (4x4) in a 4x4 world matrix: its rotation and isotropic scale, at most 1.5 either way.
+
+    Both map ``centre`` (3,) mm to the same point.
+    """
     turn, size = _rotation_and_scale(matrix)
     result = np.eye(4)
     result[:3, :3] = np.clip(size, 1 / 1.5, 1.5) * turn
@@ -55,9 +58,10 @@ def similarity_part(matrix: np.ndarray, centre: np.ndarray) -> np.ndarray:
 
 
 def _rotation_and_scale(matrix: np.ndarray) -> tuple[np.ndarray, float]:
-    """The rotation nearest to a 4x4 matrix, and by how much it changes all lengths: its singular value nearest to 1.
+    """The rotation (3, 3) nearest to a 4x4 matrix, and its singular value nearest to 1 as the scale.
 
-    A patient of another size is that in all directions; a scan that ends early squeezes the fit along the body alone.
+    The size of a patient changes all three singular values; a scan that ends early compresses the fit along the body
+    alone.
     """
     turn, stretch = polar(matrix[:3, :3])
     return turn, min(np.linalg.eigvalsh(stretch), key=lambda size: abs(np.log(size)))

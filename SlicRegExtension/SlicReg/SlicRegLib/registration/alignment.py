@@ -19,7 +19,8 @@ from .options import AlignmentOptions
 
 
 def neighbour_graph(points: torch.Tensor, neighbours: int) -> torch.Tensor:
-    """Edges (2, N * neighbours) of each point's nearest neighbours, itself left out."""
+    """Edges (source, target), (2, N * neighbours), from each of the ``points`` (N, 3) to its nearest neighbours, fewer
+    where there are not that many."""
     tree = cKDTree(points.cpu().numpy())
     nearest = tree.query(points.cpu().numpy(), k=min(neighbours, len(points) - 1) + 1)[1][:, 1:]
     source = np.repeat(np.arange(len(points)), nearest.shape[1])
@@ -34,18 +35,18 @@ def align(
     options: AlignmentOptions = AlignmentOptions(),
     progress: Progress = silent,
 ) -> torch.Tensor:
-    """Displacements (N, 3) mm of key ``points`` (N, 3) that bring ``moving``'s features onto ``fixed_features`` (N, C).
+    """Displacements (N, 3) mm of the key ``points`` (N, 3) at which ``moving`` has the ``fixed_features`` (N, C).
 
-    Minimises mean squared feature difference + alpha * sum over graph edges of |u_i - u_j|^2 / N with Adam, u in
-    units of 200 mm, from ``start`` (N, 3) mm; the regularisation acts on what is added to ``start``.
+    Minimises the mean squared feature difference + alpha * sum over graph edges of |u_i - u_j|^2 / N with Adam. u, in
+    units of 200 mm, is added to ``start`` (N, 3) mm; so the regularisation does not act on the start.
     """
     added = torch.zeros_like(points, requires_grad=True)
     source, target = neighbour_graph(points, options.neighbours).to(points.device)
     optimiser = Adam(added, options.learning_rate)
-    with _reproducible():
+    with _deterministic():
         for iteration in range(options.iterations):
-            found = features_at(moving, points + start + added * UNIT_MM)
-            data = F.mse_loss(found, fixed_features)
+            moving_features = features_at(moving, points + start + added * UNIT_MM)
+            data = F.mse_loss(moving_features, fixed_features)
             smoothness = (added[source] - added[target]).pow(2).sum() / len(points)
             (data + options.alpha * smoothness).backward()
             optimiser.step()
@@ -55,12 +56,13 @@ def align(
 
 
 @contextmanager
-def _reproducible() -> Iterator[None]:
-    """Within it, sums over the graph's edges are taken in one order. Otherwise threads add in any order, and Adam turns
-    the last bits of a gradient into millimetres."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+def _deterministic() -> Iterator[None]:
+    """Sum in a fixed order within the block. Threads that add in any order change a gradient's last bits, which Adam
+    turns into millimetres."""
+    enabled = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)

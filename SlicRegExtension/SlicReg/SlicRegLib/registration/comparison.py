@@ -15,20 +15,28 @@ from .image_features import CELL, ImageFeatures
 class FeatureComparison:
     """The mean squared difference between features of both scans on a lattice of fixed voxels, and its gradient.
 
-    The lattice has one voxel for each control point: every averaged one, or one ``corner`` of each cell of CELL^3
-    voxels. Values and derivatives of trilinear interpolation are written out, since automatic differentiation takes
-    several times as long (``benchmarks/kernels.py``).
+    Values and derivatives of trilinear interpolation are written out, since automatic differentiation is slower
+    (``benchmarks/kernels.py``).
     """
 
     def __init__(
-        self, fixed: ImageFeatures, moving: ImageFeatures, region: torch.Tensor, shape, corner: tuple | None = None
+        self,
+        fixed: ImageFeatures,
+        moving: ImageFeatures,
+        region: torch.Tensor,
+        shape: tuple[int, int, int],
+        corner: tuple[int, int, int] | None = None,
     ):
+        """region: bool (I, J, K), the fixed voxels that are compared. shape: (i, j, k) of the control points, one for
+        each cell of CELL^3 voxels. corner: the voxel of each cell that is compared, each number from 0 to CELL - 1;
+        None: the features are averages over cells (`ImageFeatures.average`), and all are compared.
+        """
         device = fixed.values.device
         self.step = 1 if corner is None else CELL
         if corner is None:  # a cell belongs to the region where one of its voxels does
             region = F.max_pool3d(region[None, None].float(), CELL)[0, 0] > 0
         else:
-            region = region[tuple(slice(c, c + CELL * n, CELL) for c, n in zip(corner, shape))]
+            region = region[tuple(slice(c, c + CELL * n, CELL) for c, n in zip(corner, shape, strict=True))]
         self.index = region.flatten().nonzero()[:, 0].to(device)
         voxels = unravel(self.index, shape) * self.step + torch.tensor(corner or (0, 0, 0), device=device)
         self.fixed, self.voxels = fixed.at(voxels), voxels - moving.first
@@ -43,8 +51,10 @@ class FeatureComparison:
             self.between = SeparableMap([linear_matrix(n, s, device) for n, s in zip(shape, shifts, strict=True)])
 
     def gradient(self, spline: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """The mean feature difference in the region for displacements (3, i, j, k) of the lattice's cells, in control-point
-        spacings, and the gradient (3, i, j, k) of its sum over the region."""
+        """The mean squared feature difference in the region and the gradient (3, i, j, k) of its sum over the region.
+
+        spline: displacements (3, i, j, k) of the control points along i, j, k, in control-point spacings.
+        """
         displacement = self.between(spline) if self.between else spline
         position = self.voxels + self.step * displacement.flatten(1)[:, self.index].T
         at = torch.minimum(position.clamp_min(0), self.size - 1.0)
@@ -65,7 +75,7 @@ class FeatureComparison:
                 ((b - a) * q + (d - c) * y) * p + ((f - e) * q + (h - g) * y) * x,
             ]
         )
-        slope *= (position == at).T  # beyond the features the edge is repeated: the gradient is zero there
+        slope *= (position == at).T  # beyond the features the edge is repeated, so that the gradient is zero
         gradient = torch.zeros_like(spline)
         gradient.view(3, -1)[:, self.index] = slope * (2 * self.step)
         return residual.square().sum() / max(1, len(at)), self.between.adjoint(gradient) if self.between else gradient

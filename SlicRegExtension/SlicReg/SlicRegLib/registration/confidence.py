@@ -1,4 +1,4 @@
-"""What lets a person judge a registration: where it agrees with the network, and the supervoxels themselves."""
+"""Overlays to judge a registration by: where it agrees with the network, and the predicted supervoxels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,11 @@ HALF_MM = 10.0
 
 @dataclass(frozen=True, eq=False)
 class Overlays:
-    """confidence: float32 from 0 to 1 over the template; supervoxels: uint8, the first layer's class, over each scan."""
+    """Images that a viewer lays over the scans.
+
+    confidence: float32 from 0 to 1, over the template. supervoxels: uint8, the class in the first layer, over each
+    scan.
+    """
 
     confidence: Volume
     template_supervoxels: Volume
@@ -30,9 +34,12 @@ class Overlays:
 
 
 def compute_overlays(model: Model, result: Registration, device: torch.device = torch.device("cpu")) -> Overlays:
-    """Confidence and predicted supervoxels of a registration by ``model``, on the network's output grids."""
+    """Confidence and predicted supervoxels of a registration by ``model``, on the network's output grids.
+
+    Raises ValueError for a registration without a network.
+    """
     if result.views is None:
-        raise ValueError("only a registration by a network has overlays")
+        raise ValueError("this registration used no network, so it has no overlays")
     net, views = model.network(device), result.views
     scans = [encode(net, views.fixed), views.moving]
     layers = [Volume(predict_layers(net, scan)[0].numpy(), scan.grid) for scan in scans]
@@ -41,16 +48,16 @@ def compute_overlays(model: Model, result: Registration, device: torch.device = 
 
 
 def confidence(positions: torch.Tensor, grid: Grid, field: DisplacementField, fixed: PreparedScan) -> Volume:
-    """How near the field fixed -> moving comes to what the network expects: 1 / (1 + (distance / 10 mm)^2).
+    """How well the ``field`` fixed -> moving agrees with the network, on the ``fixed`` scan's output grid, from 0 to 1.
 
-    positions: `expected_positions` of the moving scan in the fixed one, (4, i, j, k) on ``grid``. At each voxel of the
-    fixed scan's body the field leads to a point of the moving scan, which the network expects at some position in
-    the fixed scan: the distance from there to the voxel counts. 0 outside the body, and where the field leads out of
-    the other scan's body.
+    positions: `expected_positions` of the moving scan in the fixed one, (4, i, j, k) on ``grid``. The field takes a
+    voxel of the fixed scan's body to a point of the moving scan; the network expects that point at some position in
+    the fixed scan. With d the distance from there to the voxel, the confidence is 1 / (1 + (d / 10 mm)^2). It is 0
+    outside the body and where the field leads out of the moving scan's body.
     """
     output = fixed.grid.strided(STRIDE)
     points = output.points()
-    found = sample(torch.cat([positions[:3] * positions[3], positions[3:]]), grid, field(points), fill=0.0)
-    distance = (found[:3] / found[3].clamp_min(1e-6) - points.movedim(-1, 0)).norm(dim=0)
-    seen = fixed.region[::STRIDE, ::STRIDE, ::STRIDE] & (found[3] > 0.01)
-    return Volume(torch.where(seen, 1 / (1 + (distance / HALF_MM) ** 2), 0.0).numpy(), output)
+    expected = sample(torch.cat([positions[:3] * positions[3], positions[3:]]), grid, field(points), fill=0.0)
+    distance = (expected[:3] / expected[3].clamp_min(1e-6) - points.movedim(-1, 0)).norm(dim=0)
+    in_both = fixed.region[::STRIDE, ::STRIDE, ::STRIDE] & (expected[3] > 0.01)
+    return Volume(torch.where(in_both, 1 / (1 + (distance / HALF_MM) ** 2), 0.0).numpy(), output)

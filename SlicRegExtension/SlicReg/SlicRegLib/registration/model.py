@@ -1,8 +1,8 @@
-"""The model bundle: one file with everything that a registration needs, without pickle.
+"""Model files: everything that a registration needs in one file, without pickle.
 
 A zip of  bundle.json          version, network and frame options, template's SHA-256, provenance
           weights.safetensors  network weights, float16
-          key_points.npz       optional: the template's key points, what the network sees there, supervoxel centroids
+          key_points.npz       optional: the template's key points, the features there, supervoxel centroids
           supervoxels.npz      template layers, uint8 (layers, I, J, K), and the affine of their grid
           template.npz         optional: the template's HU (int16), its labels (uint8/16) and affine
 """
@@ -15,6 +15,7 @@ import json
 import zipfile
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -38,9 +39,9 @@ class Model:
 
     net: in evaluation mode, float32. preparation: the canonical frame, with its shape. layers: the template's
     supervoxels, uint8 (layers, I, J, K) on ``template_grid``, the template's canonical grid. template_sha256:
-    `Volume.fingerprint` of the template. provenance: how the model was made. key_points: the template's, for the
-    default options, so that they need not be predicted for each registration. template, template_labels: only where
-    the data may be shared.
+    `Volume.fingerprint` of the template. provenance: how the model was made. key_points: the template's for the default
+    options, so that they need not be predicted for each registration. template, template_labels: only where the data
+    may be shared.
     """
 
     net: SupervoxelNet
@@ -54,14 +55,14 @@ class Model:
     template_labels: Volume | None = None
 
     def network(self, device: torch.device) -> SupervoxelNet:
-        """The network on ``device``: itself where it is there already, else a copy."""
+        """The network on ``device``: ``net`` itself where it is there already, else a copy."""
         own = next(self.net.parameters()).device
         if own.type == device.type and device.index in (None, own.index):
             return self.net
         return copy.deepcopy(self.net).to(device)
 
     def summary(self) -> dict:
-        """What `slicreg info` shows."""
+        """The content of bundle.json, and whether the template and its labels are included; `slicreg info` shows it."""
         return {
             "version": MODEL_VERSION,
             "network": asdict(self.net.options),
@@ -75,7 +76,7 @@ class Model:
 
 
 def save_model(path: str | Path, model: Model) -> None:
-    """Write ``model``; atomic. The bytes depend on its content alone."""
+    """Write a model file; atomic. Equal models give equal bytes. Weights and features are stored in float16."""
     about = {**model.summary(), "version": MODEL_VERSION}
     weights = {
         name: w.detach().cpu().to(torch.float16 if w.is_floating_point() else w.dtype).contiguous()
@@ -103,7 +104,7 @@ def save_model(path: str | Path, model: Model) -> None:
 
 
 def find_model(name: str | Path) -> Path:
-    """The file of a model given by its path or, for a bundled one, by its name. Raises UserError where there is none."""
+    """The file of a model given by its path or, if bundled, by its name. Raises UserError where there is none."""
     path, bundled = Path(name), MODELS / f"{name}{MODEL_SUFFIX}"
     if path.is_file():
         return path
@@ -132,7 +133,8 @@ def load_model(path: str | Path) -> Model:
                     for k, v in load_tensors(archive.read("weights.safetensors")).items()
                 }
             )
-            net.to(memory_format=torch.channels_last_3d).eval().requires_grad_(False)
+            net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # as documented by torch
+            net.eval().requires_grad_(False)
             supervoxels = np.load(io.BytesIO(archive.read("supervoxels.npz")))
             layers, affine = supervoxels["layers"], supervoxels["affine"]
             preparation = PreparationOptions(**{**about["preparation"], "shape": tuple(about["preparation"]["shape"])})
@@ -150,13 +152,13 @@ def load_model(path: str | Path) -> Model:
             )
     except UserError:
         raise
-    except Exception as error:  # zip, JSON, tensors and arrays each fail in their own way: the file is not whole
+    except Exception as error:  # zip, JSON, tensors and arrays each raise errors of their own
         raise UserError(
             f"The model {path} is corrupt or not a SlicReg model ({type(error).__name__}); copy or download it again."
         ) from error
 
 
-def _npz(**arrays) -> bytes:
+def _npz(**arrays: Any) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **arrays)
     return buffer.getvalue()

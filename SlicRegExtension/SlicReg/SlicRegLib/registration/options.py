@@ -17,7 +17,7 @@ class AlignmentOptions:
     iterations: int = 50
     """Steps of Adam (published: 100)."""
     learning_rate: float = 0.05
-    """Of Adam, in units of 200 mm."""
+    """Learning rate of Adam, in units of 200 mm."""
     alpha: float = 0.015
     """Weight of the diffusion regularisation; larger is smoother."""
     neighbours: int = 8
@@ -27,7 +27,7 @@ class AlignmentOptions:
     spline_lambda: float = 0.001
     """Stiffness of the thin-plate spline; 0 interpolates."""
     field_spacing_mm: float = 16.0
-    """Spacing of the grid on which the spline is evaluated, mm."""
+    """Spacing in mm of the grid on which the spline is evaluated."""
     seed: int = 0
     """Random seed of the key points."""
 
@@ -80,12 +80,12 @@ class RefinementOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class RegistrationOptions:
-    """How a scan is registered; what concerns the network is in the model."""
+    """How a scan is registered; the canonical frame and the network belong to the model."""
 
     refine: bool = True
-    """Refine the field on image features; without it the method is the published one."""
+    """Refine the field on image features. Without it the method is the published one."""
     least_stretch: float = 0.5
-    """Smooth the field where it compresses by more than about this factor; 0: only where it folds."""
+    """Smooth the field where it compresses lengths to less than about this factor; 0: only where it folds."""
     prediction: PredictionOptions = field(default_factory=PredictionOptions)
     alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
     refinement: RefinementOptions = field(default_factory=RefinementOptions)

@@ -1,9 +1,9 @@
-"""Refinement of a field on image features: the detail that supervoxels are too coarse for.
+"""Refinement of a field on image features, for the detail that supervoxels are too coarse for.
 
-A short instance optimisation in the manner of convexAdam's second stage (Siebert et al.): MIND-SSC descriptors (Heinrich
-et al., MICCAI 2013) and windowed Hounsfield units of both scans are compared, Adam moves control points, three box filters
-keep the field a smooth B-spline and differences between neighbours are penalised. First on features averaged over 2^3
-voxels, then on every voxel, an eighth of them in each iteration.
+A short instance optimisation in the manner of convexAdam's second stage (Siebert et al.): Adam moves control points so
+that MIND-SSC descriptors (Heinrich et al., MICCAI 2013) and windowed Hounsfield units of both scans agree. Three box
+filters keep the field a smooth B-spline, and differences between neighbouring control points are penalised. The first
+iterations compare features averaged over 2^3 voxels; those that follow compare every voxel, an eighth at a time.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from .image_features import CELL, describe_body
 from .optimiser import Adam
 from .options import RefinementOptions
 
-_STILL = 1e-3  # gradients (difference per spacing) below this are rounding, and move nothing
 Levels = tuple[tuple[int, list[FeatureComparison]], ...]
-"""Steps of Adam and the comparisons that take turns in them, from coarse to fine."""
+"""From coarse to fine: a number of Adam's steps and the comparisons that take turns in them."""
+_EPSILON = 1e-3  # of Adam: gradients (difference per spacing) below this are rounding errors and should move nothing
+# the corners of a cell in turn: every voxel counts once in eight iterations, and successive ones are far apart
+_CORNERS = ((0, 0, 0), (1, 1, 1), (0, 1, 1), (1, 0, 0), (1, 0, 1), (0, 1, 0), (1, 1, 0), (0, 0, 1))
 
 
 def refine(
@@ -34,22 +36,22 @@ def refine(
     options: RefinementOptions = RefinementOptions(),
     progress: Progress = silent,
 ) -> DisplacementField:
-    """The first of ``starts`` (fields fixed to moving, RAS mm) improved on the scans' image features, on a grid over the
-    fixed frame. Where another start agrees better with the images, the first probably went astray: then all are
-    refined, and the result that agrees best is returned.
+    """Refine the first of ``starts`` (fields fixed to moving, RAS mm) on image features, on a grid in the fixed frame.
 
-    "Fixed" is the scan at whose voxels features are compared; `register.refine_and_unfold` chooses it.
+    If another start agrees better with the images, the first has probably failed: then all are refined, and the result
+    that agrees best is returned. "Fixed" is the scan at whose voxels features are compared;
+    `register.refine_and_unfold` chooses it.
 
-    region: bool (I, J, K) on ``fixed.grid``: where features are compared (the body); elsewhere the field is smooth.
-    The regularisation acts on what is left after the fixed frame is laid on the moving frame, voxel on voxel.
+    region: bool (I, J, K) on ``fixed.grid``, where features are compared (the body); elsewhere the field is smooth. The
+    regularisation acts on displacements from voxels of the fixed frame to the same voxels of the moving frame.
     """
     device = starts[0].vectors.device
     control, moving_control = (scan.grid.pooled(CELL) for scan in (fixed, moving))
     rest = control.voxels(device)
     fixed_features = describe_body(fixed.hu.to(device), region, options)
     moving_features = describe_body(moving.hu.to(device), moving.hu > BODY_HU, options)
-    coarse = FeatureComparison(fixed_features.averaged(), moving_features.averaged(), region, control.shape)
-    fine = [FeatureComparison(fixed_features, moving_features, region, control.shape, corner) for corner in _ORDER]
+    coarse = FeatureComparison(fixed_features.average(), moving_features.average(), region, control.shape)
+    fine = [FeatureComparison(fixed_features, moving_features, region, control.shape, corner) for corner in _CORNERS]
     levels = (options.coarse_iterations, [coarse]), (options.fine_iterations, fine)
     # control points, as displacements along i, j, k in control-point spacings
     splines = [
@@ -59,13 +61,11 @@ def refine(
     differences = [coarse.gradient(spline)[0].item() for spline in splines]
     if differences[0] <= min(differences):
         splines = splines[:1]
-    part = 1 / len(splines)
-    refined = [
-        _descend(
-            spline, levels, options, lambda share, message, n=n: progress("refinement", (n + share) * part, message)
-        )
-        for n, spline in enumerate(splines)
-    ]
+
+    def report(number: int) -> Callable[[float, str], None]:
+        return lambda share, message: progress("refinement", (number + share) / len(splines), message)
+
+    refined = [_descend(spline, levels, options, report(number)) for number, spline in enumerate(splines)]
     best, _ = min(refined, key=lambda pair: pair[1])
     vectors = moving_control.to_world((rest + best.movedim(0, -1)).double()) - control.points(device)
     return DisplacementField(vectors.movedim(-1, 0).float().contiguous(), control)
@@ -74,10 +74,10 @@ def refine(
 def _descend(
     points: torch.Tensor, levels: Levels, options: RefinementOptions, progress: Callable[[float, str], None]
 ) -> tuple[torch.Tensor, float]:
-    """The spline (3, i, j, k) that Adam reaches from control points ``points``, level by level, and its feature difference."""
+    """The spline (3, i, j, k) that Adam reaches from control ``points``, level by level, and its feature difference."""
     smooth = SeparableMap([b_spline_matrix(n, points.device) for n in points.shape[1:]])
     total, done = options.coarse_iterations + options.fine_iterations, 0
-    adam = Adam(points, options.step_size, epsilon=_STILL)
+    adam = Adam(points, options.step_size, epsilon=_EPSILON)
     for iterations, comparisons in levels:
         for iteration in range(iterations):
             adam.learning_rate = options.step_size * (1 - done / total)  # Adam's steps do not shrink by themselves
@@ -89,10 +89,6 @@ def _descend(
             if done % 10 == 0:
                 progress(done / total, f"feature difference {difference.item():.3f}")
     return smooth(points), difference.item()
-
-
-# the corners of a cell in turn: every voxel counts once in eight iterations, and successive ones are far apart
-_ORDER = ((0, 0, 0), (1, 1, 1), (0, 1, 1), (1, 0, 0), (1, 0, 1), (0, 1, 0), (1, 1, 0), (0, 0, 1))
 
 
 def _roughness_gradient(smooth: torch.Tensor, weight: float) -> torch.Tensor:

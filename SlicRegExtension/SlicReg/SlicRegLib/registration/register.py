@@ -31,8 +31,8 @@ from .refinement import refine
 from .result import Registration, Views
 
 SHOWS_LESS = 0.6
-"""Where the fixed scan's body has fewer voxels than this share of the moving scan's, the refinement compares at the
-fixed scan's voxels."""
+"""The refinement compares features at the fixed scan's voxels if its body has fewer than this share of the moving
+scan's."""
 
 
 def register(
@@ -43,10 +43,11 @@ def register(
     device: torch.device = torch.device("cpu"),
     progress: Progress = silent,
 ) -> Registration:
-    """Register ``target`` (moving) to ``template`` (fixed).
+    """Register ``target`` (moving) to ``template`` (fixed); both in any orientation and spacing.
 
     The network finds the model's supervoxels in both scans; they are aligned, the field is made dense and refined on
-    image features. Any two scans of the model's anatomy will do: the template need not be the model's own.
+    image features. The two can be any scans of the model's anatomy; the template need not be the model's own. Raises
+    UserError for a scan without soft tissue or body.
     """
     clock = Stopwatch(progress)
     net, own = model.network(device), template.fingerprint() == model.template_sha256
@@ -84,14 +85,13 @@ def refine_and_unfold(
     options: RegistrationOptions = RegistrationOptions(),
     device: torch.device = torch.device("cpu"),
 ) -> DisplacementField:
-    """The first of ``starts``, dense fields fixed to moving (or another, see `refine`), refined and unfolded. Without
-    refinement it is the first, unfolded.
+    """Refine and unfold the first of ``starts``, dense fields fixed to moving, or the best of them (see `refine`).
+    Without refinement the first is only unfolded.
 
-    The refinement compares features at the voxels of one scan, and every voxel finds a counterpart only if the other
-    scan shows as much of the body. So the moving scan's voxels look for their places in the fixed one, a template
-    that was chosen to show all of the anatomy, unless the fixed scan shows far less: voxels without a counterpart
-    would squeeze the field into what is there. (Voxels can be compared, since a patient of another size was prepared
-    at the template's size.)
+    The refinement compares features at the voxels of one scan. All of them have a counterpart only if the other scan
+    shows as much of the body; voxels without one would squeeze the field into what is there. A template is chosen to
+    show all of the anatomy, so the moving scan's voxels are compared, unless the fixed scan shows far less. (Numbers
+    of voxels can be compared, since a patient of another size was prepared at the template's size.)
     """
     dense = starts[0]
     if options.refine:
@@ -111,7 +111,10 @@ def refine_and_unfold(
 def fixed_key_points(
     model: Model, net: SupervoxelNet, fixed: PreparedScan, own: bool, options: RegistrationOptions
 ) -> KeyPoints:
-    """The fixed scan's key points: those stored in the model where scan and options are its own, else predicted."""
+    """The fixed scan's key points: stored in the model for its own template and the default options, else predicted.
+
+    own: whether the fixed scan is the model's own template.
+    """
     device = next(net.parameters()).device
     default = AlignmentOptions()
     as_stored = replace(options.prediction, chunk=PredictionOptions.chunk) == PredictionOptions() and all(
@@ -127,8 +130,8 @@ def fixed_key_points(
 
 
 def prepare_upright(model: Model, target: Volume, fixed: PreparedScan, pose: np.ndarray) -> PreparedScan:
-    """The target prepared with the fixed frame laid on it by the 4x4 world matrix ``pose``, so that network and image
-    features see the patient upright and at the template's size."""
+    """Prepare the target in the fixed frame moved by ``pose``, a 4x4 world matrix from the fixed scan to the target. In
+    that frame the patient is upright and has the template's size."""
     return prepare_scan(target, model.preparation, Grid(fixed.grid.shape, pose @ fixed.grid.affine))
 
 
@@ -140,24 +143,25 @@ def better_of(
     key_points: KeyPoints,
     options: RegistrationOptions,
 ) -> tuple[EncodedScan, Description]:
-    """The upright scan encoded and described; what was there before where that has more supervoxels in common with
-    the fixed scan."""
+    """The upright scan, encoded and described, if it has at least as many supervoxels in common with the fixed scan as
+    the view before (``encoded``, ``description``), which is returned otherwise."""
     try:
         upright_encoded = encode(net, upright, options.prediction)
-    except UserError:  # no body there: the fit was wrong
+    except UserError:  # no body in that frame: the fit was wrong
         return encoded, description
     upright_description = describe(net, upright_encoded, options.prediction)
 
-    def in_common(one: Description) -> float:
-        return float(torch.minimum(key_points.centroids[:, 1:, 0], one.centroids[:, 1:, 0]).sum())
+    def common_mass(view: Description) -> float:
+        return float(torch.minimum(key_points.centroids[:, 1:, 0], view.centroids[:, 1:, 0]).sum())
 
-    if in_common(upright_description) >= in_common(description):
+    if common_mass(upright_description) >= common_mass(description):
         return upright_encoded, upright_description
     return encoded, description
 
 
 class Stopwatch:
-    """Times named stages and reports the start and end of each."""
+    """Times stages, as ``with stopwatch("alignment"): ...``, and reports the start and end of each; ``seconds`` has the
+    times by name."""
 
     def __init__(self, progress: Progress):
         self.progress: Progress = progress

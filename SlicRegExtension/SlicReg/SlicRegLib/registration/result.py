@@ -1,4 +1,4 @@
-"""What a registration found, and what can be made of it."""
+"""The result of a registration: the field, and what it does to images and labels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TAPER_MM = 30.0
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """What the network saw: kept with the result, so that nothing is prepared or encoded twice.
+    """The scans as the network saw them, kept with the result so that overlays need not prepare and encode them again.
 
     fixed: the template in its canonical frame. moving: the target, encoded in the frame in which it was compared.
     centroids: (layers, classes, 4), the template's supervoxels as in `Description`.
@@ -37,11 +37,11 @@ class Views:
 
 @dataclass(frozen=True, eq=False)
 class Registration:
-    """What `register` found, and what can be made of it.
+    """The result of `register`. Fields and folding are computed when they are first asked for, and kept.
 
     dense: the field template -> target over the template's canonical frame, RAS mm, the edge repeated outside.
     seconds: per stage. own_template: whether the template is the one that the model was trained with.
-    views: what the network saw; None where no network took part.
+    views: the scans as the network saw them; None for a registration without a network.
     """
 
     template: Volume
@@ -53,30 +53,32 @@ class Registration:
 
     @cached_property
     def field(self) -> DisplacementField:
-        """The resampling field template -> target (fixed to moving), zero at its border, as written to files."""
+        """The field template -> target (fixed to moving) for a file: it resamples the target to the template, and is
+        zero at its border."""
         return taper(self.dense, self.template.grid, TAPER_MM)
 
     @cached_property
     def inverse(self) -> DisplacementField:
-        """The explicit inverse, target -> template, zero at its border."""
+        """The inverse field target -> template for a file: it resamples the template to the target, and is zero at its
+        border."""
         grid = bounding_grid([self.target.grid], INVERSE_SPACING_MM)
         return taper(invert(self.dense, grid), self.target.grid, TAPER_MM)
 
     @cached_property
     def folding_percent(self) -> float:
-        """Share of the template's volume where the field's Jacobian determinant is not positive, in per cent."""
+        """Where the field's Jacobian determinant is not positive, in per cent of the template's volume."""
         inner = bounding_grid([self.template.grid], float(self.dense.grid.spacing.min()) / 2)
         return float((jacobian_determinant(self.field.on(inner)) <= 0).float().mean() * 100)
 
     def warped_target(self) -> Volume:
-        """The target's HU on the template's grid."""
+        """The target's HU on the template's grid, air outside the target."""
         hu = resample(self.target.tensor, self.target.grid, self.template.grid, self.field, fill=AIR_HU)[0]
         return Volume(hu.numpy(), self.template.grid)
 
     def labels_on_target(self, labels: Volume) -> Volume:
-        """Template labels on the target's own grid, through the inverse field."""
+        """Carry template labels to the target's own grid through the inverse field."""
         return Volume(resample_labels(labels.data, labels.grid, self.target.grid, self.inverse), self.target.grid)
 
     def labels_on_template(self, labels: Volume) -> Volume:
-        """Target labels on the template's own grid."""
+        """Carry target labels to the template's own grid through the field."""
         return Volume(resample_labels(labels.data, labels.grid, self.template.grid, self.field), self.template.grid)

@@ -1,4 +1,4 @@
-"""Registration of a labelled cohort, and its figures."""
+"""Registration of a labelled cohort, measured by Dice, HD95 and folding."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .options import EvaluateRequest
 
 
 def evaluate_files(request: EvaluateRequest, progress: Progress = silent) -> dict[str, Any]:
-    """`slicreg evaluate`: the figures of `evaluate` for a model, also written to ``request.out`` as JSON."""
+    """`slicreg evaluate`: the results of `evaluate` for a model, also written to ``request.out`` as JSON."""
     device, _ = choose_device(request.device)
     model = load_model(request.model)
     template = load_scan(request.template)
@@ -46,19 +46,20 @@ def evaluate(
     labels: Path,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Register every scan of ``images`` that has labels of the same name, with any function that registers a target.
+    """Register every scan of the folder ``images`` that has labels of the same name in ``labels``, and measure.
 
-    Returns "cases" (name: figures of `compare`, and seconds), "mean" of all, "failed" (name: reason; a case that fails
-    does not stop the others) and "without_labels" (names).
+    register_target: any function that registers a target to the template. Returns "cases" (name: result of `compare`,
+    and seconds), "mean" of all cases, "failed" (name: reason; a case that fails does not stop the others) and
+    "without_labels" (names). Raises UserError where no case could be evaluated.
     """
     scans = {stem(p): p for p in list_images(images)}
-    found = {name: path for name in scans if (path := labels_of(labels, name))}
-    if not found:
+    labelled = {name: path for name in scans if (path := find_labels(labels, name))}
+    if not labelled:
         raise UserError(f"No file of {labels} has the name of a scan in {images}; labels are matched to scans by name.")
     cases: dict[str, dict] = {}
     failed: dict[str, str] = {}
-    for index, (name, path) in enumerate(found.items()):
-        progress("evaluation", index / len(found), name)
+    for index, (name, path) in enumerate(labelled.items()):
+        progress("evaluation", index / len(labelled), name)
         try:
             target = load_scan(scans[name])
             target_labels = load_labels(path, target)
@@ -74,22 +75,22 @@ def evaluate(
         "cases": cases,
         "mean": _means(cases),
         "failed": failed,
-        "without_labels": sorted(set(scans) - set(found)),
+        "without_labels": sorted(set(scans) - set(labelled)),
     }
 
 
 def compare(result: Registration, template_labels: Volume, target_labels: Volume) -> dict[str, Any]:
-    """Dice and HD95 before (the scans as they lie in the world) and after registration, on the template's own grid.
+    """Dice and HD95 "before" (both scans in world coordinates) and "after" registration, on the template's own grid.
 
-    The target's labels are carried there once (one-hot, linear, arg max). Labels that are missing on one side are
-    left out and listed under "left_out".
+    The target's labels are resampled once (one-hot, linear, arg max). Labels that only one side has are not measured;
+    "left_out" lists them. Raises UserError where no label is common to both.
     """
     grid = template_labels.grid
     on_template, on_target = (set(np.unique(labels.data)) - {0} for labels in (template_labels, target_labels))
     values = sorted(int(v) for v in on_template & on_target)
     if not values:
         raise UserError(
-            "The template's and the target's labels have no value in common; check that both use the same numbers."
+            "The template's and the target's labels have no value in common; use the same numbers for both."
         )
     before = resample_labels(target_labels.data, target_labels.grid, grid)
     after = result.labels_on_template(target_labels).data
@@ -101,8 +102,8 @@ def compare(result: Registration, template_labels: Volume, target_labels: Volume
     }
 
 
-def labels_of(folder: Path, name: str) -> Path | None:
-    """The image file called ``name`` in a folder of labels, if there is one."""
+def find_labels(folder: Path, name: str) -> Path | None:
+    """The label file of the scan called ``name``: the file of that name in ``folder``, with any image suffix."""
     return next((p for s in IMAGE_SUFFIXES if (p := Path(folder) / f"{name}{s}").is_file()), None)
 
 

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from ..geometry.grid import Grid
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
-    """2 |a and b| / (|a| + |b|) of two masks; nan where both are empty."""
+    """2 |a and b| / (|a| + |b|) of two masks (bool, equal shapes); nan where both are empty."""
     total = int(a.sum()) + int(b.sum())
     return float(2 * np.logical_and(a, b).sum() / total) if total else float("nan")
 
 
-def hd95(a: np.ndarray, b: np.ndarray, spacing) -> float:
-    """95th percentile of the distances between the surfaces of two masks, both directions pooled, in mm; nan if one is empty."""
+def hd95(a: np.ndarray, b: np.ndarray, spacing: ArrayLike) -> float:
+    """95th percentile of the surface distances between two masks (bool), in mm; nan where one is empty.
+
+    The surface of a mask are its voxels with a face neighbour outside. The distances from each surface to the other are
+    pooled. spacing: voxel edges (3,) mm.
+    """
     if not a.any() or not b.any():
         return float("nan")
     box = ndimage.find_objects((a | b).astype(np.uint8))[0]
@@ -25,11 +33,13 @@ def hd95(a: np.ndarray, b: np.ndarray, spacing) -> float:
     return float(np.percentile(np.concatenate([to_b[surface_a], to_a[surface_b]]), 95))
 
 
-def compare_labels(a: np.ndarray, b: np.ndarray, grid: Grid, values) -> dict:
-    """Dice and HD95 of each label in ``values``: {"dice": {"1": x}, "mean_dice": x, "hd95_mm": {"1": x}, "mean_hd95_mm": x}.
+def compare_labels(a: np.ndarray, b: np.ndarray, grid: Grid, values: Iterable[int]) -> dict[str, Any]:
+    """Dice and HD95 of each label in ``values``, of two label maps on ``grid``.
 
-    A label that vanished on one side has Dice 0 and no surface distance (None), which its mean leaves out.
+    {"dice": {"1": x, ...}, "mean_dice": x, "hd95_mm": {"1": x, ...}, "mean_hd95_mm": x}. A label that one side lacks
+    has Dice 0 and no surface distance (None), which the mean leaves out.
     """
+    values = list(values)
     overlap = {str(v): dice(a == v, b == v) for v in values}
     distance = {str(v): hd95(a == v, b == v, grid.spacing) for v in values}
     finite = [d for d in distance.values() if np.isfinite(d)]

@@ -1,4 +1,4 @@
-"""Requests for registrations from files to files."""
+"""What the commands `slicreg register` and `slicreg evaluate` are given."""
 
 from __future__ import annotations
 

@@ -1,8 +1,9 @@
-"""The picture that shows a registration, and what went into it."""
+"""The overview picture of a registration."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,8 +15,30 @@ from ..images.files import atomic
 from ..images.volumes import Volume
 from ..registration.result import Registration
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 PLANES = (("axial", 2), ("coronal", 1), ("sagittal", 0))
-WINDOW = (-200, 300)  # HU shown from black to white
+"""Names of the planes, and the world axis that each is normal to."""
+WINDOW_HU = (-200, 300)
+"""Intensities shown from black to white."""
+COLOURS = (
+    "#e6194b",
+    "#3cb44b",
+    "#ffe119",
+    "#4363d8",
+    "#f58231",
+    "#c07bf0",
+    "#42d4f4",
+    "#f032e6",
+    "#bfef45",
+    "#fabed4",
+    "#469990",
+    "#dcbeff",
+    "#ff9a56",
+    "#fffac8",
+)
+"""Of the labels' contours, in the order of the labels' values."""
 
 
 def draw_overview(
@@ -25,16 +48,13 @@ def draw_overview(
     target_labels: Volume | None = None,
     spacing_mm: float = 2.0,
 ) -> None:
-    """Draw template, target and warped target side by side in three planes, with label contours, as PNG.
+    """Draw template, target and warped target side by side in three planes, with label contours, as PNG; atomic.
 
-    All are shown along the patient's axes, cropped to what is not air, patient's right on the
-    left. Solid contours: the template's labels (on the target: carried over by the inverse field); dotted:
-    the target's own. The planes pass through the labels' centre, without labels through the template's middle.
+    All are shown along the patient's axes on voxels of ``spacing_mm``, cropped to what is not air, the patient's right
+    on the left. Solid contours are the template's labels (on the target carried over by the inverse field), dotted ones
+    the target's own. The planes pass through the labels' median, or the template's middle if there are none.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
-    import matplotlib.pyplot as plt
+    from matplotlib.figure import Figure  # pyplot would change the caller's backend
 
     fixed, moving = (_around(scan, spacing_mm) for scan in (result.template, result.target))
     focus = _focus(template_labels, fixed)
@@ -57,35 +77,36 @@ def draw_overview(
             (target_labels, result.field),
         ),
     ]
-    figure, axes = plt.subplots(3, 3, figsize=(12, 11.5), layout="constrained", facecolor="black")
+    figure = Figure(figsize=(12, 11.5), layout="constrained", facecolor="black")
+    axes = figure.subplots(3, 3)
     for column, (title, grid, point, scan, solid, dotted) in enumerate(columns):
         for row, (plane, axis) in enumerate(PLANES):
-            where = _slice(grid, axis, point)
-            _panel(axes[row, column], plane, _image(*scan, where), _labels(*solid, where), _labels(*dotted, where))
+            seen = _slice(grid, axis, point)
+            _draw_panel(axes[row, column], plane, _image(*scan, seen), _labels(*solid, seen), _labels(*dotted, seen))
         axes[0, column].set_title(title, color="white", fontsize=13)
     with atomic(path) as part:
         figure.savefig(part, dpi=90, format="png", facecolor="black")
-    plt.close(figure)
 
 
 def _around(scan: Volume, spacing_mm: float, margin_mm: float = 10.0) -> Grid:
-    """The grid along the patient's axes around what is not air."""
+    """The grid along the patient's axes around the voxels that are not air."""
     inside = np.argwhere(scan.data > -500)
     if not len(inside):
         return bounding_grid([scan.grid], spacing_mm)
     affine = scan.grid.affine.copy()
     affine[:3, 3] = scan.grid.to_world(inside.min(0))
-    return bounding_grid([Grid(tuple(np.ptp(inside, axis=0) + 1), affine)], spacing_mm, margin_mm)
+    i, j, k = np.ptp(inside, axis=0) + 1
+    return bounding_grid([Grid((i, j, k), affine)], spacing_mm, margin_mm)
 
 
 def _slice(grid: Grid, axis: int, point: np.ndarray) -> Grid:
     """The slice of ``grid`` across ``axis`` that is nearest to a world ``point`` (3,) mm."""
-    first, shape = np.zeros(3), list(grid.shape)
-    first[axis] = np.clip(np.round(grid.to_voxel(point)[axis]), 0, shape[axis] - 1)
-    shape[axis] = 1
+    first = np.zeros(3)
+    first[axis] = np.clip(np.round(grid.to_voxel(point)[axis]), 0, grid.shape[axis] - 1)
     affine = grid.affine.copy()
     affine[:3, 3] = grid.to_world(first)
-    return Grid(tuple(shape), affine)
+    i, j, k = (1 if a == axis else n for a, n in enumerate(grid.shape))
+    return Grid((i, j, k), affine)
 
 
 def _image(volume: Volume, field: DisplacementField | None, grid: Grid) -> np.ndarray:
@@ -103,11 +124,11 @@ def _focus(labels: Volume | None, grid: Grid) -> np.ndarray:
     return labels.grid.to_world(np.median(np.argwhere(labels.data > 0), axis=0))
 
 
-def _panel(axes, plane: str, image: np.ndarray, solid: np.ndarray | None, dotted: np.ndarray | None) -> None:
-    def view(array):  # patient's right on the left, front or top up
+def _draw_panel(axes: Axes, plane: str, image: np.ndarray, solid: np.ndarray | None, dotted: np.ndarray | None) -> None:
+    def view(array: np.ndarray) -> np.ndarray:  # patient's right on the left, front or top up
         return array.T[::-1, ::-1] if plane != "sagittal" else array.T[::-1]
 
-    axes.imshow(view(image), cmap="gray", vmin=WINDOW[0], vmax=WINDOW[1], interpolation="bilinear")
+    axes.imshow(view(image), cmap="gray", vmin=WINDOW_HU[0], vmax=WINDOW_HU[1], interpolation="bilinear")
     for labels, style in ((solid, "solid"), (dotted, "dotted")):
         if labels is None:
             continue
@@ -122,21 +143,3 @@ def _panel(axes, plane: str, image: np.ndarray, solid: np.ndarray | None, dotted
             )
     axes.set_axis_off()
     axes.text(0.02, 0.02, plane, color="0.7", transform=axes.transAxes, fontsize=9)
-
-
-COLOURS = (
-    "#e6194b",
-    "#3cb44b",
-    "#ffe119",
-    "#4363d8",
-    "#f58231",
-    "#c07bf0",
-    "#42d4f4",
-    "#f032e6",
-    "#bfef45",
-    "#fabed4",
-    "#469990",
-    "#dcbeff",
-    "#ff9a56",
-    "#fffac8",
-)

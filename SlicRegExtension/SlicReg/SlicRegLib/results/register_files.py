@@ -42,9 +42,9 @@ RESULT_FILES = (
 
 
 def register_files(request: RegisterRequest, progress: Progress = silent) -> dict[str, Any]:
-    """`slicreg register`: write `RESULT_FILES` into ``request.out``, all or none; returns the content of report.json.
+    """`slicreg register`: write `RESULT_FILES` into ``request.out``, all or none. Returns the content of report.json.
 
-    Labels are written where the template has some, confidence and supervoxels with ``request.overlays``.
+    Warped labels are written if the template has labels, confidence and supervoxels with ``request.overlays``.
     """
     device, reason = choose_device(request.device)
     model = load_model(request.model)
@@ -82,7 +82,7 @@ def _register(
     reason: str,
     progress: Progress,
 ) -> tuple[Registration, Overlays | None, torch.device, str]:
-    """The result, its overlays where requested, the device that computed them and why that one."""
+    """The result, its overlays if requested, the device that computed them, and why that device."""
     for attempt, options, why in _attempts(device, request.registration, reason):
         progress(DEVICE, 1.0, why)
         try:
@@ -99,13 +99,14 @@ def _register(
 def _attempts(
     device: torch.device, options: RegistrationOptions, reason: str
 ) -> list[tuple[torch.device, RegistrationOptions, str]]:
-    """Where to register: as chosen; if the GPU's memory runs out there in smaller pieces; then on the CPU."""
+    """What to try one after the other, each with its reason: the chosen device; if a GPU's memory runs out, smaller
+    chunks there, then the CPU."""
     if device.type == "cpu":
         return [(device, options, reason)]
     smaller = replace(options, prediction=replace(options.prediction, chunk=options.prediction.chunk // 8))
     return [
         (device, options, reason),
-        (device, smaller, f"{reason}, in smaller pieces since its memory ran out"),
+        (device, smaller, f"{reason}, in smaller chunks since its memory ran out"),
         (torch.device("cpu"), options, f"CPU, since the memory of the GPU ran out ({reason})"),
     ]
 
@@ -137,7 +138,9 @@ def _report(
 
 @contextmanager
 def all_or_nothing(out: Path) -> Iterator[Path]:
-    """Yields a hidden folder inside ``out`` whose files move into ``out`` only if the block succeeds."""
+    """Yields a hidden folder inside ``out`` whose files move into ``out`` if the block succeeds; they replace
+    `RESULT_FILES` of an earlier run there. Raises UserError where ``out`` cannot be written.
+    """
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; give a folder for the results.")
     made = not out.exists()
@@ -148,7 +151,7 @@ def all_or_nothing(out: Path) -> Iterator[Path]:
         raise UserError(f"The folder {out} cannot be written ({error.strerror}); choose another one.") from error
     try:
         yield part
-        for name in RESULT_FILES:  # none of an earlier run into the same folder may remain beside the new ones
+        for name in RESULT_FILES:  # no file of an earlier run may remain beside the new ones
             (out / name).unlink(missing_ok=True)
         for file in part.iterdir():
             file.replace(out / file.name)

@@ -14,7 +14,7 @@ from ...network.devices import choose_device, peak_memory_mb
 from ...registration.model import Model
 from ...registration.register import register
 from ...registration.result import Registration
-from ...results.evaluate import compare, labels_of
+from ...results.evaluate import compare, find_labels
 from ...results.overview import draw_overview
 from ...teaching.study import Study
 from ...training.history import History
@@ -50,7 +50,7 @@ def collect_report(
             target = load_scan(paths[name])
             result = register(model, template, target, device=device)
             overlays.append((name, _picture(result)))
-            labels = labels_of(Path(options.labels), name) if template_labels else None
+            labels = find_labels(Path(options.labels), name) if template_labels else None
             if template_labels and labels:
                 dice[name] = compare(result, template_labels, load_labels(labels, target))
         except UserError as error:
