@@ -1,4 +1,4 @@
-"""Model files: what is shown of them, and adding and removing the user's own."""
+"""Model files: their description, and adding and removing the user's own."""
 
 import json
 import os
@@ -21,7 +21,7 @@ ABOUT = {
 }
 
 
-def write(path: Path, about=ABOUT, parts=models.PARTS) -> Path:
+def write(path: Path, about=ABOUT, parts=model_header.PARTS) -> Path:
     """A model file without a network."""
     with zipfile.ZipFile(path, "w") as archive:
         for part in parts:
@@ -37,15 +37,16 @@ def test_the_bundled_models(tmp_path):
     head, trunk = found
     assert (head.anatomy, trunk.anatomy) == ("head and neck", "trunk")
     assert head.voxel_mm == 4.0 and head.frame_mm == (512, 320, 448) and head.cohort.startswith("80 head-and-neck")
-    assert head.figures == "validation loss 0.456, accuracy 84.5% of 128 classes"
+    assert head.figures == "loss 0.456, 84.5 % of voxels classified correctly (128 classes)"
     text = head.describe()
     assert text.splitlines()[0] == "headneck-openkbp" and 6 <= len(text.splitlines()) <= 10
     for words in (
-        "pt_112",
-        "512 x 320 x 448 mm in voxels of 4 mm",
+        "Template: pt_112",
+        "Field of view: 512 x 320 x 448 mm, voxels of 4 mm",
         "4.5 million parameters",
         "1600 + 1500 steps",
-        "10.7 MB",
+        "Validation: loss 0.456",
+        "File: bundled, 10.7 MB",
     ):
         assert words in text
     assert "included in the model" in trunk.describe() and "included" not in text
@@ -65,7 +66,7 @@ def test_broken_files_are_listed_with_the_reason(tmp_path):
     write(tmp_path / "deep.slicreg", "[" * 100000)
     write(tmp_path / "lacking.slicreg", {"version": 1})
     write(tmp_path / "parts.slicreg", parts=["bundle.json"])
-    write(tmp_path / "huge.slicreg", " " * (models.MAX_ABOUT + 1))
+    write(tmp_path / "huge.slicreg", " " * (model_header.MAX_ABOUT + 1))
     write(tmp_path / ".hidden.slicreg")
     (tmp_path / "readme.txt").write_text("not a model")
     reasons = {m.name: m.problem for m in list_models(tmp_path / "none", tmp_path)}
@@ -92,14 +93,14 @@ def test_broken_files_are_listed_with_the_reason(tmp_path):
 @pytest.mark.parametrize(
     "odd", [{}, {"cohort": 3, "validation": [], "training": 5}, {"validation": {"validation_loss": "x"}}]
 )
-def test_models_that_say_little_are_described_all_the_same(tmp_path, odd):
+def test_models_with_little_information_are_described_too(tmp_path, odd):
     model = read_model(
         write(tmp_path / "plain.slicreg", {**ABOUT, "provenance": odd, "preparation": {"shape": ["a", 1, 2]}})
     )
     assert model.usable and model.figures == "" and model.voxel_mm is None and model.describe().startswith("plain\n")
 
 
-def test_anatomy_as_the_model_says_it(tmp_path):
+def test_anatomy_as_stated_or_as_the_name_and_cohort_reveal(tmp_path):
     for name, provenance, anatomy in (
         ("lung", {"anatomy": "thorax of dogs"}, "thorax of dogs"),
         ("some", {}, ""),
@@ -111,6 +112,7 @@ def test_anatomy_as_the_model_says_it(tmp_path):
 def test_add_and_remove(tmp_path):
     user = tmp_path / "new" / "models"
     model = add_model(PHANTOM, user)
+    assert "File: added by you" in model.describe()
     assert model.usable and not model.bundled and model.path.read_bytes() == PHANTOM.read_bytes()
     assert [(m.name, m.bundled) for m in list_models(BUNDLED, user)] == [
         ("headneck-openkbp", True),
@@ -134,14 +136,14 @@ def test_what_cannot_be_added(tmp_path):
     write(mine, {**ABOUT, "provenance": {"cohort": "others"}})
     (tmp_path / "bad.slicreg").write_bytes(b"PK")
     for path, words in (
-        (mine, "another model named mine"),
+        (mine, "Another model named mine"),
         (tmp_path / "none.slicreg", "does not exist"),
         (tmp_path / "bad.slicreg", "damaged"),
-        (write(tmp_path / "mine.zip"), ".slicreg"),
+        (write(tmp_path / "mine.zip"), r"must end in \.slicreg \(got mine\.zip\)"),
     ):
-        with pytest.raises(UserError, match=words) as said:
+        with pytest.raises(UserError, match=words) as raised:
             add_model(path, user)
-        assert "\n" not in str(said.value)
+        assert "\n" not in str(raised.value)
     assert [p.name for p in user.iterdir()] == ["mine.slicreg"] and (user / "mine.slicreg").read_bytes() == kept
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match="cannot be copied"):

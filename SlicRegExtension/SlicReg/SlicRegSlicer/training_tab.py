@@ -8,7 +8,7 @@ import qt
 import slicer
 
 from SlicRegLib.jobs import control
-from SlicRegLib.jobs.command_process import CommandProcess
+from SlicRegLib.jobs.command_process import CommandProcess, LogLine
 from SlicRegLib.jobs.options import JobOptions
 from SlicRegLib.jobs.status import JobState
 from SlicRegLib.jobs.view import JobView, view_job
@@ -40,6 +40,7 @@ class TrainingTab:
         self.folder = ""
         self.job = JobView()
         self.check: CommandProcess | None = None
+        self._checkLines: list[str] = []
         self.chart = LossChart()
         self.extraOptions: dict = {}
         """Options of `JobOptions` that the tab does not show."""
@@ -151,12 +152,13 @@ class TrainingTab:
         with DisplayErrors():
             if self.panel.ensureInstalled():
                 self.check = self.logic.checkScans(make_check_request(self.makeOptions(), self.folder))
+                self._checkLines = []
                 self._checkTimer.start()
                 self._enable()
 
     def onCheckTimer(self) -> None:
         check = self.check
-        check.poll()
+        self._checkLines += [event.text for event in check.poll() if isinstance(event, LogLine)]
         if check.state == "running":
             progress = check.progress
             text = _("Checking the scans: {details}").format(details=progress.message if progress else "")
@@ -165,7 +167,8 @@ class TrainingTab:
         self._endCheck()
         self.watch()
         if check.state == "finished":
-            self._showStatus(1, "\n".join(check.output))
+            printed = "\n".join(self._checkLines)  # warnings, then the findings and what the training will cost
+            self._showStatus(1, printed[max(0, printed.find(self.job.findings)) :])
         else:
             slicer.util.errorDisplay(check.error)
 

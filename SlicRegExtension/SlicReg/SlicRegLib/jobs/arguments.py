@@ -11,8 +11,8 @@ from ..option import flag_of
 def write_arguments(request: Any) -> list[str]:
     """The words after the command's name from which `slicreg` makes an equal request.
 
-    request: a dataclass instance; nested dataclasses are included. Fields that are None or "" are left out, since that is
-    also their default. All others are written even where they equal their default, so that a logged command line names
+    request: a dataclass instance; nested dataclasses are included. Fields that are None or "" are left out, since that
+    is also their default. All others are written even where they equal it, so that a logged command line names
     every option.
     """
     words: list[str] = []
