@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
 from tiny import CentreTeacher
 
 
 @dataclass(frozen=True)
 class LoggingTeacher(CentreTeacher):
-    """Appends "started NAME PID THREADS" and "finished NAME PID THREADS" to ``log``; its first attempt at ``hangs`` hangs."""
+    """Appends "started NAME PID THREADS" and "finished NAME PID THREADS" to ``log``.
+
+    Its first attempt at ``hangs`` hangs."""
 
     log: str = ""
     hangs: str = ""

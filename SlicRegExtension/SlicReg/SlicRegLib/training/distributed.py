@@ -1,8 +1,9 @@
-"""One training over several processes, as ``torchrun`` starts them; alone, everything here does nothing."""
+"""One training in several processes that ``torchrun`` started; in a single process, nothing here has an effect."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from ..errors import UserError
 
 @dataclass(frozen=True)
 class Processes:
-    """This process's number among ``world`` processes; the first writes all files."""
+    """The ``world`` processes of a training, and the number of this one. The first one writes all files."""
 
     rank: int = 0
     world: int = 1
@@ -24,26 +25,28 @@ class Processes:
         return self.rank == 0
 
     def share(self, count: int) -> range:
-        """Which of ``count`` samples are this process's: each has as many. Raises UserError where that cannot be."""
+        """Which of a batch's ``count`` samples are this process's. Raises UserError if they cannot be shared evenly."""
         if count % self.world:
-            raise UserError(f"A batch of {count} scans cannot be shared by {self.world} processes; choose a multiple.")
+            raise UserError(
+                f"A batch of {count} scans cannot be shared evenly by {self.world} processes; choose a multiple."
+            )
         part = count // self.world
         return range(self.rank * part, (self.rank + 1) * part)
 
-    def mean(self, value: torch.Tensor) -> float:
-        """Of a number over all processes."""
+    def average(self, value: torch.Tensor) -> float:
+        """The mean of a number over all processes."""
         value = value.detach().float().clone()
         if self.world > 1:
             dist.all_reduce(value)
         return value.item() / self.world
 
     def wait(self) -> None:
-        """Until all are here."""
+        """Return when every process has called this."""
         if self.world > 1:
             dist.barrier()
 
-    def parallel(self, module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
-        """``module``, with gradients that are the mean over all processes."""
+    def parallelise(self, module: torch.nn.Module, device: torch.device) -> torch.nn.Module:
+        """``module`` with gradients that are averaged over all processes."""
         if self.world == 1:
             return module
         if device.type == "cuda":
@@ -53,8 +56,8 @@ class Processes:
 
 
 @contextmanager
-def join_processes(device: torch.device):
-    """Yields this process's `Processes` and its own device, joined with the others for as long as the block lasts."""
+def join_processes(device: torch.device) -> Iterator[tuple[Processes, torch.device]]:
+    """Connect this process with the others inside the block; yields its `Processes` and its own device."""
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world == 1:
         yield Processes(), device

@@ -1,4 +1,4 @@
-"""The training loop."""
+"""The training loop: batches, steps, validations and checkpoints."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from ..network.networks import SupervoxelNet
 from ..network.options import NetworkOptions
 from ..progress import Progress, silent
 from ..teaching.study import Study
+from .checkpoint import load_checkpoint, save_checkpoint
 from .distributed import Processes
 from .history import History
 from .loader import Loader
@@ -22,9 +23,12 @@ from .options import TrainingOptions
 from .run import TrainingRun
 from .samples import TrainingSet
 
+VALIDATION_VOXELS = 20_000
+"""Per scan, if the loss is taken at all voxels."""
+
 
 def split(names: list[str], validation_scans: int) -> tuple[list[str], list[str]]:
-    """(training, validation) names; validation scans are spread evenly over the sorted cohort."""
+    """(training, validation) names. Validation scans are spread evenly over ``names`` and at most a fifth of them."""
     count = min(validation_scans, len(names) // 5)
     held = {names[round((i + 0.5) * len(names) / count - 0.5)] for i in range(count)}
     return [n for n in names if n not in held], [n for n in names if n in held]
@@ -45,34 +49,33 @@ def train(
 ) -> tuple[SupervoxelNet, History]:
     """Train on ``study``; returns the network in evaluation mode and its learning curve.
 
+    ``checkpoint`` is rewritten every `checkpoint_every` iterations and after `checkpoint_seconds`; ``resume`` continues
+    from it. On a CPU, a run that was stopped and resumed ends with the same weights as one that was not.
+
     start: a trained network with the same options, whose weights are the first ones; None: random weights.
     watch: called after each validation. processes: which of the processes that share each batch this one is.
-    task: what is learned instead of supervoxels (see ``benchmarks/ablation.py``).
-
-    ``checkpoint`` is rewritten every `checkpoint_every` iterations and after `checkpoint_seconds`; ``resume`` continues
-    from it. On the CPU a run that was stopped and resumed gives the same weights as one that was not.
+    task: what is learned instead of supervoxels.
     """
     torch.manual_seed(options.seed)
     task = task or Task()
     names, held = split(study.scans, options.validation_scans)
     training = TrainingSet(study, names, options.augmentation, options.loss_voxels, task.targets)
-    validation = (
-        TrainingSet(study, held, options.augmentation, options.loss_voxels or 20_000, task.targets)
-        if held
-        else training
-    )
+    validation = training
+    if held:
+        voxels = options.loss_voxels or VALIDATION_VOXELS
+        validation = TrainingSet(study, held, options.augmentation, voxels, task.targets)
     net = task.build(network).to(device, memory_format=torch.channels_last_3d)
     precision = choose_precision(device, options.precision, training=True)
     run = TrainingRun(net, task.loss(net, precision), options, device, processes, [names, held])
     if start:
-        run.begin_with(start)
+        run.start_from(start)
     if resume:
-        run.load(checkpoint)
+        load_checkpoint(checkpoint, run)
     share = processes.share(options.batch)
     batches = Loader(
         lambda step: training.draw(step, options.batch, options.seed, share),
         range(run.iteration, options.iterations),
-        options.loaders if options.loaders is not None else _loaders(device),
+        _choose_loaders(device) if options.loaders is None else options.loaders,
     )
     saved = time.monotonic()
     for batch in batches:
@@ -85,18 +88,15 @@ def train(
                 watch(run.net, run.history)
             else:
                 run.record(0.0, 0.0)
-        if processes.first and (
-            last
-            or run.iteration % options.checkpoint_every == 0
-            or time.monotonic() - saved > options.checkpoint_seconds
-        ):
-            run.save(checkpoint)
+        due = run.iteration % options.checkpoint_every == 0 or time.monotonic() - saved > options.checkpoint_seconds
+        if processes.first and (last or due):
+            save_checkpoint(checkpoint, run)
             saved = time.monotonic()
-        progress("training", run.iteration / options.iterations, run.summary())
+        progress("training", run.iteration / options.iterations, run.describe())
     processes.wait()
     return run.net.eval(), run.history
 
 
-def _loaders(device: torch.device) -> int:
-    """Threads that make batches; none on the CPU, where they would only take cores from the network."""
+def _choose_loaders(device: torch.device) -> int:
+    """Threads that make batches; none on a CPU, where they would only compete with the network."""
     return min(8, max(1, (os.cpu_count() or 1) - 1)) if device.type == "cuda" else 0

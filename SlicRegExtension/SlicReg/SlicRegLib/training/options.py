@@ -12,7 +12,7 @@ from ..option import Word
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationOptions:
-    """Random changes of a training scan, drawn anew for each sample."""
+    """Random changes of a training scan, drawn for each sample."""
 
     affine_noise: float = 0.07
     """Standard deviation of the linear part, I + noise * randn(3, 3) in the normalised frame."""
@@ -21,35 +21,35 @@ class AugmentationOptions:
     gain_noise: float = 0.0
     """HU are multiplied by 1 + noise * randn."""
     hu_noise: float = 0.0
-    """Standard deviation of the noise added to each voxel, HU."""
+    """Standard deviation of the noise that is added to each voxel, HU."""
     rotation: float = 0.0
-    """Largest rotation about a random axis, degrees, in `pose_share` of the samples."""
+    """Largest rotation about a random axis, degrees; applied to `pose_share` of the samples."""
     scaling: float = 0.0
-    """Sizes from 1 - scaling to 1 / (1 - scaling) in the same samples."""
+    """The same samples are scaled by 1 - scaling to 1 / (1 - scaling)."""
     pose_share: float = 0.5
     """Share of the samples that are rotated and scaled."""
     crop_share: float = 0.0
-    """Share of the samples that show a part of the scan, as if its field of view ended there."""
+    """Share of the samples that show only a part of the scan, as if its field of view were shorter."""
     crop_mm: tuple[float, float] = (120.0, 320.0)
     """Shortest and longest such part along the body (world S axis), mm."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
-    """How a network is trained; `training_preset` has the values that go with each network preset."""
+    """How a network is trained; `training_preset` gives the values for each network preset."""
 
     iterations: int = 1500
     """Training steps."""
     batch: int = 2
     """Scans per step."""
     learning_rate: float = 0.002
-    """Of Adam at the start."""
+    """Initial learning rate of Adam."""
     decay: bool = True
     """Reduce the learning rate to a hundredth along a cosine; otherwise it is constant."""
     loss_voxels: int | None = 2500
-    """Voxels of the body per scan in the loss; None: every voxel of the output grid."""
+    """Voxels of the body per scan in the loss; None: all voxels of the output grid."""
     validation_scans: int = 4
-    """Scans held out for validation, spread over the cohort; at most a fifth of it."""
+    """Scans held out for validation, at most a fifth of the cohort."""
     validation_every: int = 100
     """Iterations between validations."""
     checkpoint_every: int = 50
@@ -57,7 +57,7 @@ class TrainingOptions:
     checkpoint_seconds: float = 60.0
     """Longest time between checkpoints, seconds."""
     loaders: int | None = None
-    """Threads that make batches; None: as many as help on the device."""
+    """Threads that make batches in advance; None: chosen for the device."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of loss and validation. auto: fp16 on CUDA, fp32 on CPUs."""
     seed: int = 0
@@ -71,9 +71,9 @@ class TrainingOptions:
                 (self.iterations < 1, "iterations must be at least 1"),
                 (self.batch < 1, "batch must be at least 1"),
                 (not 0 < self.learning_rate < 1, "the learning rate must lie between 0 and 1"),
-                (self.loss_voxels is not None and self.loss_voxels < 1, "loss voxels must be at least 1"),
-                (self.validation_every < 1, "validation every must be at least 1 iteration"),
-                (self.checkpoint_every < 1, "checkpoint every must be at least 1 iteration"),
+                (self.loss_voxels is not None and self.loss_voxels < 1, "loss_voxels must be at least 1"),
+                (self.validation_every < 1, "validation_every must be at least 1 iteration"),
+                (self.checkpoint_every < 1, "checkpoint_every must be at least 1 iteration"),
                 (self.loaders is not None and self.loaders < 0, "loaders must not be negative"),
                 (self.precision not in ("auto", "fp32", "bf16", "fp16"), f"unknown precision {self.precision!r}"),
             ],
@@ -81,7 +81,7 @@ class TrainingOptions:
 
 
 def training_preset(preset: str, **changes: Any) -> TrainingOptions:
-    """Options for a network preset; "paper": the published schedule, the others what suits a small dense UNet."""
+    """Options for a network preset: for "paper" the published schedule, for the others one that suits a small UNet."""
     if preset == "paper":
         base: dict[str, Any] = dict(iterations=3000, batch=4, learning_rate=0.004, decay=False, loss_voxels=None)
     else:
@@ -95,16 +95,16 @@ def training_preset(preset: str, **changes: Any) -> TrainingOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleOptions:
-    """The preset of network and training, and what is changed of it."""
+    """The preset of network and training, and changes to it."""
 
     preset: Literal["paper", "unet", "compact"] = "compact"
-    """paper: 3-D DeepLab as published; unet: larger 3-D UNet; compact: small 3-D UNet that trains on a CPU."""
+    """paper: 3-D DeepLab as published; unet: larger 3-D UNet; compact: small 3-D UNet that can be trained on a CPU."""
     iterations: Annotated[int | None, Word(metavar="N")] = None
     """Training steps; by default 3000 for paper, else 1500."""
     batch: Annotated[int | None, Word(metavar="N")] = None
     """Scans per step; by default 4 for paper, else 2."""
     learning_rate: Annotated[float | None, Word(metavar="RATE")] = None
-    """Of Adam at the start; by default 0.004 for paper, else 0.002."""
+    """Initial learning rate; by default 0.004 for paper, else 0.002."""
     seed: int = 0
     """Random seed of weights and samples."""
 
@@ -128,7 +128,7 @@ class TrainRequest(ScheduleOptions):
     resume: bool = False
     """Resume the same run from its checkpoint."""
     cohort: str = ""
-    """A line about the training scans, kept in the model."""
+    """A line about the training scans, stored in the model."""
     include_template: Annotated[Path | None, Word(metavar="SCAN")] = None
     """Put the template's scan into the model. Only for data that may be shared."""
     include_labels: Annotated[Path | None, Word(metavar="LABELS")] = None

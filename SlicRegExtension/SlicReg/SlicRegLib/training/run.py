@@ -1,29 +1,28 @@
-"""The state of a training run: what a step changes and a checkpoint holds."""
+"""A training run: one optimisation step, and the state that the steps change."""
 
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import math
 import time
-from dataclasses import asdict
-from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
 
 from ..errors import UserError
-from ..images.files import atomic
 from ..network.networks import SupervoxelNet
 from .distributed import Processes
 from .history import History
 from .options import TrainingOptions
 from .samples import Batch
 
+WARM_UP = 50
+"""Iterations over which the learning rate rises to its full value, if it decays later."""
+
 
 class TrainingRun:
-    """The state of a training run: what a step changes and a checkpoint holds."""
+    """A network in training, its optimiser, its progress and its learning curve."""
 
     def __init__(
         self,
@@ -34,27 +33,37 @@ class TrainingRun:
         processes: Processes,
         scans: list[list[str]],
     ):
+        """loss: a module around ``net``, called with a batch's image, voxels and targets. scans: the names of those for
+        training and those for validation."""
         self.net, self.options, self.device, self.processes, self.scans = net, options, device, processes, scans
-        self.loss = processes.parallel(loss, device)
+        self.loss = processes.parallelise(loss, device)
         self.optimiser = torch.optim.Adam(net.parameters(), lr=options.learning_rate)
         self.scaler = torch.amp.GradScaler(
             device.type, enabled=device.type == "cuda" and options.precision in ("auto", "fp16")
         )
-        self.iteration, self.losses, self.history = 0, [], History()
-        self.start = ""  # hash of the weights it began with; empty: fresh ones
-        self.earlier_seconds, self.started = 0.0, time.monotonic()
-        self.earlier_waited, self.waited = 0.0, 0.0  # seconds without a batch
+        self.iteration = 0
+        self.losses: list[float] = []
+        """Of the steps since the last validation."""
+        self.history = History()
+        self.start = ""
+        """SHA-256 of the first weights; "" if they were random."""
+        self.waited = 0.0
+        """Seconds without a batch, not counting earlier runs."""
+        self._earlier_seconds, self._earlier_waited, self._started = 0.0, 0.0, time.monotonic()
 
-    def begin_with(self, start: SupervoxelNet) -> None:
-        self.net.load_state_dict(start.state_dict())
-        weights = b"".join(weight.detach().cpu().numpy().tobytes() for weight in start.state_dict().values())
+    def start_from(self, net: SupervoxelNet) -> None:
+        """Take the weights of ``net`` as the first ones."""
+        self.net.load_state_dict(net.state_dict())
+        weights = b"".join(weight.detach().cpu().numpy().tobytes() for weight in net.state_dict().values())
         self.start = hashlib.sha256(weights).hexdigest()
 
     @property
     def seconds(self) -> float:
-        return self.earlier_seconds + time.monotonic() - self.started
+        """Including earlier runs."""
+        return self._earlier_seconds + time.monotonic() - self._started
 
     def step(self, batch: Batch) -> None:
+        """Raises UserError if the loss is not finite."""
         self.net.train()
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()
@@ -64,9 +73,9 @@ class TrainingRun:
             batch.voxels.to(self.device),
             batch.targets.to(self.device),
         )
-        mean = self.processes.mean(loss)
+        mean = self.processes.average(loss)
         if not math.isfinite(mean):
-            raise UserError(f"Training diverged at iteration {self.iteration + 1}; lower the learning rate.")
+            raise UserError(f"The training diverged at iteration {self.iteration + 1}; reduce the learning rate.")
         self.scaler.scale(loss).backward()
         self.scaler.step(self.optimiser)
         self.scaler.update()
@@ -77,26 +86,26 @@ class TrainingRun:
         if not self.options.decay:
             return self.options.learning_rate
         share = self.iteration / self.options.iterations
-        warm_up = min(1.0, (self.iteration + 1) / 50)
+        warm_up = min(1.0, (self.iteration + 1) / WARM_UP)
         return self.options.learning_rate * warm_up * (0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * share)))
 
     def record(self, loss: float, accuracy: float) -> None:
+        """Add a row to the learning curve: the result of a validation, and the mean loss since the last one."""
         mean = sum(self.losses) / len(self.losses)
         self.history.rows.append((self.iteration, round(self.seconds, 1), mean, loss, accuracy))
-        self.history.waiting_share = (self.earlier_waited + self.waited) / max(self.seconds, 1e-9)
+        self.history.waiting_share = (self._earlier_waited + self.waited) / max(self.seconds, 1e-9)
         self.losses = []
 
-    def summary(self) -> str:
+    def describe(self) -> str:
+        """Such as "iteration 120, loss 2.341, validation 2.512"."""
         recent = self.losses[-20:] or [self.history.rows[-1][2]]
         text = f"iteration {self.iteration}, loss {sum(recent) / len(recent):.3f}"
         return text + f", validation {self.history.rows[-1][3]:.3f}" if self.history.rows else text
 
-    def save(self, path: Path) -> None:
-        content = {
-            "options": json.dumps([asdict(self.net.options), asdict(self.options)]),
+    def state_dict(self) -> dict[str, Any]:
+        """What the steps change, for `load_state_dict`."""
+        state = {
             "net": self.net.state_dict(),
-            "start": self.start,
-            "scans": self.scans,
             "optimiser": self.optimiser.state_dict(),
             "scaler": self.scaler.state_dict(),
             "torch": torch.get_rng_state(),
@@ -104,45 +113,22 @@ class TrainingRun:
             "losses": self.losses,
             "history": self.history.rows,
             "seconds": self.seconds,
-            "waited": self.earlier_waited + self.waited,
+            "waited": self._earlier_waited + self.waited,
         }
         if self.device.type == "cuda":
-            content["cuda"] = torch.cuda.get_rng_state(self.device)
-        packed = io.BytesIO()  # torch hides why it cannot write a file
-        torch.save(content, packed)
-        with atomic(path) as part:
-            part.write_bytes(packed.getbuffer())
+            state["cuda"] = torch.cuda.get_rng_state(self.device)
+        return state
 
-    def load(self, path: Path) -> None:
-        if not path.is_file():
-            raise UserError(f"There is no checkpoint {path} to resume from; start without --resume.")
-        try:
-            content = torch.load(path, map_location=self.device, weights_only=True)
-            options = json.loads(content["options"])
-        except Exception as error:
-            raise UserError(
-                f"The checkpoint {path} is damaged; delete it and start again (train: without --resume)."
-            ) from error
-        if [list(part) for part in options] != [list(asdict(part)) for part in (self.net.options, self.options)]:
-            raise UserError(
-                f"The checkpoint {path} was made by another version of SlicReg; start again without --resume."
-            )
-        if content.get("scans", self.scans) != self.scans:
-            raise UserError(f"The checkpoint {path} was made with other scans; start again without it.")
-        if content.get("start", "") != self.start or options != json.loads(
-            json.dumps([asdict(self.net.options), asdict(self.options)])
-        ):
-            raise UserError(
-                f"The checkpoint {path} was made with other options; resume with the options of the first run (and --from)."
-            )
-        self.net.load_state_dict(content["net"])
-        self.optimiser.load_state_dict(content["optimiser"])
-        if content["scaler"]:  # empty where the run began on a CPU
-            self.scaler.load_state_dict(content["scaler"])
-        torch.set_rng_state(content["torch"].cpu())
-        if "cuda" in content:
-            torch.cuda.set_rng_state(content["cuda"].cpu(), self.device)
-        self.iteration, self.losses = content["iteration"], content["losses"]
-        self.history = History([tuple(row) for row in content["history"]])
-        self.history.waiting_share = content["waited"] / max(content["seconds"], 1e-9)
-        self.earlier_seconds, self.earlier_waited = content["seconds"], content["waited"]
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Continue from ``state``; it may come from a run on another kind of device."""
+        self.net.load_state_dict(state["net"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        if state["scaler"]:  # empty if the run began on a CPU
+            self.scaler.load_state_dict(state["scaler"])
+        torch.set_rng_state(state["torch"].cpu())
+        if "cuda" in state and self.device.type == "cuda":
+            torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
+        self.iteration, self.losses = state["iteration"], state["losses"]
+        self.history = History([tuple(row) for row in state["history"]])
+        self.history.waiting_share = state["waited"] / max(state["seconds"], 1e-9)
+        self._earlier_seconds, self._earlier_waited = state["seconds"], state["waited"]

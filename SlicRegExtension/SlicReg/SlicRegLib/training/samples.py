@@ -1,7 +1,7 @@
-"""Training samples: a scan under a random affine and its supervoxel targets through the teacher's field.
+"""Training samples: a scan under a random affine, and its supervoxels according to the teacher's field.
 
-The targets are never stored: each output voxel's world position is moved by the augmentation, then by the
-teacher's field, and the template's layers are read there, with one nearest-neighbour look-up in all.
+The targets are never stored: the world position of each output voxel is moved by the augmentation and then by the
+teacher's field, and the template's layers are sampled there, with a single nearest-neighbour interpolation.
 """
 
 from __future__ import annotations
@@ -26,15 +26,22 @@ from .options import AugmentationOptions
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """image (B, 1, I, J, K) HU / 500; voxels (B, n) flat indices of output voxels; targets (B, n, layers) int64."""
+    """Samples of ``B`` scans."""
 
     image: torch.Tensor
+    """(B, 1, I, J, K), HU / 500."""
     voxels: torch.Tensor
+    """(B, n) flat indices of voxels of the network's output."""
     targets: torch.Tensor
+    """(B, n, layers) int64: the supervoxels at these voxels."""
+
+
+Sample = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Image, voxels and targets as in `Batch`, without its first axis."""
 
 
 class TrainingSet:
-    """The samples that are drawn from a study's scans. Scans are read from the study when they are needed, never all held."""
+    """Draws samples from a study's scans. Scans are read when they are needed, so that memory limits no study."""
 
     def __init__(
         self,
@@ -44,37 +51,37 @@ class TrainingSet:
         voxels: int | None,
         targets: Callable[[torch.Tensor, Grid, torch.Tensor], torch.Tensor] | None = None,
     ):
-        """voxels: output voxels per scan in which the loss is taken, from the body; None: all of the grid.
-        targets: what is to be learned at world points of the template, from its layers and their grid; None: `sample_layers`."""
+        """voxels: output voxels per scan for the loss, in the body; None: all voxels of the grid.
+        targets: see `objective.Task`; None: `sample_layers`."""
         self.layers = torch.from_numpy(study.layers()).float()  # as they are sampled
         self.template_grid = study.template().grid
         self.study, self.augmentation, self.voxels, self.names = study, augmentation, voxels, names
         self.targets = targets or sample_layers
 
     def batch(self, indices: list[int], generator: torch.Generator, augment: bool = True) -> Batch:
-        """The samples of ``indices``; equal generator states give equal batches."""
+        """Samples of the scans ``names[index]``; equal states of the generator give equal batches."""
         return _stack([self._sample(index, generator, augment) for index in indices])
 
     def draw(self, iteration: int, batch: int, seed: int, share: range | None = None) -> Batch:
-        """The random samples of a training step, or the ``share`` of them, the same for the same step whatever went before.
+        """The random samples of a training step, or a ``share`` of them; they depend on nothing but step and seed.
 
-        Each scan comes once in every pass over the cohort, in another order each time.
+        Every pass over the cohort contains each scan once, in an order of its own.
         """
         samples = []
-        for place in (iteration * batch + n for n in (range(batch) if share is None else share)):
-            turn, number = divmod(place, len(self.names))
-            index = torch.randperm(len(self.names), generator=_generator(seed, 0, turn))[number]
-            samples.append(self._sample(int(index), _generator(seed, 1, place), augment=True))
+        for position in (iteration * batch + n for n in (range(batch) if share is None else share)):
+            turn, number = divmod(position, len(self.names))
+            index = torch.randperm(len(self.names), generator=_make_generator(seed, 0, turn))[number]
+            samples.append(self._sample(int(index), _make_generator(seed, 1, position), augment=True))
         return _stack(samples)
 
-    def _sample(self, index: int, generator: torch.Generator, augment: bool):
+    def _sample(self, index: int, generator: torch.Generator, augment: bool) -> Sample:
         scan, field = self.study.scan(self.names[index])
         image, grid, body, move = scan.hu, scan.grid, scan.region, np.eye(4)
         if augment:
             options = self.augmentation
             if options.crop_share and torch.rand((), generator=generator) < options.crop_share:
                 image, body, move = _crop(image, body, grid, options.crop_mm, generator)
-            move = move @ _random_move(grid, options, generator)
+            move = move @ _draw_move(grid, options, generator)
             image, body = resample(
                 torch.stack([image, body.float()]),
                 grid,
@@ -88,31 +95,31 @@ class TrainingSet:
                 image = image + options.hu_noise * torch.randn(image.shape, generator=generator)
         output = grid.strided(STRIDE)
         body = body[::STRIDE, ::STRIDE, ::STRIDE].flatten()
-        voxels = self._chosen(body, generator)
+        voxels = self._choose_voxels(body, generator)
         points = apply_affine(move, output.to_world(unravel(voxels, output.shape)))
         targets = self.targets(self.layers, self.template_grid, field(points))
         return network_input(image)[None], voxels, targets
 
-    def _chosen(self, body: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    def _choose_voxels(self, body: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         if self.voxels is None:
             return torch.arange(len(body))
         inside = body.nonzero()[:, 0]
-        if not len(inside):  # the augmentation moved the whole body away: background everywhere
+        if not len(inside):  # the augmentation moved the whole body out of view: background everywhere
             inside = torch.arange(len(body))
         return inside[torch.randint(len(inside), (self.voxels,), generator=generator)]
 
 
-def _stack(samples) -> Batch:
-    return Batch(*(torch.stack(parts) for parts in zip(*samples)))
+def _stack(samples: list[Sample]) -> Batch:
+    return Batch(*(torch.stack(parts) for parts in zip(*samples, strict=True)))
 
 
-def _generator(*key: int) -> torch.Generator:
-    """Random numbers that depend on the ``key`` alone."""
+def _make_generator(*key: int) -> torch.Generator:
+    """Its random numbers depend on nothing but the ``key``."""
     return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
 
 
-def _random_move(grid: Grid, options: AugmentationOptions, generator: torch.Generator) -> np.ndarray:
-    """4x4 world matrix from where a voxel of the sample stands to where it is read in the scan."""
+def _draw_move(grid: Grid, options: AugmentationOptions, generator: torch.Generator) -> np.ndarray:
+    """A 4x4 world matrix from the position of a voxel in the sample to its position in the scan."""
     scale = torch.tensor([options.affine_noise] * 3 + [options.shift_noise])
     move = make_random_affine(grid, (torch.randn(3, 4, generator=generator) * scale).double().numpy())
     if options.rotation and torch.rand((), generator=generator) < options.pose_share:
@@ -127,10 +134,10 @@ def _random_move(grid: Grid, options: AugmentationOptions, generator: torch.Gene
 
 def _crop(
     hu: torch.Tensor, body: torch.Tensor, grid: Grid, lengths_mm: tuple[float, float], generator: torch.Generator
-):
-    """The scan as if its field of view were shorter: (hu, body, the 4x4 shift of the frame to the middle of what is left).
+) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """The scan as if its field of view were shorter: HU, body, the 4x4 shift of the frame to the middle of the rest.
 
-    The canonical frame is centred on the tissue that is seen, so a partial view is not only cut but also moved.
+    A canonical frame is centred on the visible tissue, so that a partial view is not only cut but also moved.
     """
     place, size = torch.rand(2, generator=generator).tolist()
     seen = body.any(1).any(0).nonzero()[:, 0]
@@ -147,5 +154,5 @@ def _crop(
 
 
 def sample_layers(layers: torch.Tensor, grid: Grid, points: torch.Tensor) -> torch.Tensor:
-    """Supervoxel classes (float layers) at world points (n, 3), nearest, background outside: (n, layers) int64."""
+    """Supervoxels at world points (n, 3): (n, layers) int64, nearest neighbour; outside, background. layers: float."""
     return sample(layers, grid, points, "nearest", fill=0.0).T.long()

@@ -34,21 +34,22 @@ def train_model(
     progress: Progress = silent,
     watch: Callable[[SupervoxelNet], None] = lambda net: None,
 ) -> History:
-    """`slicreg train`: a study to the model ``request.out``; learning curve and checkpoint are written beside it.
+    """`slicreg train`: from a study to the model ``request.out``; learning curve and checkpoint are written beside it.
 
-    watch: called with the network after each validation. Under ``torchrun`` all processes train and the first writes.
+    watch: called with the network after each validation. Under ``torchrun``, all processes train and the first one
+    writes. Raises UserError for requests that contradict each other or the study.
     """
     out, network, options = request.out, PRESETS[request.preset], request.training()
     if out.suffix != MODEL_SUFFIX:
         raise UserError(f"The model file must end in {MODEL_SUFFIX} (got {out.name}).")
     device, _ = choose_device(request.device)
     study = open_study(request.study)
-    template, template_labels = _included(request, study)
+    template, template_labels = _load_included(request, study)
     start = load_model(request.start) if request.start else None
     if start and (start.net.options != network or not np.array_equal(start.layers, study.layers())):
         raise UserError(
-            f"{request.start} has another network or other supervoxels than {request.preset} on {request.study}; a "
-            "training cannot start from it."
+            f"{request.start} has another network than {request.preset} or other supervoxels than {request.study}; "
+            "choose a model that fits, or train without --from."
         )
     checkpoint, curve = out.with_suffix(".checkpoint"), out.with_name(f"{out.stem}_curve")
     if request.resume and not checkpoint.is_file():
@@ -83,7 +84,7 @@ def train_model(
         layers=study.layers(),
         template_grid=fixed.grid,
         template_sha256=study.template_sha256,
-        provenance=_provenance(request, study, history, start, device),
+        provenance=_describe_provenance(request, study, history, start, device),
         key_points=key_points,
         template=template,
         template_labels=template_labels,
@@ -92,22 +93,25 @@ def train_model(
     return history
 
 
-def _included(request: TrainRequest, study: Study) -> tuple[Volume | None, Volume | None]:
-    """The template's scan and labels that are to be put into the model."""
+def _load_included(request: TrainRequest, study: Study) -> tuple[Volume | None, Volume | None]:
+    """The template's scan and labels to be put into the model, as far as they are requested."""
     if request.include_labels and not request.include_template:
-        raise UserError("The template's labels can be included only together with the template.")
+        raise UserError("The template's labels can only be included together with its scan; add --include-template.")
     if not request.include_template:
         return None, None
     template = load_scan(request.include_template)
     if template.fingerprint() != study.template_sha256:
-        raise UserError(f"{request.include_template} is not the template of the study {study.folder}.")
+        raise UserError(
+            f"{request.include_template} is not the template of the study {study.folder}; give the scan that it was "
+            "prepared with."
+        )
     return template, load_labels(request.include_labels, template) if request.include_labels else None
 
 
-def _provenance(
+def _describe_provenance(
     request: TrainRequest, study: Study, history: History, start: Model | None, device: torch.device
 ) -> dict[str, Any]:
-    """What the model file says about how the model was made."""
+    """How the model was made, as stored in its file."""
     last = history.rows[-1]
     return {
         "cohort": request.cohort or f"{len(study.scans)} scans",

@@ -1,0 +1,43 @@
+"""Options of the training: presets, changes, and one sentence for all problems."""
+
+import pytest
+
+from SlicRegLib.errors import UserError
+from SlicRegLib.training.options import AugmentationOptions, ScheduleOptions, TrainingOptions, training_preset
+
+
+def test_all_problems_are_listed_at_once():
+    problems = dict(
+        iterations=0,
+        batch=0,
+        learning_rate=2,
+        loss_voxels=0,
+        precision="fp8",
+        validation_every=0,
+        checkpoint_every=0,
+        loaders=-1,
+    )
+    with pytest.raises(UserError) as error:
+        TrainingOptions(**problems)
+    for word in ("iterations", "batch", "learning rate", "loss_voxels", "fp8", *list(problems)[5:]):
+        assert word in str(error.value)
+
+
+def test_the_preset_of_the_paper_is_the_published_schedule():
+    paper = training_preset("paper")
+    assert (paper.iterations, paper.batch, paper.learning_rate, paper.decay, paper.loss_voxels) == (
+        3000,
+        4,
+        0.004,
+        False,
+        None,
+    )
+    assert paper.augmentation == AugmentationOptions(affine_noise=0.07, shift_noise=0.07)
+
+
+def test_presets_can_be_changed():
+    compact = training_preset("compact")
+    assert training_preset("compact", iterations=7) == TrainingOptions(iterations=7, augmentation=compact.augmentation)
+    assert compact.augmentation.rotation > 0 and compact.loss_voxels
+    assert ScheduleOptions().training() == compact == training_preset("unet")
+    assert ScheduleOptions(preset="paper", batch=8, seed=3).training() == training_preset("paper", batch=8, seed=3)
