@@ -6,13 +6,13 @@ import torch
 from scipy import ndimage
 
 from SlicRegLib.errors import UserError
-from SlicRegLib.geometry.grid import Grid
+from SlicRegLib.geometry.grid import Grid, apply_affine
 from SlicRegLib.images.options import PreparationOptions
 from SlicRegLib.images.preparation import body_mask, canonical_grid, fit_shape, prepare
 from SlicRegLib.images.volumes import Volume, load_scan
 from SlicRegLib.phantoms.phantom import PhantomOptions, make_phantom
 from SlicRegLib.teaching.options import SupervoxelOptions
-from SlicRegLib.teaching.supervoxels import CLASSES, cut, cut_layer, merge_regions, split_regions
+from SlicRegLib.teaching.supervoxels import CLASSES, cut, cut_layer, make_random_affine, merge_regions, split_regions
 
 
 def row(*runs):
@@ -133,3 +133,19 @@ def real(shared):
 def test_real_template_reaches_128_with_every_seed(real, seeds):
     classes = [len(np.unique(cut_layer(*real, SupervoxelOptions(), seed))) for seed in seeds]
     assert classes == [CLASSES] * len(seeds)
+
+
+def test_random_affine_is_meant_in_normalised_coordinates():
+    # i runs to the Left by 2 mm, j to Superior by 3 mm, k to Anterior by 5 mm
+    left_handed = Grid((4, 6, 8), np.array([[-2, 0, 0, 10], [0, 0, 5, -20], [0, 3, 0, 30], [0, 0, 0, 1]]))
+    # a 3-4-5 rotation about S: exact numbers for an oblique grid
+    oblique = Grid((5, 5, 4), np.array([[3.0, -8, 0, 1], [4, 6, 0, 2], [0, 0, 2, 3], [0, 0, 0, 1]]))
+    shift = np.zeros((3, 4))
+    shift[:, 3] = 0.5, -0.25, 1  # halves of the grid: 2 voxels of i back (to the Left), ...
+    np.testing.assert_allclose(
+        make_random_affine(left_handed, shift)[:3, 3], (0.5 * -4 * 2 / 2, 1 * 8 * 5 / 2, -0.25 * 6 * 3 / 2)
+    )
+    grow = np.zeros((3, 4))
+    grow[0, 0] = 0.1  # 10 % along i, about the grid's centre
+    moved = apply_affine(make_random_affine(oblique, grow), oblique.to_world(np.array([4.0, 1, 2])))
+    np.testing.assert_allclose(oblique.to_voxel(moved), (2 + 1.1 * 2, 1, 2), atol=1e-12)

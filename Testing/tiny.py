@@ -1,5 +1,8 @@
-"""A cohort of phantoms, a study and a bundle small enough to make in seconds."""
+"""What tests share: a cohort of phantoms, a study and a model small enough to make in seconds, and known fields."""
 
+from __future__ import annotations
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,7 +28,7 @@ NETWORK = NetworkOptions(kind="unet", layers=2, widths=(8, 16), hidden=16, stem=
 
 @dataclass(frozen=True)
 class CentreTeacher:
-    """The cheapest teacher: lays the middle of the scan's frame on the template's."""
+    """The cheapest teacher: moves the middle of the scan's frame to the middle of the template's."""
 
     name: str = "centre"
 
@@ -43,19 +46,19 @@ def phantom(seed: int) -> tuple[Volume, Volume]:
 
 
 def write_cohort(folder: Path, scans: int = 5) -> Path:
-    """template.nii.gz, template_label.nii.gz, img/ and label/ with pt_1, pt_2, ... in ``folder``."""
+    """Write template.nii.gz, template_label.nii.gz, img/ and label/ with pt_1, pt_2, ... to ``folder``; returns it."""
     for kind in ("img", "label"):
         (folder / kind).mkdir(parents=True, exist_ok=True)
     for seed in range(scans + 1):
         names = (f"img/pt_{seed}", f"label/pt_{seed}") if seed else ("template", "template_label")
-        for name, volume in zip(names, phantom(seed)):
+        for name, volume in zip(names, phantom(seed), strict=True):
             if not (folder / f"{name}.nii.gz").exists():
                 save_volume(folder / f"{name}.nii.gz", volume)
     return folder
 
 
 def tiny_study(folder: Path) -> Study:
-    """A study of five phantoms with two layers; made once, then found in ``folder``."""
+    """A study of five phantoms with two layers; made in ``folder`` once, then read from there."""
     cohort = write_cohort(folder)
     return create_study(
         cohort / "template.nii.gz",
@@ -69,6 +72,7 @@ def tiny_study(folder: Path) -> Study:
 
 
 def tiny_net(seed: int = 0) -> SupervoxelNet:
+    """A network with random weights."""
     torch.manual_seed(seed)
     return build(NETWORK)
 
@@ -90,6 +94,7 @@ tiny_bundle = tiny_model  # the earlier name, until all tests use the new one
 
 
 def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
+    """Whether both networks have equal parameters and buffers."""
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
 
 
@@ -97,3 +102,13 @@ def wave(points: torch.Tensor, amplitude_mm: float = 10.0, period_mm: float = 30
     """A smooth displacement (..., 3) mm at world points (..., 3): one slow wave per axis, without folds."""
     phase = 2 * np.pi / period_mm * points
     return amplitude_mm * torch.stack([phase[..., 1].sin(), phase[..., 2].cos(), (phase[..., 0] + 1).sin()], -1)
+
+
+def field_of(grid: Grid, function: Callable[[torch.Tensor], torch.Tensor]) -> DisplacementField:
+    """The field whose displacement at world points p (..., 3) is function(p)."""
+    return DisplacementField(function(grid.points()).movedim(-1, 0).contiguous(), grid)
+
+
+def random(*shape: int, seed: int = 0) -> torch.Tensor:
+    """Normal random numbers, the same for the same seed."""
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))

@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from SlicRegLib.geometry.grid import Grid, apply_affine, bounding_grid
-from SlicRegLib.teaching.supervoxels import random_affine
 
 # i runs to the Left (flipped) by 2 mm, j to Superior by 3 mm, k to Anterior by 5 mm
 TURNED = Grid((4, 6, 8), np.array([[-2, 0, 0, 10], [0, 0, 5, -20], [0, 3, 0, 30], [0, 0, 0, 1]]))
@@ -38,6 +37,32 @@ def test_every_pair_of_frames(grid, voxel, world, normalised, kind):
     for found, known in pairs:
         assert type(found) is type(known) and found.dtype == known.dtype
         np.testing.assert_allclose(found, known, atol=1e-12)
+
+
+VECTORS = [  # grid, voxels along i, j, k, world mm: the same wherever the grid's origin is
+    (TURNED, (1, 0, 0), (-2, 0, 0)),
+    (TURNED, (0, 1, -2), (0, -10, 3)),
+    (TURNED, (0.5, 2, 1), (-1, 5, 6)),
+    (OBLIQUE, (1, 0, 0), (3, 4, 0)),
+    (OBLIQUE, (1, 1, 1), (-5, 10, 2)),
+    (OBLIQUE, (-2, 0.5, 3), (-10, -5, 6)),
+]
+
+
+@pytest.mark.parametrize("grid, voxels, world", VECTORS)
+@pytest.mark.parametrize("kind", [np.array, lambda x: torch.tensor(x, dtype=torch.float64)], ids=["numpy", "torch"])
+def test_vectors_turn_without_the_origin(grid, voxels, world, kind):
+    v, w = (kind([float(x) for x in p]) for p in (voxels, world))
+    for found, known in ((grid.vectors_to_world(v), w), (grid.vectors_to_voxel(w), v)):
+        assert type(found) is type(known) and found.dtype == known.dtype
+        np.testing.assert_allclose(found, known, atol=1e-12)
+
+
+def test_a_vector_is_the_difference_of_two_points(odd_grid):
+    start, step = (np.random.default_rng(seed).normal(0, 5, (2, 4, 3)) for seed in (0, 1))
+    difference = odd_grid.to_world(start + step) - odd_grid.to_world(start)
+    np.testing.assert_allclose(odd_grid.vectors_to_world(step), difference, atol=1e-12)
+    np.testing.assert_allclose(odd_grid.vectors_to_voxel(difference), step, atol=1e-12)
 
 
 def test_spacing_centre_shear():
@@ -135,15 +160,3 @@ def test_a_grid_owns_its_affine():
     assert grid.affine[0, 3] == 0
     with pytest.raises(ValueError):
         grid.affine[0, 3] = 7
-
-
-def test_random_affine_is_meant_in_normalised_coordinates():
-    shift = np.zeros((3, 4))
-    shift[:, 3] = 0.5, -0.25, 1  # halves of the grid: 2 voxels of i back (to the Left), ...
-    np.testing.assert_allclose(
-        random_affine(TURNED, shift)[:3, 3], (0.5 * -4 * 2 / 2, 1 * 8 * 5 / 2, -0.25 * 6 * 3 / 2)
-    )
-    grow = np.zeros((3, 4))
-    grow[0, 0] = 0.1  # 10 % along i, about the grid's centre
-    moved = apply_affine(random_affine(OBLIQUE, grow), OBLIQUE.to_world(np.array([4.0, 1, 2])))
-    np.testing.assert_allclose(OBLIQUE.to_voxel(moved), (2 + 1.1 * 2, 1, 2), atol=1e-12)

@@ -1,0 +1,49 @@
+"""Displacement fields: values at points, on other grids, and brought to zero for files."""
+
+import numpy as np
+import pytest
+import torch
+
+from SlicRegLib.geometry.field import affine_field, identity_field, taper
+from SlicRegLib.geometry.grid import Grid, apply_affine, bounding_grid
+from tiny import field_of
+
+
+def test_field_at_and_on_agree_with_the_formula(oblique, left_handed):
+    matrix = torch.tensor([[0.1, 0.2, 0], [-0.1, 0, 0.3], [0, 0.05, -0.2]])
+    field = field_of(oblique((20, 20, 20)), lambda p: p @ matrix.T + 1)
+    point = torch.tensor(oblique((20, 20, 20)).centre, dtype=torch.float32) + 0.7
+    np.testing.assert_allclose(field(point), point + matrix @ point + 1, atol=1e-4)
+    other = Grid.centred(field.grid.centre, (4, 5, 6), 1.5)
+    np.testing.assert_allclose(field.on(other).vectors, field_of(other, lambda p: p @ matrix.T + 1).vectors, atol=1e-4)
+
+
+def test_identity_and_affine_fields(odd_grid):
+    matrix = np.array([[1.1, 0.2, 0, 30], [-0.1, 0.9, 0.3, -20], [0, 0.05, 0.8, 5], [0, 0, 0, 1]])
+    points = odd_grid.points()
+    assert torch.equal(identity_field(odd_grid)(points), points)
+    np.testing.assert_allclose(affine_field(matrix, odd_grid)(points), apply_affine(matrix, points), atol=1e-3)
+
+
+@pytest.mark.parametrize("spacing", [4.0, 12.0])
+def test_a_tapered_field_is_unchanged_on_the_scan_and_zero_at_its_border(odd_grid, smooth_field, spacing):
+    scan = odd_grid
+    field = smooth_field(bounding_grid([scan], spacing, margin_mm=7), 10.0)
+    result = taper(field, scan, 40.0)
+    points = scan.points()
+    np.testing.assert_allclose(result.at(points), field.at(points), atol=1e-3)
+    border = torch.ones(result.grid.shape, dtype=torch.bool)
+    border[1:-1, 1:-1, 1:-1] = False
+    assert result.vectors[:, border].abs().max() < 1e-5
+    assert result.vectors.abs().max() <= 10.0 + 1e-4
+    np.testing.assert_allclose(result.grid.affine[:3, :3], field.grid.affine[:3, :3])
+
+
+def test_taper_also_cuts_an_oblique_field(oblique):
+    scan = Grid.centred(oblique((30, 30, 30)).centre, (6, 6, 6), 2.0)
+    field = field_of(oblique((30, 30, 30), (4.0, 4.0, 4.0), origin=(-70.0, -40.0, -50.0)), lambda p: 0 * p + 3)
+    result = taper(field, scan, 20.0)
+    np.testing.assert_allclose(result.at(scan.points()), 3, atol=1e-4)
+    border = torch.ones(result.grid.shape, dtype=torch.bool)
+    border[1:-1, 1:-1, 1:-1] = False
+    assert result.vectors[:, border].abs().max() < 1e-5

@@ -1,0 +1,72 @@
+"""Where fields fold: Jacobians and stretches with known answers, and folds that are smoothed."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from SlicRegLib.geometry.field import DisplacementField, identity_field
+from SlicRegLib.geometry.folding import jacobian, jacobian_determinant, least_stretch, unfold
+from SlicRegLib.geometry.grid import bounding_grid
+from SlicRegLib.geometry.inverse import invert
+from tiny import field_of
+
+
+def test_jacobian_of_a_linear_field_is_its_determinant(odd_grid):
+    matrix = torch.tensor([[0.1, 0.2, 0], [-0.1, 0, 0.3], [0, 0.05, -0.2]])
+    found = jacobian_determinant(field_of(odd_grid, lambda p: p @ matrix.T))
+    assert tuple(found.shape) == tuple(n - 2 for n in odd_grid.shape)
+    np.testing.assert_allclose(found, torch.linalg.det(torch.eye(3) + matrix), atol=1e-4)
+    assert (jacobian_determinant(identity_field(odd_grid)) == 1).all()
+
+
+def test_rows_of_the_jacobian_are_components_and_columns_axes(odd_grid):
+    matrix = torch.tensor([[0.1, 0.2, 0], [-0.1, 0, 0.3], [0, 0.05, -0.2]])
+    found = jacobian(field_of(odd_grid, lambda p: p @ matrix.T))
+    np.testing.assert_allclose(found, (torch.eye(3) + matrix).expand_as(found), atol=1e-4)
+
+
+def test_folding_of_a_wave(left_handed):
+    """x + (2 / k) sin(k x) folds where cos(k x) < -1/2: a third of each period."""
+    k, grid = 2 * np.pi / 60, left_handed((242, 4, 4), (1.0, 3.0, 2.0))  # 4 periods along R
+    wave = field_of(grid, lambda p: torch.stack([2 / k * torch.sin(k * p[..., 0]), 0 * p[..., 1], 0 * p[..., 2]], -1))
+    assert (jacobian_determinant(wave) <= 0).float().mean() == pytest.approx(1 / 3, abs=0.02)
+
+
+def test_least_stretch_of_a_linear_field(odd_grid):
+    """p -> A p: the same everywhere inside, and what singular values say."""
+    matrix = (
+        torch.diag(torch.tensor([0.5, 1.0, 2.0]))
+        @ torch.linalg.qr(torch.randn(3, 3, generator=torch.Generator().manual_seed(3)))[0]
+    )
+    field = DisplacementField((odd_grid.points() @ matrix.T - odd_grid.points()).movedim(-1, 0), odd_grid)
+    inverse = torch.linalg.inv(matrix)
+    wanted = torch.linalg.det(matrix).sign() * 3**0.5 / inverse.norm()
+    found = least_stretch(field)[1:-1, 1:-1, 1:-1]
+    torch.testing.assert_close(found, torch.full_like(found, float(wanted)), rtol=1e-3, atol=1e-3)
+
+
+def test_unfold_removes_folds_and_leaves_the_rest(oblique):
+    grid = oblique((40, 30, 30), (4.0, 4.0, 4.0))
+    points, centre = grid.points(), torch.tensor(grid.centre).float()
+    bump = torch.exp(-(((points - centre).norm(dim=-1) / 14) ** 2))
+    field = DisplacementField(torch.stack([40 * bump, 3 * torch.sin(points[..., 1] / 40), 0 * bump]), grid)
+    assert least_stretch(field).min() < 0
+    unfolded = unfold(field, 0.5)
+    assert least_stretch(unfolded).min() >= 0.5
+    far = (points - centre).norm(dim=-1) > 70
+    assert torch.equal(unfolded.vectors[:, far], field.vectors[:, far])
+    assert unfolded.vectors[0].max() > 8  # the bump is still there
+    assert unfold(unfolded, 0.5).vectors.equal(unfolded.vectors)
+
+
+def test_an_unfolded_field_and_its_inverse_undo_each_other(oblique):
+    grid = oblique((18, 18, 18), (8.0, 8.0, 8.0))
+    noise = torch.randn(1, 3, 6, 6, 6, generator=torch.Generator().manual_seed(5)) * 20
+    field = DisplacementField(F.interpolate(noise, (18, 18, 18), mode="trilinear")[0], grid)
+    assert (least_stretch(field) < 0).float().mean() > 0.01
+    field = unfold(field)
+    inverse = invert(field, bounding_grid([grid], 3.0, 60.0))
+    inner = grid.points()[4:-4, 4:-4, 4:-4] + 3.0
+    assert (inverse(field(inner)) - inner).norm(dim=-1).max() < 1  # mm
+    assert (field(inverse(inner)) - inner).norm(dim=-1).max() < 1

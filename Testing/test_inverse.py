@@ -1,0 +1,75 @@
+"""Inverses that undo their field, also where it stretches strongly, folds or leads metres away."""
+
+import numpy as np
+import pytest
+import torch
+
+from SlicRegLib.geometry.folding import jacobian_determinant
+from SlicRegLib.geometry.grid import Grid, bounding_grid
+from SlicRegLib.geometry.inverse import invert
+from SlicRegLib.registration.result import INVERSE_SPACING_MM
+from tiny import field_of
+
+
+def bulge(centre, stretch, width):
+    """u = (stretch - 1) r exp(-r^2 / 2 width^2) about ``centre``: stretches by ``stretch`` there, folds above 3.24."""
+    centre = torch.tensor(centre, dtype=torch.float32)
+
+    def function(p):
+        r = p - centre
+        return (stretch - 1) * r * torch.exp(-(r**2).sum(-1, keepdim=True) / (2 * width**2))
+
+    return function
+
+
+STRONG = {
+    "waves": lambda p: 11 * torch.sin(p[..., [1, 2, 0]] / 22) * torch.cos(p[..., [2, 0, 1]] / 28),
+    "stretch 2.6": lambda p: 1.6 * 25 * torch.tanh((p - 3) / 25),
+    "shift and stretch": lambda p: bulge((25, 0, -20), 2.3, 30)(p) + torch.tensor([18.0, -25, 12]),
+    "linear": lambda p: p @ torch.tensor([[0.3, 0.2, 0], [-0.2, -0.3, 0.1], [0.1, 0, 1.3]]).T + 5,
+}
+
+
+@pytest.mark.parametrize("name", STRONG)
+def test_inverse_undoes_the_field_both_ways(name):
+    """Within 1 mm, at points off the nodes of the grid that registration keeps the inverse on."""
+    grid = Grid.centred((0, 0, 0), (45, 45, 45), 5.0)
+    field = field_of(grid, STRONG[name])
+    assert jacobian_determinant(field).min() > 0.05
+    inverse = invert(field, bounding_grid([grid], INVERSE_SPACING_MM))
+    points = Grid.centred((1.3, -0.7, 0.4), (21, 21, 21), 5.3).points()
+    for first, then in ((field, inverse), (inverse, field)):
+        middle = first(points)
+        voxel = then.grid.to_voxel(middle)
+        inside = ((voxel >= 0) & (voxel <= torch.tensor(then.grid.shape) - 1)).all(-1)
+        assert inside.float().mean() > 0.5
+        assert (then(middle) - points)[inside].norm(dim=-1).max() < 1
+
+
+def test_inverse_of_a_shift_is_the_opposite_shift(odd_grid):
+    field = field_of(Grid.centred(odd_grid.centre, (20, 20, 20), 6.0), lambda p: 0 * p + torch.tensor([7.0, -4, 30]))
+    inverse = invert(field, odd_grid)
+    np.testing.assert_allclose(
+        inverse.vectors.movedim(0, -1).reshape(-1, 3), [[-7, 4, -30]] * odd_grid.points()[..., 0].numel(), atol=0.02
+    )
+
+
+@pytest.mark.parametrize("shape", [(-1.5, 15), (4.5, 20)], ids=["inside out at the centre", "a shell folded over"])
+def test_inverse_stays_calm_where_the_field_folds(shape):
+    grid = Grid.centred((0, 0, 0), (31, 31, 31), 6.0)
+    field = field_of(grid, bulge((0, 0, 0), *shape))
+    assert jacobian_determinant(field).min() < 0
+    inverse = invert(field, bounding_grid([grid], INVERSE_SPACING_MM))
+    assert inverse.vectors.isfinite().all()
+    assert inverse.vectors.norm(dim=0).max() < 2 * field.vectors.norm(dim=0).max()
+    short = invert(field, inverse.grid, steps=3)  # more steps leave no point worse than fewer
+    y = inverse.grid.points()
+    assert ((field(inverse(y)) - y).norm(dim=-1) <= (field(short(y)) - y).norm(dim=-1) + 0.02).all()
+    far = torch.tensor([[65.0, 60, -65], [-75, 70, 0]])  # beyond the fold the inverse is an inverse
+    assert (field(inverse(far)) - far).norm(dim=-1).max() < 1
+
+
+def test_inverse_of_scans_that_lie_metres_apart():
+    field = field_of(Grid.centred((0, 0, 0), (24, 24, 24), 8.0), lambda p: 0 * p + torch.tensor([0.0, 0, 1500]))
+    inverse = invert(field, Grid.centred((0, 0, 1500), (20, 20, 80), 12.0))
+    assert (inverse.vectors - torch.tensor([0.0, 0, -1500]).reshape(3, 1, 1, 1)).abs().max() < 0.1

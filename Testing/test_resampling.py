@@ -1,0 +1,94 @@
+"""Images and label maps on other grids: as ITK resamples them, along axes and point by point alike."""
+
+import numpy as np
+import pytest
+import SimpleITK as sitk
+import torch
+
+from SlicRegLib.geometry.grid import Grid
+from SlicRegLib.geometry.resampling import align_axes, resample, resample_labels
+from SlicRegLib.geometry.sampling import sample
+from SlicRegLib.images.transforms import itk_transform
+from SlicRegLib.images.volumes import Volume, to_itk
+from tiny import field_of, random
+
+SKEW = np.array([[1, 0.01, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("mode, interpolator", [("bilinear", sitk.sitkLinear), ("nearest", sitk.sitkNearestNeighbor)])
+@pytest.mark.parametrize("warped", [False, True])
+def test_resample_matches_itk(oblique, left_handed, smooth_field, mode, interpolator, warped):
+    source, target = oblique(), left_handed((13, 11, 9), (1.7, 2.3, 1.1), (14.0, 22.0, 8.0))
+    volume = random(1, *source.shape)
+    field = smooth_field(target, 4.0, wavelength_mm=40) if warped else None
+    ours = resample(volume, source, target, field, mode, fill=0.0)[0]
+    reference = to_itk(Volume(np.zeros(target.shape, np.float32), target))
+    transform = itk_transform(field) if warped else sitk.Transform(3, sitk.sitkIdentity)
+    itk = sitk.Resample(to_itk(Volume(volume[0].numpy(), source)), reference, transform, interpolator, 0.0)
+    itk = sitk.GetArrayFromImage(itk).transpose(2, 1, 0)
+    # within half a voxel of the border ITK and grid_sample differ
+    voxel = source.to_voxel(field(target.points()) if warped else target.points()).numpy()
+    inside = ((voxel >= 0) & (voxel <= np.array(source.shape) - 1)).all(-1)
+    if mode == "nearest":  # halves may be rounded either way
+        inside &= (np.abs(voxel - np.floor(voxel) - 0.5) > 1e-3).all(-1)
+    assert inside.sum() > 300
+    np.testing.assert_allclose(ours.numpy()[inside], itk[inside], atol=2e-4)
+
+
+def test_resample_in_slabs_is_the_same(oblique, anisotropic, monkeypatch):
+    source, target = oblique(), anisotropic(centre=oblique().centre)
+    volume = random(1, *source.shape)
+    whole = resample(volume, source, target, fill=0.0)
+    monkeypatch.setattr("SlicRegLib.geometry.resampling._SLAB_VOXELS", 500)
+    np.testing.assert_allclose(resample(volume, source, target, fill=0.0), whole, atol=1e-5)
+
+
+@pytest.mark.parametrize("fill", [None, -7.0])
+@pytest.mark.parametrize("axes, signs", [((0, 1, 2), (1, 1, 1)), ((2, 0, 1), (-1, 1, -1)), ((1, 0, 2), (-1, -1, 1))])
+def test_parallel_grids_are_resampled_axis_by_axis_with_the_same_result(oblique, axes, signs, fill):
+    source = oblique()
+    turn = np.zeros((4, 4))
+    turn[3, 3] = 1
+    for column, (axis, sign, factor) in enumerate(zip(axes, signs, (0.5, 1.7, 0.9), strict=True)):
+        turn[axis, column] = sign * factor
+        turn[axis, 3] = source.shape[axis] + 1.13 if sign < 0 else -2.37  # no voxel just on the border
+    target = Grid((25, 9, 17), source.affine @ turn)
+    volume = random(1, *source.shape)
+    wanted = sample(volume, source, target.points(), fill=fill)
+    assert align_axes(source, target) is not None
+    assert (resample(volume, source, target, fill=fill) - wanted).abs().max() < 1e-3
+    assert align_axes(source, Grid(target.shape, target.affine @ SKEW)) is None
+
+
+def test_labels_keep_their_values_and_places(oblique):
+    grid = oblique()
+    labels = np.random.default_rng(0).choice(np.array([0, 3, 900], np.uint16), grid.shape)
+    same = resample_labels(labels, grid, grid)
+    assert same.dtype == labels.dtype and np.array_equal(same, labels)
+    step = grid.vectors_to_world(torch.tensor([1.0, 0, 0]))
+    field = field_of(grid, lambda points: step.expand_as(points))
+    moved = resample_labels(labels, grid, grid, field)
+    assert np.array_equal(moved[:-1], labels[1:]) and not moved[-1].any()
+
+
+def test_labels_take_the_largest_share():
+    """A voxel of 40 % label 1, 35 % label 2 and 25 % background is label 1, though its nearest voxel is label 2."""
+    labels = np.zeros((2, 2, 5), np.uint8)
+    labels[:, :, 0], labels[0, :, 1], labels[1, :, 1] = 1, 2, 0
+    grid = Grid(labels.shape, np.eye(4))
+    target = Grid((1, 2, 1), np.array([[1, 0, 0, 5 / 12], [0, 1, 0, 0], [0, 0, 1, 0.6], [0, 0, 0, 1]]))
+    assert (resample_labels(labels, grid, target) == 1).all()
+
+
+def test_labels_keep_their_volume(oblique):
+    centre, grid = np.array([1.0, 2, 3]), Grid.centred((1, 2, 3), (24, 24, 24), 2.0)
+    ball = (np.linalg.norm(grid.points().numpy() - centre, axis=-1) < 16).astype(np.uint8)
+    other = oblique((30, 30, 30), (1.3, 1.9, 1.6))
+    other = Grid(
+        other.shape,
+        np.block(
+            [[other.affine[:3, :3], (other.affine[:3, 3] + centre - other.centre)[:, None]], [np.array([0, 0, 0, 1.0])]]
+        ),
+    )
+    volume = resample_labels(ball, grid, other).sum() * np.prod(other.spacing)
+    assert volume == pytest.approx(4 / 3 * np.pi * 16**3, rel=0.03)
