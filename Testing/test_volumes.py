@@ -1,17 +1,13 @@
-"""Files read back by independent programs, transforms applied by ITK, and one clear sentence for bad input."""
+"""Scans and label maps: files read back by independent programs, and one clear sentence for bad input."""
 
 import nibabel as nib
 import numpy as np
 import pytest
 import SimpleITK as sitk
-import torch
 
 from SlicRegLib.errors import UserError
 from SlicRegLib.geometry.grid import Grid
-from SlicRegLib.geometry.resampling import resample
-from SlicRegLib.images.files import atomic, list_images, stem
-from SlicRegLib.images.transforms import load_transform, save_transform
-from SlicRegLib.images.volumes import Volume, load_labels, load_scan, save_volume, to_itk
+from SlicRegLib.images.volumes import Volume, load_labels, load_scan, save_volume
 
 FORMATS = [".nii", ".nii.gz", ".nrrd", ".mha"]
 
@@ -104,53 +100,6 @@ def test_labels_round_trip(tmp_path, odd_grid, suffix):
         assert_same(found, labels)
 
 
-def test_names(tmp_path):
-    assert [stem(n) for n in ("a/pt_1.nii.gz", "x.y.nrrd", "z.NII", "plain")] == ["pt_1", "x.y", "z", "plain"]
-    for name in ("b.nii.gz", "a.mha", "notes.txt", ".c.nii"):
-        (tmp_path / name).touch()
-    assert [p.name for p in list_images(tmp_path)] == ["a.mha", "b.nii.gz"]
-
-
-# --- transforms ---
-
-
-def test_transform_round_trip(tmp_path, odd_grid, smooth_field):
-    field = smooth_field(odd_grid, 9.0)
-    save_transform(tmp_path / "transform.h5", field)
-    found = load_transform(tmp_path / "transform.h5")
-    assert found.grid.matches(odd_grid, 1e-3)
-    np.testing.assert_allclose(found.vectors, field.vectors, atol=1e-5)
-
-
-def test_itk_applies_the_transform_file_as_we_do(tmp_path, oblique, left_handed, smooth_field):
-    moving, target = oblique((30, 28, 26)), left_handed((13, 11, 9), (1.7, 2.3, 1.1))
-    shift = moving.centre - target.centre
-    field = smooth_field(left_handed((16, 14, 12)), 4.0)
-    field.vectors.add_(torch.tensor(shift, dtype=torch.float32)[:, None, None, None])
-    scan = scan_on(moving)
-    save_transform(tmp_path / "transform.h5", field)
-    transform = sitk.ReadTransform(str(tmp_path / "transform.h5"))
-    itk = sitk.Resample(
-        to_itk(scan), to_itk(Volume(np.zeros(target.shape, np.float32), target)), transform, sitk.sitkLinear, -1000
-    )
-    itk = sitk.GetArrayFromImage(itk).transpose(2, 1, 0)
-    ours = resample(scan.tensor, moving, target, field, fill=-1000.0)[0].numpy()
-    voxel = moving.to_voxel(field(target.points())).numpy()
-    within = field.grid.to_voxel(target.points()).numpy()  # outside the field ITK takes zero, we the edge
-    inside = (
-        (voxel >= 0)
-        & (voxel <= np.array(moving.shape) - 1)
-        & (within >= 0)
-        & (within <= np.array(field.grid.shape) - 1)
-    ).all(-1)
-    assert inside.mean() > 0.5
-    np.testing.assert_allclose(ours[inside], itk[inside], atol=0.5)  # of 2500 HU: float32 coordinates
-
-    point = field.grid.to_world(np.array([5.0, 6, 4]))  # a node: its vector itself
-    moved = np.array(transform.TransformPoint((point * (-1, -1, 1)).tolist())) * (-1, -1, 1)
-    np.testing.assert_allclose(moved, point + field.vectors[:, 5, 6, 4].numpy(), atol=1e-3)
-
-
 # --- bad input ---
 
 
@@ -228,24 +177,3 @@ def test_bad_labels(tmp_path, case):
     with pytest.raises(UserError) as error:
         load_labels(tmp_path / "labels.nii.gz", Volume(RAMP, Grid(RAMP.shape, np.eye(4))))
     assert_one_sentence(error, tmp_path / "labels.nii.gz", words)
-
-
-def test_no_images(tmp_path):
-    for folder in (tmp_path, tmp_path / "none"):
-        with pytest.raises(UserError, match="folder"):
-            list_images(folder)
-
-
-def test_atomic_leaves_nothing_on_failure(tmp_path):
-    path = tmp_path / "result.nii.gz"
-    for content in (None, "kept"):
-        if content:
-            path.write_text(content)
-        with pytest.raises(RuntimeError), atomic(path) as part:
-            part.write_text("half")
-            raise RuntimeError
-        assert [p.name for p in tmp_path.iterdir()] == ([path.name] if content else [])
-    assert path.read_text() == "kept"
-    with atomic(path) as part:
-        part.write_text("new")
-    assert path.read_text() == "new" and len(list(tmp_path.iterdir())) == 1
