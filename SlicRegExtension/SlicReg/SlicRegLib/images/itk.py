@@ -1,21 +1,50 @@
-"""Geometry of SimpleITK images: the only conversion between ITK's LPS and the RAS of everything else."""
+"""Geometry of SimpleITK images: the only conversion between ITK's LPS and the RAS of everything else.
+
+Without torch, so that Slicer can use it before packages are installed. An affine is a (4, 4) float64 matrix from voxel
+indices to RAS mm; arrays are (I, J, K[, 3]), the transpose of SimpleITK's.
+"""
 
 from __future__ import annotations
+
+from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
-from ..geometry.grid import Grid
-
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS <-> LPS, its own inverse
 
 
-def itk_image(data: np.ndarray, grid: Grid, vector: bool = False) -> sitk.Image:
-    """Array (I, J, K[, 3]) on a RAS grid -> SimpleITK image (LPS geometry; vectors must be LPS already)."""
-    axes = (2, 1, 0, 3) if vector else (2, 1, 0)
-    image = sitk.GetImageFromArray(np.ascontiguousarray(data.transpose(axes)), isVector=vector)
-    affine = LPS @ grid.affine
-    image.SetSpacing(grid.spacing.tolist())
-    image.SetDirection((affine[:3, :3] / grid.spacing).ravel().tolist())
-    image.SetOrigin(affine[:3, 3].tolist())
+def flip_vectors(vectors: np.ndarray) -> np.ndarray:
+    """Vectors (..., 3) from RAS to LPS or from LPS to RAS, in their own precision."""
+    return vectors * LPS.diagonal()[:3].astype(vectors.dtype)
+
+
+def make_image(data: np.ndarray, affine: np.ndarray, vector: bool = False) -> sitk.Image:
+    """Array (I, J, K) as an image; with ``vector``, RAS vectors (I, J, K, 3) as an image of LPS vectors."""
+    voxels = flip_vectors(data).transpose(2, 1, 0, 3) if vector else data.transpose(2, 1, 0)
+    image = sitk.GetImageFromArray(np.ascontiguousarray(voxels), isVector=vector)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    itk = LPS @ affine
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection((itk[:3, :3] / spacing).ravel().tolist())
+    image.SetOrigin(itk[:3, 3].tolist())
     return image
+
+
+def read_affine(image: sitk.Image) -> np.ndarray:
+    """The affine of a 3-D image."""
+    affine = np.eye(4)
+    affine[:3, :3] = np.asarray(image.GetDirection()).reshape(3, 3) * np.asarray(image.GetSpacing())
+    affine[:3, 3] = image.GetOrigin()
+    return LPS @ affine
+
+
+def read_displacements(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
+    """(vectors, affine) of the displacement field in an ITK transform file: (I, J, K, 3) float32, RAS mm.
+
+    The file holds doubles, but the vectors were computed in single precision. Raises RuntimeError, as SimpleITK does,
+    where the file cannot be read or holds another kind of transform.
+    """
+    image = sitk.DisplacementFieldTransform(sitk.ReadTransform(str(path))).GetDisplacementField()
+    vectors = sitk.GetArrayFromImage(image).astype(np.float32).transpose(2, 1, 0, 3)
+    return flip_vectors(vectors), read_affine(image)

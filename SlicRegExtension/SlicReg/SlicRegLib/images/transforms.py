@@ -11,13 +11,13 @@ import torch
 from ..geometry.field import DisplacementField
 from ..geometry.grid import Grid
 from .files import atomic
-from .itk import LPS, itk_image
+from .itk import make_image, read_displacements
 
 
 def itk_transform(field: DisplacementField) -> sitk.DisplacementFieldTransform:
     """The field as an ITK transform, which maps a physical point p (LPS mm) to p + u(p); zero outside its grid."""
-    vectors = field.vectors.detach().cpu().double().movedim(0, -1).numpy() * LPS.diagonal()[:3]
-    return sitk.DisplacementFieldTransform(itk_image(vectors, field.grid, vector=True))
+    vectors = field.vectors.detach().cpu().double().movedim(0, -1).numpy()
+    return sitk.DisplacementFieldTransform(make_image(vectors, field.grid.affine, vector=True))
 
 
 def save_transform(path: str | Path, field: DisplacementField) -> None:
@@ -28,11 +28,6 @@ def save_transform(path: str | Path, field: DisplacementField) -> None:
 
 def load_transform(path: str | Path) -> DisplacementField:
     """Read a displacement field from an ITK transform file, such as `save_transform` writes, as float32 in RAS mm."""
-    image = sitk.DisplacementFieldTransform(sitk.ReadTransform(str(path))).GetDisplacementField()
-    affine = np.eye(4)
-    affine[:3, :3] = np.asarray(image.GetDirection()).reshape(3, 3) * np.asarray(image.GetSpacing())
-    affine[:3, 3] = image.GetOrigin()
-    vectors = sitk.GetArrayFromImage(image).transpose(3, 2, 1, 0) * LPS.diagonal()[:3, None, None, None]
-    return DisplacementField(
-        torch.from_numpy(np.ascontiguousarray(vectors, np.float32)), Grid(image.GetSize(), LPS @ affine)
-    )
+    vectors, affine = read_displacements(path)
+    channels_first = np.ascontiguousarray(vectors.transpose(3, 0, 1, 2))
+    return DisplacementField(torch.from_numpy(channels_first), Grid(vectors.shape[:3], affine))

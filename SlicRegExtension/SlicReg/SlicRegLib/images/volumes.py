@@ -16,7 +16,7 @@ from nibabel.spatialimages import SpatialImage
 from ..errors import UserError
 from ..geometry.grid import Grid
 from .files import MAX_SHEAR, MIN_SLICES, NIFTI, atomic
-from .itk import LPS, itk_image
+from .itk import LPS, make_image, read_affine
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,11 +125,8 @@ def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if image.GetNumberOfComponentsPerPixel() > 1:
         raise UserError(f"{path} holds {image.GetNumberOfComponentsPerPixel()} components per voxel; choose a CT scan.")
     n = image.GetDimension()
-    affine = np.eye(4)
-    if n == 3:
-        affine[:3, :3] = np.asarray(image.GetDirection()).reshape(3, 3) * np.asarray(image.GetSpacing())
-        affine[:3, 3] = image.GetOrigin()
-    return sitk.GetArrayFromImage(image).transpose(range(n - 1, -1, -1)), LPS @ affine
+    affine = read_affine(image) if n == 3 else LPS
+    return sitk.GetArrayFromImage(image).transpose(range(n - 1, -1, -1)), affine
 
 
 def save_volume(path: str | Path, volume: Volume) -> None:
@@ -147,4 +144,4 @@ def save_volume(path: str | Path, volume: Volume) -> None:
 
 def to_itk(volume: Volume) -> sitk.Image:
     """The volume as a SimpleITK image (LPS geometry)."""
-    return itk_image(volume.data, volume.grid)
+    return make_image(volume.data, volume.grid.affine)
