@@ -125,7 +125,7 @@ def test_shape_fits_the_body(stored):
     template = paint(trunk, stored("straight"))  # body of 120 x 84 x 100 mm, and 20 mm of air: 160 x 124 x 140 mm
     shape = fit_shape(template, PreparationOptions(spacing_mm=4.0))
     assert all(n % 16 == 0 for n in shape)
-    assert all(abs(n * 4 - mm) <= 40 for n, mm in zip(shape, (160, 124, 140)))
+    assert all(abs(n * 4 - mm) <= 40 for n, mm in zip(shape, (160, 124, 140), strict=True))
     assert fit_shape(template, PreparationOptions(shape=(32, 48, 64))) == (32, 48, 64)
     with pytest.raises(UserError, match="larger voxels"):
         fit_shape(template, PreparationOptions(spacing_mm=4.0, max_voxels=1000))

@@ -1,4 +1,4 @@
-"""The refinement: MIND-SSC descriptors with known properties, and a known warp recovered from images."""
+"""The refinement: a known warp recovered from images, in one frame and between frames."""
 
 import pytest
 import torch
@@ -9,10 +9,8 @@ from SlicRegLib.geometry.folding import jacobian_determinant
 from SlicRegLib.geometry.grid import Grid
 from SlicRegLib.geometry.resampling import resample
 from SlicRegLib.images.preparation import PreparedScan
-from SlicRegLib.registration.comparison import FeatureComparison
-from SlicRegLib.registration.image_features import ImageFeatures, image_features, mind_ssc
 from SlicRegLib.registration.options import RefinementOptions
-from SlicRegLib.registration.refinement import refine
+from SlicRegLib.registration.refinement import _roughness_gradient, refine
 
 GRID = Grid.centred((10, -20, 5), (40, 36, 44), 4.0)
 
@@ -24,47 +22,6 @@ def texture():
     return 1000 * F.avg_pool3d(F.avg_pool3d(noise, 5, 1, 2), 3, 1, 1)[0, 0]
 
 
-def test_mind_describes_structure_not_intensity(texture):
-    mind = mind_ssc(texture)
-    assert mind.shape == (*GRID.shape, 12)
-    assert mind.min() >= 0 and mind.amax(-1).sub(1).abs().max() < 1e-6  # the most similar pair is 1 everywhere
-    assert torch.allclose(mind_ssc(-3 * texture + 500), mind, atol=1e-3)
-
-
-def test_mind_tells_directions_apart():
-    """Across a plane normal to i, the pairs with both neighbours on j and k agree and those with one on i do not."""
-    step = torch.zeros(20, 20, 20)
-    step[10:] = 100.0
-    at_edge = mind_ssc(step)[10, 10, 10]
-    assert (at_edge > 0.99).sum() < 12 and at_edge.min() < 0.5
-    assert torch.equal(mind_ssc(step)[2, 10, 10], torch.ones(12))  # flat: all alike
-
-
-@pytest.mark.parametrize("corner", [None, (0, 0, 0), (1, 0, 1)], ids=["averaged", "first corner", "another corner"])
-def test_the_gradient_is_the_slope_of_the_difference(texture, corner):
-    """Also where displacements lead beyond the moving scan."""
-    shape = tuple(n // 2 for n in GRID.shape)
-    wanted, found = (
-        ImageFeatures(image_features(hu).double(), torch.zeros(3, dtype=torch.long))
-        for hu in (texture, texture.flip(0))
-    )
-    if corner is None:
-        wanted, found = wanted.averaged(), found.averaged()
-    comparison = FeatureComparison(wanted, found, torch.ones(GRID.shape, dtype=torch.bool), shape, corner)
-    generator = torch.Generator().manual_seed(1)
-    place, way = (torch.randn(3, *shape, generator=generator, dtype=torch.double) for _ in range(2))
-    if comparison.between:
-        comparison.between.matrices = [m.double() for m in comparison.between.matrices]
-    _, gradient = comparison.gradient(2 * place)
-    count, small = len(comparison.index), 1e-6
-    slope = (
-        (comparison.gradient(2 * place + small * way)[0] - comparison.gradient(2 * place - small * way)[0])
-        * count
-        / (2 * small)
-    )
-    assert slope.item() == pytest.approx((gradient * way).sum().item(), rel=1e-3)
-
-
 def test_refinement_recovers_a_known_warp(texture, smooth_field):
     known = smooth_field(GRID, 8.0, 1, wavelength_mm=160.0)
     warped = resample(texture[None], GRID, GRID, known)[0]  # warped(p) = texture(p + known(p))
@@ -74,7 +31,7 @@ def test_refinement_recovers_a_known_warp(texture, smooth_field):
         PreparedScan("", warped, GRID),
         PreparedScan("", texture, GRID),
         region,
-        RefinementOptions(iterations=60, regularisation=0.1),
+        RefinementOptions(coarse_iterations=60, regularisation=0.1),
     )
     inner = tuple(slice(4, -4) for _ in range(3))
     error = (found.on(GRID).vectors - known.vectors).norm(dim=0)[inner]
@@ -92,19 +49,19 @@ def test_refinement_follows_frames_that_differ(texture):
         PreparedScan("", texture, GRID),
         PreparedScan("", texture, there),
         torch.ones(GRID.shape, dtype=torch.bool),
-        RefinementOptions(iterations=20),
+        RefinementOptions(coarse_iterations=20),
     )
     assert (found.vectors - shift[:, :1, :1, :1]).abs().max() < 0.5
 
 
 def test_a_start_that_agrees_better_with_the_images_is_tried_as_well(texture, smooth_field):
-    """The first start is far from the known warp: alone it stays far; beside a near one the near one's result is returned."""
+    """The first start is far from the known warp: alone it stays far; beside a near one, that one's result counts."""
     known = smooth_field(GRID, 8.0, 1, wavelength_mm=160.0)
     scans = [PreparedScan("", hu, GRID) for hu in (resample(texture[None], GRID, GRID, known)[0], texture)]
     astray = DisplacementField(torch.full((3, *GRID.shape), 40.0), GRID)
     region, options = (
         torch.ones(GRID.shape, dtype=torch.bool),
-        RefinementOptions(iterations=40, fine_iterations=8, regularisation=0.1),
+        RefinementOptions(coarse_iterations=40, fine_iterations=8, regularisation=0.1),
     )
     shares = []
     lost, found, near, first = (
@@ -113,3 +70,11 @@ def test_a_start_that_agrees_better_with_the_images_is_tried_as_well(texture, sm
     )
     assert torch.equal(found, near) and torch.equal(first, near) and not torch.equal(lost, near)
     assert max(shares) <= 1
+
+
+def test_the_roughness_has_the_gradient_of_autograd():
+    """weight / 3 times the squared differences between neighbours along each axis."""
+    spline = torch.randn(3, 5, 6, 7, generator=torch.Generator().manual_seed(0)).double().requires_grad_()
+    roughness = 1.5 / 3 * sum(spline.diff(dim=axis).square().sum() for axis in (1, 2, 3))
+    (known,) = torch.autograd.grad(roughness, spline)
+    torch.testing.assert_close(_roughness_gradient(spline.detach(), 1.5), known)
