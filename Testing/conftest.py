@@ -1,4 +1,4 @@
-"""Shared fixtures: real scans where they are, odd grids, smooth fields with known vectors."""
+"""Shared fixtures: a tiny study and model, real scans where they are, odd grids, smooth fields with known vectors."""
 
 from __future__ import annotations
 
@@ -36,6 +36,22 @@ def shared() -> Path:
     if not (SHARED / "openkbp").is_dir():
         pytest.skip(f"no real scans at {SHARED / 'openkbp'}")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def study(tmp_path_factory):
+    """The tiny study of phantoms; tests must not change its files."""
+    from tiny import tiny_study
+
+    return tiny_study(tmp_path_factory.getbasetemp() / "tiny")
+
+
+@pytest.fixture(scope="session")
+def model(study):
+    """An untrained model of the tiny study; tests must not change it."""
+    from tiny import tiny_model
+
+    return tiny_model(study)
 
 
 def _oblique(

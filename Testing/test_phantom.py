@@ -32,7 +32,7 @@ def initial_dice(fixed, moving):
     shift = np.round((fixed.affine[:3, 3] - moving.affine[:3, 3]) / spacing).astype(int)
     reach = np.abs(shift).max()
     padded = np.pad(moving.labels, reach)
-    aligned = padded[tuple(slice(reach + s, reach + s + n) for s, n in zip(shift, fixed.labels.shape))]
+    aligned = padded[tuple(slice(reach + s, reach + s + n) for s, n in zip(shift, fixed.labels.shape, strict=True))]
     return [
         2 * np.sum((fixed.labels == k) & (aligned == k)) / (np.sum(fixed.labels == k) + np.sum(moving.labels == k))
         for k in ORGANS

@@ -1,4 +1,4 @@
-"""The bundle: what goes in comes out, the bytes depend on the content alone, and a bad file is one sentence."""
+"""Model files: what goes in comes out, the bytes depend on the content alone, and a bad file is one sentence."""
 
 import io
 import json
@@ -9,7 +9,6 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 import torch
-from tiny import tiny_net
 
 from SlicRegLib.errors import UserError
 from SlicRegLib.geometry.grid import Grid
@@ -18,6 +17,7 @@ from SlicRegLib.images.options import PreparationOptions
 from SlicRegLib.images.volumes import Volume
 from SlicRegLib.registration.key_points import KeyPoints
 from SlicRegLib.registration.model import Model, load_model, save_model
+from tiny import tiny_net
 
 FRAME = Grid.centred((1.5, -20.25, 300.125), (16, 16, 32), 4.0)
 PROVENANCE = {"cohort": "phantoms", "training": {"iterations": 7}, "validation": {"loss": 1.5}}
@@ -50,8 +50,8 @@ def path(tmp_path):
     return tmp_path / "model.slicreg"
 
 
-def rewritten(path, name: str, content: bytes | None) -> None:
-    """The bundle with one member replaced, or left out."""
+def rewrite(path, name: str, content: bytes | None) -> None:
+    """The file with one member replaced, or left out."""
     with zipfile.ZipFile(path) as archive:
         parts = {n: archive.read(n) for n in archive.namelist()}
     parts[name] = content
@@ -62,23 +62,23 @@ def rewritten(path, name: str, content: bytes | None) -> None:
 
 
 def test_what_goes_in_comes_out(path):
-    bundle = make()
-    save_model(path, bundle)
+    model = make()
+    save_model(path, model)
     back = load_model(path)
-    assert back.net.options == bundle.net.options
-    assert back.preparation == bundle.preparation
+    assert back.net.options == model.net.options
+    assert back.preparation == model.preparation
     assert back.provenance == PROVENANCE and back.template_sha256 == "ab" * 32
-    assert back.layers.dtype == np.uint8 and np.array_equal(back.layers, bundle.layers)
+    assert back.layers.dtype == np.uint8 and np.array_equal(back.layers, model.layers)
     assert np.array_equal(back.template_grid.affine, FRAME.affine) and back.template_grid.shape == FRAME.shape
     for (name, weight), (other, loaded) in zip(
-        bundle.net.state_dict().items(), back.net.state_dict().items(), strict=True
+        model.net.state_dict().items(), back.net.state_dict().items(), strict=True
     ):
         assert name == other and loaded.dtype == weight.dtype
         assert torch.equal(loaded, weight.half().float())
     assert not back.net.training and not any(p.requires_grad for p in back.net.parameters())
     image = torch.randn(1, 1, 16, 16, 16)
     with torch.no_grad():
-        torch.testing.assert_close(back.net(image), bundle.net.eval()(image), rtol=0.02, atol=0.02)
+        torch.testing.assert_close(back.net(image), model.net.eval()(image), rtol=0.02, atol=0.02)
     assert [p.name for p in path.parent.iterdir()] == ["model.slicreg"]
 
 
@@ -188,7 +188,7 @@ def traps() -> bytes:
 )
 def test_a_bad_member_is_one_sentence(path, capfd, name, content):
     save_model(path, make())
-    rewritten(path, name, content)
+    rewrite(path, name, content)
     with pytest.raises(UserError, match="corrupt or not a SlicReg model") as error:
         load_model(path)
     assert str(path) in str(error.value) and "\n" not in str(error.value)
@@ -200,19 +200,19 @@ def test_weights_of_another_network_are_refused(path):
     with zipfile.ZipFile(path) as archive:
         about = json.loads(archive.read("bundle.json"))
     about["network"]["hidden"] = 32
-    rewritten(path, "bundle.json", json.dumps(about).encode())
+    rewrite(path, "bundle.json", json.dumps(about).encode())
     with pytest.raises(UserError, match="corrupt"):
         load_model(path)
 
 
 def test_a_newer_version_asks_for_an_update(path):
     save_model(path, make())
-    rewritten(path, "bundle.json", json.dumps({"version": MODEL_VERSION + 1}).encode())
-    with pytest.raises(UserError, match="newer .*update SlicReg"):
+    rewrite(path, "bundle.json", json.dumps({"version": MODEL_VERSION + 1}).encode())
+    with pytest.raises(UserError, match=r"newer .*update SlicReg"):
         load_model(path)
 
 
-def test_a_file_that_is_no_bundle_is_refused(path):
+def test_a_file_that_is_no_model_is_refused(path):
     with pytest.raises(UserError, match="does not exist"):
         load_model(path)
     with pytest.raises(UserError, match="does not exist"):

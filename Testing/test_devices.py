@@ -1,0 +1,71 @@
+"""Devices: what "auto" means, and one sentence for a GPU that is not there."""
+
+import psutil
+import pytest
+import torch
+
+from SlicRegLib.errors import UserError
+from SlicRegLib.network import devices
+from SlicRegLib.network.devices import autocast, choose_device, choose_precision, peak_memory_mb
+
+CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+
+
+@pytest.fixture
+def gpus(monkeypatch):
+    """Set the number of GPUs that torch finds."""
+
+    def find(count: int) -> None:
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.setattr(torch.cuda, "get_device_name", lambda index=0: f"GPU {index}")
+
+    return find
+
+
+def test_the_device_by_name(gpus):
+    gpus(2)
+    assert choose_device("auto") == (CUDA, "GPU 0, found automatically")
+    assert choose_device("cpu") == (CPU, "CPU, as requested")
+    assert choose_device("cuda:1") == (torch.device("cuda", 1), "GPU 1, as requested")
+    assert choose_device("cuda")[0] == torch.device("cuda", 0)
+    gpus(0)
+    assert choose_device("auto")[0] == CPU
+
+
+@pytest.mark.parametrize(
+    "count, name, words",
+    [
+        (0, "cuda", "CUDA was requested"),
+        (2, "cuda:2", "no CUDA device 'cuda:2'"),
+        (2, "cuda:x", "no CUDA device"),
+        (2, "tpu", "Unknown device 'tpu'"),
+    ],
+)
+def test_a_missing_device_is_one_sentence(gpus, count, name, words):
+    gpus(count)
+    with pytest.raises(UserError, match=words) as error:
+        choose_device(name)
+    assert str(error.value).endswith(".") and ";" in str(error.value)
+
+
+@pytest.mark.parametrize("has_bf16", [False, True])
+def test_automatic_precision(monkeypatch, has_bf16):
+    monkeypatch.setattr(devices, "_computes_bf16", lambda: has_bf16)
+    assert choose_precision(CUDA, "auto") == choose_precision(CUDA, "auto", training=True) == "fp16"
+    assert choose_precision(CPU, "auto") == ("bf16" if has_bf16 else "fp32")
+    assert choose_precision(CPU, "auto", training=True) == "fp32"
+    assert choose_precision(CPU, "bf16", training=True) == "bf16"  # as requested
+
+
+@pytest.mark.parametrize("precision, dtype", [("fp32", torch.float32), ("bf16", torch.bfloat16)])
+def test_arithmetic_within_the_context(precision, dtype):
+    with autocast(CPU, precision):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == dtype
+    assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+
+
+def test_peak_memory_is_at_least_what_is_resident():
+    peak, process = peak_memory_mb(CPU), psutil.Process()
+    assert set(peak) == {"process"}
+    assert process.memory_info().rss / 2**20 - 1 < peak["process"] < psutil.virtual_memory().total / 2**20
