@@ -1,4 +1,7 @@
-"""SlicReg: learned registration of CT scans by supervoxels. The panel and the logic are in SlicRegSlicer, the method in SlicRegLib."""
+"""SlicReg: learned registration of CT scans by supervoxels.
+
+Slicer loads this file. The panel and the logic are in SlicRegSlicer, the method is in SlicRegLib.
+"""
 
 import numpy as np
 import slicer
@@ -7,13 +10,14 @@ from slicer.i18n import translate
 from slicer.ScriptedLoadableModule import ScriptedLoadableModule, ScriptedLoadableModuleTest
 
 from SlicRegLib.errors import UserError
-from SlicRegSlicer import installation, sample
+from SlicRegSlicer import sample
 from SlicRegSlicer.logic import SlicRegLogic
 from SlicRegSlicer.panel import SlicRegWidget  # noqa: F401 (Slicer looks for it here)
+from SlicRegSlicer.requirements import find_missing
 
 
 class SlicReg(ScriptedLoadableModule):
-    """What Slicer shows of the module before it is opened."""
+    """What Slicer shows of the module before it is opened; the sample data is offered once Slicer has started."""
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
@@ -22,8 +26,9 @@ class SlicReg(ScriptedLoadableModule):
         parent.dependencies = []
         parent.contributors = ["SlicReg contributors (SlicReg)"]
         parent.helpText = _(
-            "Registers a CT scan to a template of another patient: a network finds the template's supervoxels in the scan, "
-            "an optimiser turns them into a smooth transform. Choose template, target and model, then press Apply."
+            "Registers a CT scan to a template of another patient: a network finds the template's supervoxels in the "
+            "scan, and an optimiser turns them into a smooth transform. "
+            "Choose template, target and model, then press Apply."
         )
         parent.acknowledgementText = _(
             "The method is Slic-Reg (M. P. Heinrich, Medical Imaging with Deep Learning, 2021)."
@@ -32,7 +37,7 @@ class SlicReg(ScriptedLoadableModule):
 
 
 class SlicRegTest(ScriptedLoadableModuleTest):
-    """Self-test on a phantom pair; ctest runs each ``test_``, "Reload and Test" runs `runTest`."""
+    """Self-test on a phantom pair. ctest runs each ``test_`` method, "Reload and Test" runs `runTest`."""
 
     def setUp(self):
         slicer.mrmlScene.Clear()
@@ -44,8 +49,8 @@ class SlicRegTest(ScriptedLoadableModuleTest):
             getattr(self, name)()
 
     def test_register(self):
-        """Dice of the organs at least doubles; transform node and warped volume agree."""
-        if installation.missing():
+        """The mean Dice at least doubles, and the outputs lie on the grids of template and target."""
+        if find_missing():
             self.skipTest("the Python packages are not installed")
         self.delayDisplay("Registering the phantom pair")
         result = SlicRegLogic().register(
@@ -67,7 +72,7 @@ class SlicRegTest(ScriptedLoadableModuleTest):
         self.assertGreater(np.corrcoef(warped.ravel(), template.ravel())[0, 1], 0.8)
 
     def test_same_volume_is_refused(self):
-        """A mistake gives a sentence and leaves the scene unchanged."""
+        """A user's mistake raises UserError and leaves the scene unchanged."""
         count = slicer.mrmlScene.GetNumberOfNodes()
         with self.assertRaises(UserError):
             SlicRegLogic().register(self.template, self.template, model="trunk-phantom")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from SlicRegLib.jobs.batch import Batch
 from SlicRegLib.jobs.command_process import CommandProcess
 
-from .run import scalar_volumes
+from .result_nodes import list_scans
 from .translation import _
 from .widgets import DisplayErrors, Panel, fill_table, format_cell, make_timer
 
@@ -63,7 +63,7 @@ class BatchTab:
             if not self.panel.ensureInstalled() or not self.panel.parameters:
                 return
             parameters = self.panel.parameters
-            volumes = [v for v in scalar_volumes() if v is not parameters.template] if parameters.batchScene else None
+            volumes = [v for v in list_scans() if v is not parameters.template] if parameters.batchScene else None
             self.batch = self.logic.batch(self._makeRequest(), parameters.batchOutput, volumes, parameters.batchInput)
             self._startNext()
 

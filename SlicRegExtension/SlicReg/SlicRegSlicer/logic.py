@@ -1,4 +1,6 @@
-"""Registration for scripts: MRML nodes in, MRML nodes out; no GUI but the question whether to install."""
+"""Registration for scripts: MRML nodes in, MRML nodes out. No GUI except the question whether to install packages."""
+
+from __future__ import annotations
 
 import os
 import pathlib
@@ -16,11 +18,16 @@ from SlicRegLib.jobs.batch import Batch
 from SlicRegLib.jobs.command_process import CommandProcess
 from SlicRegLib.jobs.options import CheckRequest, JobOptions
 from SlicRegLib.jobs.python import find_python, make_environment
-from SlicRegLib.registration import model_header
+from SlicRegLib.registration.model_header import ModelHeader, list_models
 
-from . import installation
+from .gpus import list_gpus
+from .installing import install
 from .parameters import SlicRegParameterNode
-from .run import Outputs, Request, Run, make_batch
+from .request import Outputs, Request
+from .requirements import describe_missing, find_missing
+from .run import Run
+from .scene_batch import make_batch
+from .selfcheck import check_installation
 from .translation import _
 
 
@@ -34,14 +41,17 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
     print(result.report["seconds"], result.report["folding_percent"])
     """
 
-    _timers: list = []  # of registrations in the background: a timer lives as long as somebody holds it
+    _timers: list = []  # of registrations in the background: without a reference a timer would be deleted
 
     def getParameterNode(self):
         return SlicRegParameterNode(super().getParameterNode())
 
     def registerInBackground(self, template, target, model=None, onProgress=None, onFinished=None, **options) -> Run:
-        """As `register`, but returns at once. onProgress: as progress there. onFinished: called with the `Run`, whose state is
-        "finished" (see ``outputs``), "failed" (see ``error``) or "cancelled" (by its `cancel`)."""
+        """As `register`, but returns at once.
+
+        onProgress: as ``progress`` there. onFinished: called with the `Run`, whose state is "finished" (see
+        ``outputs``), "failed" (see ``error``) or "cancelled" (by its `cancel`).
+        """
         import qt
 
         run, timer = self.start(Request(template, target, self.model(model), **options)), qt.QTimer()
@@ -60,11 +70,11 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         return run
 
     def register(self, template, target, model=None, progress=None, **options) -> Outputs:
-        """Register ``target`` to ``template`` (MRML volumes) and wait for it.
+        """Register ``target`` to ``template`` (volume nodes) and wait for the result. Raises UserError.
 
-        model: name or path; None takes the first bundled one. progress: called with (fraction, stage, seconds left or None);
-        where it raises, the registration is cancelled. options: those of `Request`, among them templateSegmentation,
-        targetSegmentation, the output nodes, device, iterations, alpha, neighbours, seed, refine. Raises UserError.
+        model: name or path; None takes the first bundled one. progress: called with (fraction, stage, seconds left or
+        None); an exception in it cancels the registration. options: the other fields of `Request`, such as
+        templateSegmentation, the output nodes, device and iterations.
         """
         run = self.start(Request(template, target, self.model(model), **options))
         try:
@@ -74,7 +84,7 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
                 slicer.app.processEvents()
                 time.sleep(0.05)
         finally:
-            run.cancel()  # where an exception ended the wait; else there is nothing to end
+            run.cancel()  # does nothing unless an exception ended the loop
         if run.state == "failed":
             raise UserError(run.error)
         return run.outputs
@@ -84,68 +94,69 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         return Run(request)
 
     def batch(self, request: Request, out, volumes=None, folder=None) -> Batch:
-        """The registrations of ``volumes`` (nodes) or of a ``folder`` of files to the request's template, into ``out``."""
+        """Registrations of ``volumes`` (nodes) or of a ``folder`` of files to the request's template, into ``out``."""
         return make_batch(request, pathlib.Path(out), volumes, folder)
 
     def checkScans(self, request: CheckRequest) -> CommandProcess:
-        """Look at the scans of a training; call the result's `poll` until its state is not "running"."""
+        """Check the scans of a training; call the result's `poll` until its state is not "running"."""
         return CommandProcess(["check", *write_arguments(request)])
 
     def startTraining(self, folder, options: JobOptions | None = None) -> None:
-        """Start a training that goes on when Slicer is closed; without ``options``, go on with the one that stands in the folder.
+        """Start a training that continues when Slicer is closed; without ``options``, resume the one in ``folder``.
 
-        The finished model is copied to the user's models. `SlicRegLib.jobfolder` looks at it, pauses and stops it.
+        The finished model is copied to the user's models. `SlicRegLib.jobs` watches, pauses and stops the training.
         """
         words = write_arguments(replace(options, models=str(self.userModels()))) if options else []
         python = find_python()
         control.start(folder, words, python, make_environment(python))
 
-    def models(self):
+    def models(self) -> list[ModelHeader]:
         """Bundled models, then the user's own."""
-        return model_header.list_models(MODELS, self.userModels())
+        return list_models(MODELS, self.userModels())
 
     def model(self, name=None) -> str:
-        """The path of the model with this name or path."""
+        """The path of the model with this name or path; without a name, of the first bundled one."""
         if name and os.path.isfile(str(name)):
             return str(name)
-        found = [m for m in self.models() if not name or m.name == str(name) or pathlib.Path(m.path).stem == str(name)]
+        models = self.models()
+        found = [m for m in models if not name or str(name) in (m.name, pathlib.Path(m.path).stem)]
         if not found:
             raise UserError(
                 _("There is no model {name}; the models are: {names}.").format(
-                    name=name, names=", ".join(m.name for m in self.models())
+                    name=name, names=", ".join(m.name for m in models)
                 )
             )
         return str(found[0].path)
 
     @staticmethod
     def userModels() -> pathlib.Path:
-        """Beside the user's settings; Slicer's cache would be emptied."""
+        """The folder of the user's models: beside the settings, since Slicer empties its cache."""
         return pathlib.Path(slicer.app.slicerUserSettingsFilePath).parent / "SlicReg" / "Models"
 
-    def gpus(self):
+    def gpus(self) -> list[tuple[str, str]]:
         """[("cuda:0", its name), ...] without importing torch."""
-        return installation.gpus()
+        return list_gpus()
 
     def installed(self, ask=False, progress=lambda stage, share, details: None, training=False) -> bool:
-        """Whether the Python packages are there, with ``training`` also those of the teacher; with ``ask``, the user is asked
-        once and they are installed."""
-        if not installation.missing(training):
+        """Whether all Python packages are installed, with ``training`` also those that only a training needs.
+
+        ask: ask the user whether to install what is missing, and install it. Raises UserError where that fails.
+        """
+        if not find_missing(training):
             return True
-        if not ask or not slicer.util.confirmOkCancelDisplay(
-            installation.summary(training), _("Install Python packages")
-        ):
+        if not ask or not slicer.util.confirmOkCancelDisplay(describe_missing(training), _("Install Python packages")):
             return False
-        installation.install(progress, training=training)
+        install(progress, training=training)
         return True
 
     def checkInstallation(self) -> tuple[str, bool]:
-        """A real operation on each device, each in its own process: what is wrong and what to do, and whether nothing works."""
-        found = installation.check()
+        """Compute on each device in a process of its own: (findings and cures as text, whether none can register)."""
+        findings = check_installation()
         lines = [
-            f"{'OK ' if f.ok else '!! '} {f.title}: {f.detail}" + ("" if f.ok else f"\n    {f.cure}") for f in found
+            f"{'OK ' if f.ok else '!! '} {f.title}: {f.detail}" + ("" if f.ok else f"\n    {f.cure}") for f in findings
         ]
-        return "\n".join(lines), any(f.blocking and not f.ok for f in found)
+        return "\n".join(lines), any(f.blocking and not f.ok for f in findings)
 
     def repair(self) -> None:
-        """Install what is missing, and PyTorch again."""
-        installation.install(reinstall_torch=not installation.missing())
+        """Install what is missing; where nothing is missing, reinstall PyTorch."""
+        install(reinstall_torch=not find_missing())

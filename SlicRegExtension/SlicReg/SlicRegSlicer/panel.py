@@ -16,7 +16,7 @@ from .logic import SlicRegLogic
 from .model_list import ModelList
 from .option_widgets import set_tool_tips
 from .registration_tab import RegistrationTab
-from .run import scalar_volumes
+from .result_nodes import list_scans
 from .training_tab import TrainingTab
 from .translation import _
 
@@ -95,7 +95,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         if self.parameters is None:
             self.setParameters(self.logic.getParameterNode())
         if not self.parameters.template:
-            self.parameters.template = next(iter(scalar_volumes()), None)
+            self.parameters.template = next(iter(list_scans()), None)
         if not self.parameters.model and self.models.selected():
             self.parameters.model = self.models.selected().name
 

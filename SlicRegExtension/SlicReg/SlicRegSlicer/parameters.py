@@ -18,7 +18,7 @@ from . import training_request
 INPUTS = ("template", "target", "templateSegmentation", "targetSegmentation")
 OUTPUTS = ("transform", "inverse", "warpedTarget", "warpedSegmentation", "confidence")
 OPTIONS = ("device", "iterations", "alpha", "neighbours", "seed", "refine")
-"""Parameters with the names of `SlicRegSlicer.run.Request`."""
+"""Parameters with the names of `SlicRegSlicer.request.Request`."""
 
 SOURCES: dict[str, tuple[type, str]] = {
     "device": (RegisterRequest, "device"),
@@ -38,7 +38,7 @@ def find_default(parameter: str) -> Any:
 
 @parameterNodeWrapper
 class SlicRegParameterNode:
-    """The panel's state, kept in the scene. `SlicRegSlicer.run.Request` explains inputs and outputs."""
+    """The panel's state, kept in the scene. `SlicRegSlicer.request.Request` explains inputs and outputs."""
 
     template: vtkMRMLScalarVolumeNode
     templateSegmentation: vtkMRMLSegmentationNode

@@ -5,9 +5,11 @@ from __future__ import annotations
 import slicer
 
 from .parameters import INPUTS, OPTIONS, OUTPUTS
+from .request import Outputs, Request
+from .result_nodes import belongs_to_other_scans
 from .review import Review
 from .review_buttons import ReviewButtons
-from .run import Outputs, Request, Run, of_other_scans
+from .run import Run
 from .translation import _
 from .widgets import DisplayErrors, Panel, fill_table, format_cell, make_timer
 
@@ -72,7 +74,7 @@ class RegistrationTab:
         """What is chosen. Outputs that hold the result of another pair of scans are replaced by new nodes."""
         parameters = self.panel.parameters
         for name in OUTPUTS:
-            if of_other_scans(getattr(parameters, name), parameters.template, parameters.target):
+            if belongs_to_other_scans(getattr(parameters, name), parameters.template, parameters.target):
                 setattr(parameters, name, None)
         values = {name: getattr(parameters, name) for name in (*INPUTS, *OUTPUTS, *OPTIONS)}
         return Request(model=self.logic.model(parameters.model), **values)

@@ -17,10 +17,10 @@ class ReviewButtons:
         self.review: Review | None = None
         self._views = {
             "flicker": self._flicker,
-            "checkerboard": lambda on: self.review.checkerboard() if on else self.review.blend(),
+            "checkerboard": lambda on: self.review.show_checkerboard() if on else self.review.blend(),
             "blend": lambda on: self.review.blend(0.5 if on else 0.0),
-            "confidence": lambda on: self.review.confidence(on),
-            "supervoxels": lambda on: self.review.supervoxels(on),
+            "confidence": lambda on: self.review.show_confidence(on),
+            "supervoxels": lambda on: self.review.show_supervoxels(on),
         }
         self._flickerTimer = make_timer(FLICKER_MS, self.onFlicker)
         for name in self._views:
@@ -37,7 +37,7 @@ class ReviewButtons:
     def close(self) -> None:
         """Remove from the views what belongs to the last result, and disable the buttons."""
         self._flickerTimer.stop()
-        if self.review and self.review.alive():
+        if self.review and self.review.is_alive():
             self.review.close()
         self.review = None
         self._enable(False)
@@ -49,25 +49,25 @@ class ReviewButtons:
 
     def onView(self, name: str, on: bool) -> None:
         self._flickerTimer.stop()
-        if not self.review or not self.review.alive():
+        if not self.review or not self.review.is_alive():
             self.close()
             self.ui.summaryLabel.text = _("A node of this result was deleted. Press Apply to register again.")
             return
         for other in self._views:
             if other != name:
                 self._button(other).checked = False
-        self.review.supervoxels(False)
+        self.review.show_supervoxels(False)
         self._views[name](on)
 
     def onFlicker(self) -> None:
-        if self.review and self.review.alive():
+        if self.review and self.review.is_alive():
             self.review.flick()
         else:
             self._flickerTimer.stop()
 
     def onGrid(self, on: bool) -> None:
-        if self.review and self.review.alive():
-            self.review.grid(on)
+        if self.review and self.review.is_alive():
+            self.review.show_grid(on)
 
     def _flicker(self, on: bool) -> None:
         self.review.blend(1.0 if on else 0.5)

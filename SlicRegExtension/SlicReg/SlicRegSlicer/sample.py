@@ -1,4 +1,4 @@
-"""The phantom pair as sample data: made on the spot, so that no network is needed."""
+"""The phantom pair as sample data. It is computed, so that no network is needed."""
 
 from __future__ import annotations
 
@@ -6,18 +6,21 @@ from colorsys import hsv_to_rgb
 
 import numpy as np
 import slicer
+import slicer.util
 
 from .translation import _
 
-TEMPLATE_SEED, TARGET_SEED = 0, 1001  # the template of the bundled trunk model, and a phantom that it has not seen
+TEMPLATE_SEED = 0  # the template of the bundled trunk model
+TARGET_SEED = 1001  # a phantom that the model was not trained on
 NAME = "SlicRegPhantomPair"
+GOLDEN_RATIO = 0.381966  # as steps around the colour wheel: neighbouring organs get hues that are far apart
 
 
 def register() -> None:
     """Offer the pair in Slicer's Sample Data module."""
     try:
         import SampleData
-    except ImportError:  # built without it
+    except ImportError:  # a Slicer that was built without it
         return
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
         category="SlicReg", sampleName=NAME, customDownloader=lambda source: load(), thumbnailFileName=None
@@ -25,41 +28,45 @@ def register() -> None:
 
 
 def load() -> list:
-    """[template, its segmentation, target, its segmentation]: two synthetic trunks of different people, as new nodes."""
-    nodes = []
-    for name, seed in ((_("Phantom template"), TEMPLATE_SEED), (_("Phantom target"), TARGET_SEED)):
-        nodes += _add(name, seed)
-    return nodes
+    """Add two synthetic trunks of different people: [template, its segmentation, target, its segmentation]."""
+    return [
+        *_add_phantom(_("Phantom template"), TEMPLATE_SEED),
+        *_add_phantom(_("Phantom target"), TARGET_SEED),
+    ]
 
 
-def _add(name: str, seed: int) -> list:
-    import vtk
-
+def _add_phantom(name: str, seed: int) -> list:
     from SlicRegLib.phantoms.phantom import ORGANS, make_phantom
 
     phantom = make_phantom(seed)
-    matrix = vtk.vtkMatrix4x4()
-    matrix.DeepCopy(phantom.affine.ravel().tolist())
-    volume = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", name)
-    volume.SetIJKToRASMatrix(matrix)
-    slicer.util.updateVolumeFromArray(volume, np.ascontiguousarray(np.round(phantom.image).astype(np.int16).T))
+    matrix = slicer.util.vtkMatrixFromArray(phantom.affine)
+    volume = _add_volume(name, matrix, np.round(phantom.image).astype(np.int16))
     volume.CreateDefaultDisplayNodes()
     volume.GetDisplayNode().AutoWindowLevelOff()
     volume.GetDisplayNode().SetWindowLevel(500, 50)
-    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", _("{name} organs").format(name=name))
-    segmentation.CreateDefaultDisplayNodes()
-    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
-    labels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "SlicReg organs")
-    try:
-        labels.SetIJKToRASMatrix(matrix)
-        slicer.util.updateVolumeFromArray(labels, np.ascontiguousarray(phantom.labels.T))
-        slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(labels, segmentation)
-    finally:
-        slicer.mrmlScene.RemoveNode(labels)
+    segmentation = _add_segmentation(_("{name} organs").format(name=name), volume, matrix, phantom.labels)
     content = segmentation.GetSegmentation()
     for index, organ in enumerate(ORGANS.values()):
         content.GetNthSegment(index).SetName(organ)
-        content.GetNthSegment(index).SetColor(
-            *hsv_to_rgb(index * 0.381966 % 1, 0.55, 0.9)
-        )  # the golden ratio spreads the hues
+        content.GetNthSegment(index).SetColor(*hsv_to_rgb(index * GOLDEN_RATIO % 1, 0.55, 0.9))
     return [volume, segmentation]
+
+
+def _add_volume(name: str, matrix, voxels: np.ndarray, class_name: str = "vtkMRMLScalarVolumeNode"):
+    """voxels: (I, J, K). matrix: vtkMatrix4x4 from their indices to RAS mm."""
+    volume = slicer.mrmlScene.AddNewNodeByClass(class_name, name)
+    volume.SetIJKToRASMatrix(matrix)
+    slicer.util.updateVolumeFromArray(volume, np.ascontiguousarray(voxels.T))
+    return volume
+
+
+def _add_segmentation(name: str, volume, matrix, labels: np.ndarray):
+    segmentation = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
+    segmentation.CreateDefaultDisplayNodes()
+    segmentation.SetReferenceImageGeometryParameterFromVolumeNode(volume)
+    labelmap = _add_volume("SlicReg organs", matrix, labels, "vtkMRMLLabelMapVolumeNode")
+    try:
+        slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(labelmap, segmentation)
+    finally:
+        slicer.mrmlScene.RemoveNode(labelmap)
+    return segmentation

@@ -8,17 +8,9 @@ from typing import Any
 
 from SlicRegLib.jobs.status import JobState
 
+from .stage_texts import LEARN as STAGES
 from .translation import _
 
-# for each stage in SlicRegLib.stages.LEARN
-STAGES = {
-    "starting": _("starting"),
-    "check": _("checking the scans"),
-    "supervoxels": _("dividing the template into supervoxels"),
-    "teacher": _("registering the scans"),
-    "training": _("training"),
-    "report": _("writing the report"),
-}
 STATES = {
     "running": _("Running, {percent}: {stage}."),
     "paused": _("Paused at {percent}: {stage}."),

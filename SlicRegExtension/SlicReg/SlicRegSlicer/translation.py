@@ -1,4 +1,4 @@
-"""``_``: marks text for translation; Slicer before 5.4 and the plain scene have no translator."""
+"""``_`` marks text for translation. Slicer before 5.4 and the plain scene have no translator."""
 
 try:
     from slicer.i18n import tr as _

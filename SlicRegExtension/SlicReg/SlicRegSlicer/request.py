@@ -1,0 +1,137 @@
+"""What is asked of a registration and what comes out of it, as MRML nodes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from SlicRegLib.errors import UserError
+from SlicRegLib.jobs.arguments import write_arguments
+from SlicRegLib.option import flag_of
+from SlicRegLib.registration.options import AlignmentOptions, RegistrationOptions
+from SlicRegLib.results.options import RegisterRequest
+
+from .checks import check_output, check_segmentation, check_volume
+from .segments import list_segment_names
+from .translation import _
+
+
+@dataclass
+class Request:
+    """Inputs, outputs and options of a registration. All nodes are MRML nodes; outputs that are None are created."""
+
+    template: Any
+    """Volume node, the fixed scan."""
+    target: Any
+    """Volume node, the moving scan."""
+    model: str | Path
+    """Path of a .slicreg file."""
+    templateSegmentation: Any = None
+    targetSegmentation: Any = None
+    transform: Any = None
+    inverse: Any = None
+    warpedTarget: Any = None
+    warpedSegmentation: Any = None
+    confidence: Any = None
+    # options of the library, with its names, defaults and meanings
+    device: str = RegisterRequest.device
+    iterations: int = AlignmentOptions.iterations
+    alpha: float = AlignmentOptions.alpha
+    neighbours: int = AlignmentOptions.neighbours
+    seed: int = AlignmentOptions.seed
+    refine: bool = RegistrationOptions.refine
+
+    def check(self) -> None:
+        """Raise UserError for what cannot be registered."""
+        check_volume(self.template, _("The template volume"))
+        check_volume(self.target, _("The target volume"))
+        if self.template is self.target:
+            raise UserError(_("Template and target are the same volume; choose two different ones."))
+        if self.templateSegmentation:
+            check_segmentation(self.templateSegmentation, _("The template segmentation"))
+        if self.targetSegmentation:
+            check_segmentation(self.targetSegmentation, _("The target segmentation"))
+        self._check_outputs()
+        self._check_segment_names()
+        if not self.model or not Path(self.model).is_file():
+            raise UserError(_("The model {model} does not exist; choose another model.").format(model=self.model))
+        self.options()
+
+    def options(self) -> RegistrationOptions:
+        """The library's options. Raises UserError for values out of range."""
+        alignment = AlignmentOptions(
+            iterations=self.iterations, alpha=self.alpha, neighbours=self.neighbours, seed=self.seed
+        )
+        return RegistrationOptions(refine=self.refine, alignment=alignment)
+
+    def words(self) -> list[str]:
+        """Device and options as words of `slicreg register`."""
+        return [flag_of(RegisterRequest, "device"), self.device, *write_arguments(self.options())]
+
+    def _check_outputs(self) -> None:
+        inputs = (self.template, self.target, self.templateSegmentation, self.targetSegmentation)
+        outputs = {
+            _("The output transform"): self.transform,
+            _("The inverse transform"): self.inverse,
+            _("The warped target"): self.warpedTarget,
+            _("The segmentation on the target"): self.warpedSegmentation,
+            _("The confidence map"): self.confidence,
+        }
+        for what, node in outputs.items():
+            check_output(node, inputs, what)
+        ids = [node.GetID() for node in outputs.values() if node]
+        if len(set(ids)) < len(ids):
+            raise UserError(_("Two outputs are the same node; choose another one for one of them."))
+
+    def _check_segment_names(self) -> None:
+        """Measures need segments that both segmentations have."""
+        if self.templateSegmentation and self.targetSegmentation:
+            names = set(list_segment_names(self.templateSegmentation))
+            if names.isdisjoint(list_segment_names(self.targetSegmentation)):
+                raise UserError(
+                    _(
+                        "The segmentations of template and target have no segment name in common; give the same organs "
+                        "the same names, or choose no target segmentation."
+                    )
+                )
+
+
+@dataclass
+class Outputs:
+    """The nodes that a registration filled, and its measures."""
+
+    transform: Any
+    inverse: Any
+    warpedTarget: Any
+    confidence: Any
+    supervoxels: Any
+    warpedSegmentation: Any = None
+    report: dict[str, Any] = field(default_factory=dict)
+    """The content of report.json; under "segments" the names of the label values."""
+
+    def nodes(self) -> list:
+        """All nodes that were filled."""
+        nodes = (
+            self.transform,
+            self.inverse,
+            self.warpedTarget,
+            self.confidence,
+            self.supervoxels,
+            self.warpedSegmentation,
+        )
+        return [node for node in nodes if node]
+
+    def rows(self) -> list[tuple[str, float, float, float | None, float | None]]:
+        """(segment, Dice before, Dice after, HD95 before, HD95 after) of segments in both segmentations; HD95 in mm."""
+        before, after = (self.report.get(when, {}) for when in ("before", "after"))
+        return [
+            (
+                self.report["segments"][value],
+                before["dice"][value],
+                after["dice"][value],
+                before["hd95_mm"].get(value),
+                after["hd95_mm"].get(value),
+            )
+            for value in after.get("dice", {})
+        ]

@@ -1,0 +1,138 @@
+"""The Python packages that SlicReg needs beyond the standard library, and which of them are missing.
+
+The table repeats the dependencies in pyproject.toml, which is not part of the packaged extension; a test compares them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import importlib.util
+import sys
+from dataclasses import dataclass
+
+from .gpus import describe_driver
+
+PYTORCH, SLICER, PIP = "the PyTorch extension", "Slicer", "pip"
+
+
+@dataclass(frozen=True)
+class Package:
+    """A Python package and where it comes from."""
+
+    requirement: str
+    """As pip takes it, such as ``nibabel>=5.0``."""
+    source: str
+    """`PYTORCH`, `SLICER` or `PIP`."""
+    megabytes: int
+    """Rough size of the download."""
+
+    @property
+    def distribution(self) -> str:
+        """The name under which it is installed."""
+        return self.requirement.partition(">=")[0]
+
+    @property
+    def minimum(self) -> str:
+        """The oldest version that will do."""
+        return self.requirement.partition(">=")[2]
+
+
+REGISTRATION = {
+    "torch": Package("torch>=2.2", PYTORCH, 200),
+    "numpy": Package("numpy>=1.24", SLICER, 0),
+    "scipy": Package("scipy>=1.10", SLICER, 0),
+    "SimpleITK": Package("SimpleITK>=2.3", SLICER, 0),
+    "nibabel": Package("nibabel>=5.0", PIP, 4),
+    "safetensors": Package("safetensors>=0.4", PIP, 1),
+    "skimage": Package("scikit-image>=0.21", PIP, 25),
+    "joblib": Package("joblib>=1.4", PIP, 1),
+    "tqdm": Package("tqdm>=4.64", PIP, 1),
+    "matplotlib": Package("matplotlib>=3.7", PIP, 20),
+    "tyro": Package("tyro>=1.0", PIP, 1),
+    "jinja2": Package("jinja2>=3.1", PIP, 1),
+    "filelock": Package("filelock>=3.12", PIP, 1),
+    "psutil": Package("psutil>=5.9", PIP, 1),
+    "packaging": Package("packaging>=23", PIP, 1),
+}
+"""Import name -> package."""
+TEACHER = {"convexAdam": Package("convexAdam>=0.2", PIP, 10)}
+"""What a training needs in addition."""
+CUDA_MEGABYTES = 3000
+"""Download of a torch with CUDA."""
+
+
+def list_requirements(training: bool = False) -> dict[str, Package]:
+    """Import name -> package of a registration, with ``training`` also of a training."""
+    return REGISTRATION | TEACHER if training else REGISTRATION
+
+
+def find_missing(training: bool = False) -> list[str]:
+    """Import names of the packages that are absent or too old. Imports none of them and starts no process."""
+    importlib.invalidate_caches()
+    return [
+        name
+        for name, package in list_requirements(training).items()
+        if not is_found(name) or is_older(find_version(package), package.minimum)
+    ]
+
+
+def describe_missing(training: bool = False) -> str:
+    """What an installation would download and from where; "" if nothing is missing."""
+    names = find_missing(training)
+    if not names:
+        return ""
+    lines, total = [], 0
+    for name in names:
+        package = list_requirements(training)[name]
+        with_cuda = name == "torch" and sys.platform != "darwin" and describe_driver()
+        size = CUDA_MEGABYTES if with_cuda else package.megabytes
+        total += size
+        lines.append(f"- {package.requirement}, {f'about {_format_size(size)}, ' if size else ''}from {package.source}")
+    return "\n".join(
+        [
+            f"SlicReg needs {count_packages(len(names))} that Slicer does not have yet "
+            f"(about {_format_size(total)} to download):",
+            *lines,
+            "They are installed into Slicer's own Python.",
+        ]
+    )
+
+
+def is_found(name: str) -> bool:
+    """Whether a package could be imported under this name, as far as its place on the disk tells."""
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ImportError, ValueError):  # a module without a spec: partly removed
+        return False
+
+
+def find_version(package: Package) -> str:
+    """The installed version; "" where none is recorded."""
+    try:
+        return importlib.metadata.version(package.distribution) or ""
+    except importlib.metadata.PackageNotFoundError:
+        return ""
+
+
+def is_older(version: str, minimum: str) -> bool:
+    """Whether ``version`` is below ``minimum``. A pre-release counts as its release, an unreadable version as older.
+
+    "" is not older: the package may work. Neither is any version while `packaging` itself is missing.
+    """
+    try:
+        from packaging.version import InvalidVersion, Version
+    except ImportError:
+        return False
+    try:
+        return bool(version) and Version(Version(version).base_version) < Version(minimum)
+    except InvalidVersion:
+        return True
+
+
+def count_packages(number: int) -> str:
+    return f"{number} Python package{'' if number == 1 else 's'}"
+
+
+def _format_size(megabytes: int) -> str:
+    return f"{megabytes / 1000:.1f} GB" if megabytes >= 1000 else f"{megabytes} MB"

@@ -1,0 +1,87 @@
+"""Nodes that hold results: created beside the target, marked with their scans, told apart from scans."""
+
+from __future__ import annotations
+
+import slicer
+import slicer.util
+
+TRANSFORM, VOLUME, SEGMENTATION = "vtkMRMLTransformNode", "vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode"
+LABELS = "vtkMRMLLabelMapVolumeNode"
+TEMPLATE_ROLE, TARGET_ROLE = "SlicReg.template", "SlicReg.target"  # of references from a result to its scans
+
+
+class ResultNodes:
+    """The user's output nodes, and new ones where there are none; `discard` removes the new ones."""
+
+    def __init__(self, beside=None):
+        """beside: the node whose folder in the subject hierarchy new nodes share."""
+        self.beside, self.created = beside, []
+
+    def reuse_or_add(self, existing, class_name: str, name: str):
+        """``existing`` if it is still in the scene, otherwise a new node whose name is made unique."""
+        scene = slicer.mrmlScene
+        if existing and scene.IsNodePresent(existing):
+            return existing
+        made = scene.AddNewNodeByClass(class_name, scene.GenerateUniqueName(name))
+        self.created.append(made)
+        self._place(made)
+        return made
+
+    def discard(self) -> None:
+        """Remove the nodes that were created here, with their display and storage nodes."""
+        scene = slicer.mrmlScene
+        for made in self.created:
+            parts = [made.GetNthDisplayNode(n) for n in range(made.GetNumberOfDisplayNodes())] + [made.GetStorageNode()]
+            for node in (made, *parts):
+                if node and scene.IsNodePresent(node):  # the user may have deleted it meanwhile
+                    scene.RemoveNode(node)
+            hierarchy = _subject_hierarchy()
+            if hierarchy and hierarchy.GetItemByDataNode(made):  # the application removes it by itself
+                hierarchy.RemoveItem(hierarchy.GetItemByDataNode(made), False, False)
+        self.created = []
+
+    def _place(self, made) -> None:
+        hierarchy = _subject_hierarchy()
+        item = hierarchy.GetItemByDataNode(self.beside) if hierarchy and self.beside else 0
+        if not item:
+            return
+        parent, own = hierarchy.GetItemParent(item), hierarchy.GetItemByDataNode(made)
+        if own:
+            hierarchy.SetItemParent(own, parent)
+        else:
+            hierarchy.CreateItem(parent, made)
+
+
+def mark_result(node, template, target) -> None:
+    """Note on a result which scans it comes from; the references are saved with the scene."""
+    node.SetNodeReferenceID(TEMPLATE_ROLE, template.GetID())
+    node.SetNodeReferenceID(TARGET_ROLE, target.GetID())
+
+
+def belongs_to_other_scans(node, template, target) -> bool:
+    """Whether a node, which may be None, holds the result of another pair of scans."""
+    return (
+        bool(node)
+        and node.GetNodeReferenceID(TARGET_ROLE) is not None
+        and (node.GetNodeReference(TARGET_ROLE) is not target or node.GetNodeReference(TEMPLATE_ROLE) is not template)
+    )
+
+
+def find_supervoxels(target):
+    """The supervoxels of an earlier registration of the same target, which the next one overwrites; else None."""
+    return next((n for n in slicer.util.getNodesByClass(LABELS) if n.GetNodeReference(TARGET_ROLE) is target), None)
+
+
+def list_scans() -> list:
+    """The scene's scans: no results, nor label maps and colour images, which are scalar volumes as well."""
+    return [
+        node
+        for node in slicer.util.getNodesByClass(VOLUME)
+        if node.GetClassName() == VOLUME
+        and not node.GetHideFromEditors()
+        and node.GetNodeReferenceID(TARGET_ROLE) is None
+    ]
+
+
+def _subject_hierarchy():
+    return slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode")

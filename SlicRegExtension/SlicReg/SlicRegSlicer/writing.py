@@ -1,0 +1,112 @@
+"""Nodes to files for the command line. Linear parent transforms are applied; neither nodes nor scene change."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+import slicer
+
+from SlicRegLib.errors import UserError
+from SlicRegLib.images.itk import make_image
+
+from .checks import check_matrix, check_parent
+from .node_arrays import (
+    compute_parent_to_world,
+    compute_voxel_to_world,
+    make_oriented_image,
+    view_scalars,
+    view_voxels,
+)
+from .segments import Segment, describe_segments
+from .translation import _
+
+
+def write_volume(node, path: str | Path) -> None:
+    """Write the voxels, unchanged, with the volume's geometry in the world. Raises UserError if that is sheared."""
+    check_parent(node, node.GetName())
+    _write(view_voxels(node), compute_voxel_to_world(node), path)
+
+
+def write_segmentation(node, volume, path: str | Path, names: Sequence[str] | None = None) -> list[Segment]:
+    """Write the segments as a label map on the grid of ``volume`` in the world; returns them with their values.
+
+    Values are 1..n in the segments' order. names: the segments of another segmentation with which this one is compared;
+    a segment with the n-th of these names gets the value n, all others get larger values. Where segments overlap, the
+    later one wins.
+    """
+    for used in (node, volume):
+        check_parent(used, used.GetName())
+    grid = compute_voxel_to_world(volume)
+    # segments lie in the segmentation's own frame
+    geometry = make_oriented_image(np.linalg.inv(compute_parent_to_world(node)) @ grid)
+    geometry.SetDimensions(volume.GetImageData().GetDimensions())
+    node = _with_labelmaps(node, geometry)
+    segmentation = node.GetSegmentation()
+    segments = describe_segments(segmentation)
+    if names is not None:
+        segments = _number_by_names(segments, names)
+    values = np.array([0, *(segment.value for segment in segments)])
+    values = values.astype(np.uint8 if values.max() < 256 else np.uint16)
+    _write(values[_rasterise(segmentation, geometry)], grid, path)
+    return segments
+
+
+def _number_by_names(segments: list[Segment], names: Sequence[str]) -> list[Segment]:
+    others = iter(range(len(names) + 1, len(names) + len(segments) + 1))
+    return [
+        replace(segment, value=names.index(segment.name) + 1 if segment.name in names else next(others))
+        for segment in segments
+    ]
+
+
+def _rasterise(segmentation, geometry) -> np.ndarray:
+    """(K, J, I) uint16 on the geometry: 0 outside all segments, n in the n-th; the highest n where segments overlap.
+
+    Takes one step per layer, which is a label map that segments share. Slicer's own export takes one per segment.
+    """
+    binary = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
+    resample = slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage  # nearest neighbour
+    numbers = np.zeros(geometry.GetDimensions()[::-1], np.uint16)
+    for layer in range(segmentation.GetNumberOfLayers(binary)):
+        labelmap, on_grid = segmentation.GetLayerDataObject(layer, binary), slicer.vtkOrientedImageData()
+        if labelmap.IsEmpty():
+            continue
+        if not resample(labelmap, geometry, on_grid):
+            raise RuntimeError("Slicer could not resample the label map of a segment")
+        labels = view_scalars(on_grid).astype(np.uint16, copy=False)
+        number_of = np.zeros(65536, np.uint16)
+        for id_ in segmentation.GetSegmentIDsForLayer(layer, binary):
+            number_of[segmentation.GetSegment(id_).GetLabelValue()] = segmentation.GetSegmentIndex(id_) + 1
+        np.maximum(numbers, number_of[labels], out=numbers)
+    return numbers
+
+
+def _with_labelmaps(node, geometry):
+    """The node itself where it holds label maps, otherwise a copy outside the scene with label maps on the geometry."""
+    names = slicer.vtkSegmentationConverter
+    if node.GetSegmentation().ContainsRepresentation(names.GetBinaryLabelmapRepresentationName()):
+        return node
+    copy, segmentation = slicer.vtkMRMLSegmentationNode(), slicer.vtkSegmentation()
+    segmentation.DeepCopy(node.GetSegmentation())
+    segmentation.SetConversionParameter(
+        names.GetReferenceImageGeometryParameterName(), names.SerializeImageGeometry(geometry)
+    )
+    copy.SetName(node.GetName())
+    copy.SetAndObserveSegmentation(segmentation)
+    if not copy.CreateBinaryLabelmapRepresentation():
+        raise UserError(
+            _("{name} cannot be converted to label maps; repair or remove its empty segments.").format(
+                name=node.GetName()
+            )
+        )
+    return copy
+
+
+def _write(voxels: np.ndarray, matrix: np.ndarray, path: str | Path) -> None:
+    """voxels: (K, J, I). Uncompressed, since the file is read once."""
+    check_matrix(matrix, Path(path).name)
+    sitk.WriteImage(make_image(voxels.T, matrix), str(path), False)
