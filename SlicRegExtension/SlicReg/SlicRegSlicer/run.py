@@ -121,7 +121,7 @@ class Run:
             target_label=target_label,
             overlays=True,
             device=request.device,
-            options=request.options(),
+            registration=request.options(),
         )
 
     def _read_outputs(self) -> Outputs:
