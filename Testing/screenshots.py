@@ -1,9 +1,9 @@
-"""The extension's screenshots, from the real nodes and the real panel, on the phantom pair.
+"""The extension's screenshots: the real panel and the real nodes, on phantoms.
 
-    VTK_DEFAULT_OPENGL_WINDOW=vtkEGLRenderWindow python Testing/screenshots.py [training]
+    python Testing/screenshots.py            panel.png, views.png and surfaces.png; about a minute
+    python Testing/screenshots.py training   training.png; some minutes, until the first validation of a training
 
-Writes panel.png, views.png and surfaces.png to SlicRegExtension/Resources/Screenshots; with the word, training.png, which takes
-the minutes of a training until its first validation. The views are drawn by Slicer's own displayable managers, the panel by Qt.
+They go to SlicRegExtension/Resources/Screenshots. Slicer's own displayable managers draw the views, Qt draws the panel.
 """
 
 from __future__ import annotations
@@ -15,17 +15,19 @@ from pathlib import Path
 
 os.environ.setdefault("VTK_DEFAULT_OPENGL_WINDOW", "vtkEGLRenderWindow")  # draws without a screen
 
-from host import start
+from panel_samples import HOST, choose_inputs, wait_for_end  # isort: skip
 
-HOST = start()
+import numpy as np
+import qt
+import slicer
+import vtk
+import vtkmodules.vtkInteractionStyle
+import vtkmodules.vtkRenderingOpenGL2  # noqa: F401
+from vtk.util.numpy_support import vtk_to_numpy
 
-import numpy as np  # noqa: E402
-import qt  # noqa: E402
-import slicer  # noqa: E402
-import vtk  # noqa: E402
-import vtkmodules.vtkInteractionStyle  # noqa: E402
-import vtkmodules.vtkRenderingOpenGL2  # noqa: E402, F401
-from vtk.util.numpy_support import vtk_to_numpy  # noqa: E402
+from SlicRegLib.jobs import control, ownership
+from SlicRegSlicer import sample
+from tiny import write_cohort
 
 OUT = Path(__file__).resolve().parents[1] / "SlicRegExtension" / "Resources" / "Screenshots"
 SIZE = 420
@@ -43,85 +45,84 @@ VIEW_MANAGERS = (
 )
 
 
-def main():
-    OUT.mkdir(parents=True, exist_ok=True)
+def draw_registration():
+    """The Registration tab after a registration, the slice views and the surfaces."""
     panel = HOST.load_module()
     HOST.enter(panel)
-    from SlicRegSlicer import sample
-
-    template, organs, target, target_organs = sample.load()
-    ui = panel.ui
-    for selector, node in (
-        (ui.templateSelector, template),
-        (ui.templateSegmentationSelector, organs),
-        (ui.targetSelector, target),
-        (ui.targetSegmentationSelector, target_organs),
-    ):
-        HOST.choose(selector, node)
-    HOST.choose(ui.modelComboBox, "trunk-phantom")
-    HOST.click(ui.applyButton)
-    HOST.wait(lambda: not panel.running(), 300)
-    assert panel.run.state == "finished", panel.run.log
+    pair = sample.load()
+    choose_inputs(panel, pair)
+    HOST.click(panel.ui.applyButton)
+    wait_for_end(panel, 300)
+    run = panel.registration.run
+    assert run.state == "finished", run.log
     save_panel(panel, OUT / "panel.png")
-
-    outputs = panel.run.outputs
-    view = SliceView(template)
-    show_only(organs, target_organs, outputs.warpedSegmentation, visible=organs)
-    pictures = []
-    pictures.append(view.picture(lambda: show(view, target), "target where it lay, template's organs"))
-    pictures.append(view.picture(lambda: show(view, outputs.warpedTarget), "target on the template"))
-    pictures.append(view.picture(lambda: panel.review.checkerboard(), "checkerboard"))
-    panel.review.grid(True)
-    pictures.append(view.picture(lambda: show(view, outputs.warpedTarget), "deformed grid"))
-    panel.review.grid(False)
-    show_only(organs, target_organs, outputs.warpedSegmentation, visible=None)
-    pictures.append(view.picture(lambda: panel.review.confidence(True), "confidence"))
-    pictures.append(view.picture(lambda: panel.review.supervoxels(True), "supervoxels in the target"))
-    panel.review.supervoxels(False)
-    save_montage(pictures, 3, OUT / "views.png")
-
-    pictures = []
-    for segmentation, title in (
-        (organs, "template"),
-        (outputs.warpedSegmentation, "template's segments on the target"),
-        (target_organs, "target's own"),
-    ):
-        segmentation.CreateClosedSurfaceRepresentation()
-        show_only(organs, target_organs, outputs.warpedSegmentation, visible=segmentation)
-        pictures.append((surfaces(), title))
-    save_montage(pictures, 3, OUT / "surfaces.png")
+    save_montage(draw_views(pair, run.outputs, panel.registration.views.review), OUT / "views.png")
+    save_montage(draw_surfaces(pair, run.outputs), OUT / "surfaces.png")
     HOST.unload_module()
 
 
-def training():
-    """The tab "Training" after the first validation of a training on coarse phantoms."""
-    from tiny import write_cohort
+def draw_views(pair, outputs, review) -> list:
+    """[(pixels, title), ...] of a coronal slice."""
+    template, organs, target, target_organs = pair
+    segmentations = (organs, target_organs, outputs.warpedSegmentation)
+    view = SliceView(template)
+    show_only(segmentations, organs)
+    pictures = [
+        view.picture(lambda: show(view, target), "target before, organs of the template"),
+        view.picture(lambda: show(view, outputs.warpedTarget), "target after, organs of the template"),
+        view.picture(review.show_checkerboard, "checkerboard"),
+    ]
+    review.show_grid(True)
+    pictures.append(view.picture(lambda: show(view, outputs.warpedTarget), "deformed grid"))
+    review.show_grid(False)
+    show_only(segmentations, None)
+    pictures.append(view.picture(lambda: review.show_confidence(True), "confidence"))
+    pictures.append(view.picture(lambda: review.show_supervoxels(True), "supervoxels in the target"))
+    review.show_supervoxels(False)
+    return pictures
 
-    from SlicRegLib.jobs import control, ownership
 
+def draw_surfaces(pair, outputs) -> list:
+    """[(pixels, title), ...] of the organs in 3-D."""
+    _, organs, _, target_organs = pair
+    pictures = []
+    for segmentation, title in (
+        (organs, "organs of the template"),
+        (outputs.warpedSegmentation, "transferred to the target"),
+        (target_organs, "the target's own organs"),
+    ):
+        segmentation.CreateClosedSurfaceRepresentation()
+        show_only((organs, target_organs, outputs.warpedSegmentation), segmentation)
+        pictures.append((draw_3d(), title))
+    return pictures
+
+
+def draw_training():
+    """The Training tab after the first validation of a training on coarse phantoms."""
     with tempfile.TemporaryDirectory(prefix="SlicReg-") as scratch:
         cohort, folder = write_cohort(Path(scratch) / "phantoms"), Path(scratch) / "job"
         panel = HOST.load_module()
         HOST.enter(panel)
         ui, tab = panel.ui, panel.training
         ui.tabs.setCurrentWidget(ui.trainingTab)
-        tab.further = {"spacing_mm": 8.0, "shape": (48, 32, 48)}
-        for path, value in (
-            (ui.trainingTemplatePath, cohort / "template.nii.gz"),
-            (ui.trainingImagesPath, cohort / "img"),
-            (ui.trainingFolderPath, folder),
-        ):
-            path.currentPath = str(value)
+        tab.extraOptions = {"spacing_mm": 8.0, "shape": (48, 32, 48)}
+        paths = {
+            ui.trainingTemplatePath: cohort / "template.nii.gz",
+            ui.trainingImagesPath: cohort / "img",
+            ui.trainingFolderPath: folder,
+        }
+        for widget, path in paths.items():
+            widget.currentPath = str(path)
         ui.trainingNameEdit.text = "trunk"
         ui.trainingIterationsSpinBox.value = 400
         HOST.click(ui.trainingStartButton)
         try:
-            HOST.wait(lambda: ui.trainingPictureLabel.visible or tab.state.state != "running", 1800)
-            assert tab.state.state == "running", tab.state
-            tab.close()  # what is shown now stays: names instead of this computer's paths
-            for path in (ui.trainingTemplatePath, ui.trainingImagesPath, ui.trainingFolderPath):
-                path.blockSignals(True)
-                path.currentPath = str(Path(path.currentPath).relative_to(scratch))
+            HOST.wait(lambda: ui.trainingPictureLabel.visible or not tab.job.is_active, 1800)
+            assert tab.job.is_active, tab.job.state
+            tab.close()  # what is shown now stays
+            for widget, path in paths.items():  # names instead of this computer's paths
+                widget.blockSignals(True)
+                widget.currentPath = str(path.relative_to(scratch))
             save_panel(panel, OUT / "training.png", ui.trainingReportButton)
         finally:
             if ownership.find_owner(folder):
@@ -134,7 +135,8 @@ def show(view, volume):
     view.composite.SetForegroundVolumeID(None)
 
 
-def show_only(*segmentations, visible):
+def show_only(segmentations, visible):
+    """Draw the outlines of one segmentation, or of none."""
     for node in segmentations:
         node.CreateDefaultDisplayNodes()
         display = node.GetDisplayNode()
@@ -189,8 +191,8 @@ class SliceView:
         return _pixels(self.window), title
 
 
-def surfaces():
-    """The visible segmentation in 3-D, seen from the front."""
+def draw_3d() -> np.ndarray:
+    """Pixels of the visible segmentation's surface, seen from the front."""
     logic = slicer.vtkMRMLViewLogic()
     logic.SetMRMLApplicationLogic(slicer.app.applicationLogic())
     logic.SetMRMLScene(slicer.mrmlScene)
@@ -250,7 +252,7 @@ def _pixels(window) -> np.ndarray:
     return vtk_to_numpy(image.GetPointData().GetScalars()).reshape(height, width, -1)[::-1, :, :3].copy()
 
 
-def save_montage(pictures, columns, path):
+def save_montage(pictures, path, columns=3):
     import matplotlib
 
     matplotlib.use("Agg")
@@ -260,7 +262,7 @@ def save_montage(pictures, columns, path):
     figure, axes = plt.subplots(
         rows, columns, figsize=(4 * columns, 4.25 * rows), layout="constrained", facecolor="black", squeeze=False
     )
-    for axis, (pixels, title) in zip(axes.flat, pictures):
+    for axis, (pixels, title) in zip(axes.flat, pictures, strict=True):
         axis.imshow(pixels)
         axis.set_title(title, color="white", fontsize=12)
         axis.set_axis_off()
@@ -269,4 +271,5 @@ def save_montage(pictures, columns, path):
 
 
 if __name__ == "__main__":
-    training() if "training" in sys.argv[1:] else main()
+    OUT.mkdir(parents=True, exist_ok=True)
+    draw_training() if "training" in sys.argv[1:] else draw_registration()

@@ -22,6 +22,7 @@ class BatchTab:
         self.panel, self.ui, self.logic, self._makeRequest = panel, panel.ui, panel.logic, makeRequest
         self.batch: Batch | None = None
         self.process: CommandProcess | None = None
+        self.startProcess = CommandProcess  # called with the arguments of `slicreg`
         self._timer = make_timer(POLL_MS, self.onTimer)
         self.ui.batchApplyButton.connect("clicked(bool)", self.onApply)
         self.ui.batchCancelButton.connect("clicked(bool)", self.onCancel)
@@ -83,7 +84,7 @@ class BatchTab:
     def _startNext(self) -> None:
         """Start the next scan's registration, or end the batch where there is none."""
         arguments = self.batch.next()
-        self.process = CommandProcess(arguments) if arguments else None
+        self.process = self.startProcess(arguments) if arguments else None
         self._show()
         self.ui.batchCancelButton.enabled = self.isRunning()
         self.panel.showParameters()

@@ -61,7 +61,7 @@ class RegistrationTab:
         if not parameters.target:
             return _("Choose a target volume.")
         if parameters.template == parameters.target:
-            return _("Template and target are the same volume. Choose two different ones.")
+            return _("Template and target are the same volume; choose two different ones.")
         if parameters.targetSegmentation and not parameters.templateSegmentation:
             return _("Choose a template segmentation as well, or no target segmentation: Dice and HD95 need both.")
         if not parameters.model:

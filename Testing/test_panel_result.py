@@ -1,0 +1,241 @@
+"""What the panel makes of a registration.
+
+One registration, made by clicks, serves most tests: those that only look come first, those that change something last.
+"""
+
+import re
+import time
+
+import numpy as np
+import pytest
+
+from host import available
+from SlicRegLib.images.transforms import load_transform
+from SlicRegLib.jobs.command_process import CommandProcess
+
+pytestmark = pytest.mark.skipif(not available(), reason="needs slicer-core and PySide6")
+if available():
+    import slicer
+    import vtk
+
+    from panel_samples import (
+        HOST,
+        MODEL,
+        choose_inputs,
+        fresh_panel,
+        load_coarse_pair,
+        node_ids,
+        switch_refinement_off,
+        wait_for_end,
+    )
+    from SlicRegSlicer.writing import write_volume
+
+
+@pytest.fixture(scope="module")
+def clicked():
+    """(panel, pair, [(progress, text), ...] seen meanwhile) of a registration without refinement."""
+    with fresh_panel() as panel:
+        pair, seen = load_coarse_pair(), []
+        choose_inputs(panel, pair)
+        switch_refinement_off(panel)
+        HOST.click(panel.ui.applyButton)
+        assert panel.ui.cancelButton.enabled and not panel.ui.applyButton.enabled
+
+        def ended():
+            seen.append((panel.ui.progressBar.value, panel.ui.statusLabel.text))
+            return not panel.isBusy()
+
+        HOST.wait(ended, 180)
+        assert panel.registration.run.state == "finished", panel.registration.run.log
+        yield panel, pair, seen
+
+
+@pytest.fixture
+def panel(clicked):
+    """The panel as the registration left it; errors that nobody raises fail the test that causes them."""
+    HOST.dialogs.clear()
+    with HOST.watch():
+        yield clicked[0]
+
+
+@pytest.fixture
+def pair(clicked):
+    return clicked[1]
+
+
+@pytest.fixture
+def outputs(panel):
+    return panel.registration.run.outputs
+
+
+def displacements(transform) -> np.ndarray:
+    return slicer.util.arrayFromGridTransform(transform).copy()
+
+
+def segment_names(segmentation) -> list[str]:
+    content = segmentation.GetSegmentation()
+    return [content.GetNthSegment(n).GetName() for n in range(content.GetNumberOfSegments())]
+
+
+def test_progress_rises_and_tells_the_remaining_time(clicked):
+    panel, _, seen = clicked
+    values = [value for value, _ in seen]
+    assert len(set(values)) > 5 and values == sorted(values) and any("left" in text for _, text in seen)
+    assert "Done" in panel.ui.statusLabel.text and "CPU" in panel.ui.statusLabel.text
+
+
+def test_the_nodes_are_filled_and_selected(panel, pair, outputs):
+    template, template_organs, target, _ = pair
+    assert outputs.warpedTarget.GetImageData().GetDimensions() == template.GetImageData().GetDimensions()
+    warped, fixed = (slicer.util.arrayFromVolume(v).ravel()[::7] for v in (outputs.warpedTarget, template))
+    assert np.corrcoef(warped, fixed)[0, 1] > 0.7
+    transform = outputs.transform
+    assert transform.GetNodeReference(transform.GetMovingNodeReferenceRole()) is target
+    assert transform.GetNodeReference(transform.GetFixedNodeReferenceRole()) is template
+    assert segment_names(outputs.warpedSegmentation) == segment_names(template_organs)
+    confidence = slicer.util.arrayFromVolume(outputs.confidence)
+    assert confidence.min() >= 0 and 0.3 < confidence[confidence > 0].mean() < 1
+    for name in ("transform", "inverse", "warpedTarget", "warpedSegmentation", "confidence"):
+        assert getattr(panel.ui, f"{name}Selector").currentNode() is getattr(outputs, name)
+
+
+def test_the_table_shows_the_measurements(panel, pair):
+    table, organs = panel.ui.resultsTable, segment_names(pair[1])
+    assert len(organs) == 13 and [table.item(row, 0).text() for row in range(table.rowCount)] == organs
+    headers = [table.horizontalHeaderItem(column).text() for column in range(table.columnCount)]
+    assert headers[1:3] == ["Dice before", "Dice after"]
+    before, after = ([float(table.item(row, column).text()) for row in range(13)] for column in (1, 2))
+    assert np.mean(after) > 2 * np.mean(before)
+    folding, dice = panel.ui.summaryLabel.text.splitlines()[:2]
+    assert "folds in" in folding
+    stated = [float(number) for number in re.findall(r"\d\.\d{3}", dice)]
+    np.testing.assert_allclose(stated, [np.mean(before), np.mean(after)], atol=0.0011)
+
+
+def test_the_log_is_saved_with_the_options(panel, tmp_path):
+    HOST.click(panel.ui.logButton)
+    HOST.dialogs.choose_path(tmp_path / "slicreg.log")
+    HOST.click(panel.ui.saveLogButton)
+    text = (tmp_path / "slicreg.log").read_text()
+    assert "'iterations': 50" in text and "prediction" in text and "GB of memory" in text
+
+
+def test_views(panel, pair, outputs):
+    composite = slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode")[0]
+    ui = panel.ui
+
+    def shown():
+        return composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()
+
+    both = (pair[0].GetID(), outputs.warpedTarget.GetID())
+    assert shown() == both and composite.GetForegroundOpacity() == 0.5 and ui.blendButton.checked
+    HOST.click(ui.flickerButton)
+    assert shown() == both and not ui.blendButton.checked
+    opacities = set()
+    HOST.wait(lambda: (opacities.add(composite.GetForegroundOpacity()), opacities >= {0.0, 1.0})[1], 5)
+    HOST.click(ui.checkerboardButton)
+    board = slicer.mrmlScene.GetNodeByID(composite.GetBackgroundVolumeID())
+    mixed, template, warped = (slicer.util.arrayFromVolume(v) for v in (board, pair[0], outputs.warpedTarget))
+    assert ((mixed == template) | (mixed == warped)).all()
+    assert 0.4 < (mixed == template)[template != warped].mean() < 0.6
+    HOST.click(ui.confidenceButton)
+    assert shown() == (pair[0].GetID(), outputs.confidence.GetID())
+    HOST.click(ui.supervoxelsButton)
+    assert composite.GetLabelVolumeID() == outputs.supervoxels.GetID()
+    assert composite.GetBackgroundVolumeID() == pair[2].GetID()
+    assert len(np.unique(slicer.util.arrayFromVolume(outputs.supervoxels))) > 30
+    HOST.click(ui.gridButton)
+    assert outputs.transform.GetDisplayNode().GetVisibility2D()
+    HOST.click(ui.gridButton)
+    assert not outputs.transform.GetDisplayNode().GetVisibility2D()
+    HOST.click(ui.blendButton)
+    assert shown() == both and not ui.supervoxelsButton.checked
+
+
+def test_clicks_script_and_command_line_give_the_same_transform(panel, pair, outputs, tmp_path):
+    for name, volume in (("template", pair[0]), ("target", pair[2])):
+        write_volume(volume, tmp_path / f"{name}.nrrd")
+    files = ["--template", tmp_path / "template.nrrd", "--target", tmp_path / "target.nrrd", "--out", tmp_path / "out"]
+    command = CommandProcess(["register", "--model", panel.logic.model(MODEL), *files, "--no-refine"])
+    seen, ended = [], []
+    run = panel.logic.registerInBackground(
+        pair[0],
+        pair[2],
+        model=MODEL,
+        refine=False,
+        onProgress=lambda *step: seen.append(step),
+        onFinished=ended.append,
+    )
+    assert run.state == "running"
+    HOST.wait(lambda: ended and command.poll() is not None and command.state != "running", 240)
+    assert ended == [run] and run.state == "finished" and seen and "CPU" in run.device
+    assert command.state == "finished", command.log
+
+    by_clicks = displacements(outputs.transform)
+    assert run.outputs.transform is not outputs.transform
+    np.testing.assert_array_equal(displacements(run.outputs.transform), by_clicks)
+    by_command = load_transform(tmp_path / "out" / "transform.h5").vectors.numpy().T
+    np.testing.assert_array_equal(by_command.astype(by_clicks.dtype), by_clicks)
+
+
+def turn_in_place(volume, segmentation):
+    """Put both under a rotation and shift and move their voxels, so that in the world they stay where they are."""
+    turn, inverse, both = vtk.vtkTransform(), vtk.vtkMatrix4x4(), vtk.vtkMatrix4x4()
+    turn.RotateWXYZ(20, 1, 2, 0)
+    turn.Translate(30, -20, 50)
+    parent = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLinearTransformNode", "turned")
+    parent.SetMatrixTransformToParent(turn.GetMatrix())
+    vtk.vtkMatrix4x4.Invert(turn.GetMatrix(), inverse)
+    volume.GetIJKToRASMatrix(both)
+    vtk.vtkMatrix4x4.Multiply4x4(inverse, both, both)
+    volume.SetIJKToRASMatrix(both)
+    segmentation.ApplyTransformMatrix(inverse)
+    for node in (volume, segmentation):
+        node.SetAndObserveTransformNodeID(parent.GetID())
+
+
+def test_a_second_apply_while_the_user_does_other_things(panel, pair, outputs):
+    """The target has a parent transform now but lies at the same place, so the same nodes get the same result.
+
+    The result is that of the scans at Apply, whatever the user does meanwhile.
+    """
+    ui, field, report = panel.ui, displacements(outputs.transform), outputs.report
+    turn_in_place(pair[2], pair[3])
+    before = node_ids()
+    HOST.click(ui.applyButton)
+    HOST.leave(panel)
+    old_confidence = outputs.confidence.GetID()
+    slicer.mrmlScene.RemoveNode(outputs.confidence)
+    other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "other")
+    panel.parameters.target = other
+    wait_for_end(panel)
+    run = panel.registration.run
+    assert run.state == "finished" and panel.registration.views.review.target is pair[2]
+    again = run.outputs
+    assert again.transform is outputs.transform and again.warpedSegmentation is outputs.warpedSegmentation
+    new = {again.confidence.GetID(), again.confidence.GetDisplayNode().GetID(), other.GetID()}
+    assert node_ids() - before <= new and old_confidence not in node_ids()
+
+    assert again.warpedTarget.GetParentTransformNode() is None
+    np.testing.assert_allclose(displacements(again.transform), field, atol=1.0)  # mm
+    dice = again.report["after"]["mean_dice"]
+    assert dice > 2 * report["before"]["mean_dice"] and abs(dice - report["after"]["mean_dice"]) < 0.01
+
+    HOST.enter(panel)
+    assert ui.tabs.isVisible() and "Done" in ui.statusLabel.text
+    request = panel.registration.makeRequest()  # for another target: the results of this one are kept
+    assert request.target is other and request.transform is None and request.confidence is None
+
+
+def test_a_deleted_result_cannot_be_shown(panel):
+    slicer.mrmlScene.RemoveNode(panel.registration.run.outputs.confidence)
+    HOST.click(panel.ui.checkerboardButton)
+    assert "deleted" in panel.ui.summaryLabel.text and not panel.ui.blendButton.enabled
+
+
+def test_closing_the_scene_clears_the_result(panel):
+    began = time.monotonic()
+    HOST.clear_scene()
+    ui = panel.ui
+    assert ui.resultsTable.rowCount == 0 and ui.summaryLabel.text == ui.statusLabel.text == ui.logText.plainText == ""
+    assert ui.progressBar.value == 0 and panel.registration.run is None and time.monotonic() - began < 2
