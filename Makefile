@@ -5,7 +5,7 @@
 PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
-SOURCES := SlicRegExtension Testing benchmarks
+SOURCES := SlicRegExtension Testing benchmarks docs
 # two processes, each with one thread; files are not split, since their tests share what is slow to make
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
@@ -44,7 +44,7 @@ check: lint test
 
 docs: install
 	$(BIN)/python -m pip install -q -e '.[docs]'
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 clean:
 	rm -rf .venv build demo dist site *.egg-info

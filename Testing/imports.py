@@ -31,7 +31,8 @@ def imported(name: str, path: Path, known: set[str]) -> Iterator[str]:
             for alias in node.names:
                 yield f"{start}.{alias.name}" if f"{start}.{alias.name}" in known else start
         elif isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "import_module":
-            raise AssertionError(f"{path} imports by name, which this test cannot follow")
+            if name.startswith("SlicRegLib"):
+                raise AssertionError(f"{path} imports by name, which this test cannot follow")
 
 
 def graph(folder: Path) -> dict[str, set[str]]:

@@ -1,12 +1,12 @@
-"""The one error that a user can cause: a sentence that names the cause and the cure."""
+"""The one kind of error that a user can cause: a sentence with cause and cure."""
 
 
 class UserError(Exception):
-    """Something the user gave is wrong; the text is one sentence shown as it is, without a traceback."""
+    """Something that the user gave is wrong. The text is one sentence, shown as it is, without a traceback."""
 
 
 def refuse(what: str, problems: list[tuple[bool, str]]) -> None:
-    """Raise UserError "WHAT cannot start: ..." with all texts whose condition holds."""
+    """Raise UserError "WHAT cannot start: ..." with the texts of all (condition, text) whose condition holds."""
     texts = [text for holds, text in problems if holds]
     if texts:
         raise UserError(f"{what} cannot start: {'; '.join(texts)}.")

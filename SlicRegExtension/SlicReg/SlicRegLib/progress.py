@@ -1,4 +1,4 @@
-"""How long jobs tell where they are: one callable type, a bar for people and JSON lines for programs."""
+"""Progress of long functions: one type of callback, with bars for people, JSON lines for programs, or silence."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
-# called with (stage, share of the stage done from 0 to 1, details for people)
 Progress = Callable[[str, float, str], None]
+"""Called with the stage, the share of the stage that is done (0 to 1), and details for people."""
 
 
 def silent(stage: str, share: float, details: str = "") -> None:
@@ -20,12 +20,13 @@ def silent(stage: str, share: float, details: str = "") -> None:
 class Bars:
     """One tqdm bar per stage on stderr, with the remaining time."""
 
-    def __init__(self):
-        self.stage, self.bar = None, None
+    def __init__(self) -> None:
+        self.stage = ""
+        self.bar: tqdm | None = None
 
     def __call__(self, stage: str, share: float, details: str = "") -> None:
         if stage == self.stage and self.bar is None and share >= 1:
-            return  # said twice that it is done
+            return  # its end was reported before
         if stage != self.stage or self.bar is None:
             self.close()
             self.stage = stage
@@ -49,7 +50,7 @@ class Bars:
 
 
 class Quiet:
-    """Says nothing: what a background job prints stands in its log."""
+    """Shows nothing; the progress of a background job is in its folder."""
 
     def __call__(self, stage: str, share: float, details: str = "") -> None:
         pass
@@ -59,28 +60,24 @@ class Quiet:
 
 
 class JsonLines:
-    """One JSON object per step on stdout: stage, share (0..1), seconds, remaining_seconds, details."""
+    """One JSON object per step on stdout: stage, share (0 to 1), seconds, remaining_seconds, details."""
 
-    def __init__(self):
-        self.stage, self.started = None, 0.0
+    def __init__(self) -> None:
+        self.stage, self.started = "", 0.0
 
     def __call__(self, stage: str, share: float, details: str = "") -> None:
         if stage != self.stage:
             self.stage, self.started = stage, time.monotonic()
         seconds = time.monotonic() - self.started
-        remaining = seconds * (1 - share) / share if share > 0 else None
-        print(
-            json.dumps(
-                {
-                    "stage": stage,
-                    "share": round(share, 4),
-                    "seconds": round(seconds, 2),
-                    "remaining_seconds": None if remaining is None else round(remaining, 1),
-                    "details": details,
-                }
-            ),
-            flush=True,
-        )
+        remaining = round(seconds * (1 - share) / share, 1) if share > 0 else None
+        step = {
+            "stage": stage,
+            "share": round(share, 4),
+            "seconds": round(seconds, 2),
+            "remaining_seconds": remaining,
+            "details": details,
+        }
+        print(json.dumps(step), flush=True)
 
     def close(self) -> None:
         pass

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Annotated, Any, get_type_hints
 
 import tyro
@@ -68,18 +69,20 @@ def _constructor(name: str, cls: type) -> Callable[..., tuple[str, Any, OutputOp
     return construct
 
 
-def _with_words(cls: type) -> type:
-    """The dataclass, with tyro's own metadata in place of each `Word`."""
+@cache
+def _with_words(cls: Any) -> Any:
+    """The dataclass, with tyro's own metadata beside each `Word`: the options' modules must not import tyro."""
     hints = get_type_hints(cls, include_extras=True)
     for part in fields(cls):
-        hint = hints[part.name]
+        hint: Any = hints[part.name]
         if is_dataclass(hint):
             _with_words(hint)
         word = word_of(cls, part.name)
-        if word != Word():
-            hint = Annotated[hint, tyro.conf.arg(name=word.name, metavar=word.metavar)]
-            owner = next(c for c in cls.__mro__ if part.name in vars(c).get("__annotations__", {}))
-            owner.__annotations__[part.name] = tyro.conf.Positional[hint] if word.positional else hint
+        if word == Word():
+            continue
+        hint = Annotated[hint, tyro.conf.arg(name=word.name, metavar=word.metavar)]
+        owner = next(c for c in cls.__mro__ if part.name in vars(c).get("__annotations__", {}))
+        owner.__annotations__[part.name] = Annotated[hint, tyro.conf.Positional] if word.positional else hint
     return cls
 
 
