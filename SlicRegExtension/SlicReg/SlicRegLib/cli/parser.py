@@ -75,7 +75,7 @@ def _with_words(cls: Any) -> Any:
     hints = get_type_hints(cls, include_extras=True)
     for part in fields(cls):
         hint: Any = hints[part.name]
-        if is_dataclass(hint):
+        if isinstance(hint, type) and is_dataclass(hint):
             _with_words(hint)
         word = word_of(cls, part.name)
         if word == Word():
