@@ -6,10 +6,14 @@
     host.click(widget.ui.applyButton)
 
 `start` may be called any number of times; the first call changes PySide6's classes for the rest of the process. The
-files: ``pythonqt`` (Qt's binding), ``ctk_widgets`` and ``mrml_widgets`` (stand-ins), ``ui_files``, ``application`` and
-``files`` (scene, modules, reading and writing), ``scripted_module``, ``parameter_node``, ``translation`` and ``packages``
-(Slicer's Python layer), ``dialogs`` (what would ask the user), ``problems`` (errors nobody raises), ``actions`` (the
-user), ``modules`` (loading).
+files:
+
+- ``pythonqt``: Qt's binding; ``ctk_widgets``, ``mrml_widgets``: stand-ins; ``ui_files``: Qt Designer's files
+- ``application``, ``files``: scene, modules, reading and writing
+- ``scripted_module``, ``parameter_node`` (with ``annotations``, ``parameters``, ``connectors``), ``translation``,
+  ``packages``: Slicer's Python layer
+- ``dialogs``: what would ask the user; ``problems``: errors that nobody raises; ``actions``: what a user does;
+  ``modules``: loading a module
 """
 
 from __future__ import annotations

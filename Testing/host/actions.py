@@ -72,7 +72,7 @@ def wait(condition, timeout_s: float = 10.0) -> None:
 
 
 def clear_scene(singletons: bool = False) -> None:
-    """Close the scene, as the File menu does; with ``singletons`` also the nodes that survive it, parameter nodes among them.
+    """Close the scene, as the File menu does; ``singletons``: also remove parameter nodes, which survive that.
 
     The slice views' nodes stay in either case: the views hold on to them.
     """

@@ -284,7 +284,7 @@ def _qapplication():
 
 
 def start_scene(folder: Path) -> Application:
-    """Make `slicer.app`, `slicer.mrmlScene`, `slicer.modules`; the logics find each other through the application logic."""
+    """Make `slicer.app`, `slicer.mrmlScene` and `slicer.modules`, whose logics know each other."""
     QtCore.QSettings.setDefaultFormat(QtCore.QSettings.IniFormat)
     QtCore.QSettings.setPath(QtCore.QSettings.IniFormat, QtCore.QSettings.UserScope, str(folder / "settings"))
     scene = slicer.mrmlScene = slicer.vtkMRMLScene()

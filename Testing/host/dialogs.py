@@ -1,4 +1,4 @@
-"""What would stop a test to wait for a person: message boxes, questions, file choosers, pip. Recorded and answered here."""
+"""Records and answers what would wait for a person: message boxes, questions, file choosers."""
 
 from __future__ import annotations
 

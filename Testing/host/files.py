@@ -108,7 +108,7 @@ class CoreIOManager:
     def exportNodes(self, node_ids, paths, properties, harden, messages=None) -> bool:
         """Written without touching the storage node that the scene keeps."""
         done = True
-        for node_id, path in zip(node_ids, paths):
+        for node_id, path in zip(node_ids, paths, strict=True):
             node = slicer.mrmlScene.GetNodeByID(node_id)
             if harden and node.GetParentTransformNode():
                 raise NotImplementedError("the host exports no node under a transform in world coordinates")

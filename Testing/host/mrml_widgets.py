@@ -120,7 +120,7 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
 
     def _nodes(self) -> list:
         count = self._scene.GetNumberOfNodes() if self._scene else 0
-        return [node for node in map(lambda i: self._scene.GetNthNode(i), range(count)) if self._shows(node)]
+        return [node for node in (self._scene.GetNthNode(i) for i in range(count)) if self._shows(node)]
 
     def _label(self, class_name: str) -> str:
         node = self._scene.CreateNodeByClass(class_name)

@@ -210,7 +210,7 @@ def _single_shot(milliseconds, function) -> None:
 
 
 def _make_none_immortal() -> None:
-    """PySide6 6.12 releases None once too often per call; Python before 3.12, which counts, then dies of it in minutes."""
+    """PySide6 6.12 releases None once too often per call, of which Python before 3.12 dies within minutes."""
     if sys.version_info < (3, 12):
         ctypes.c_ssize_t.from_address(id(None)).value += 1 << 40
 

@@ -70,7 +70,7 @@ class QUiLoader(QtUiTools.QUiLoader):
 
 
 def _check(tree, path: str, stand_ins: dict) -> None:
-    """Refuse widget classes that are neither Qt's nor stand-ins, and stand-ins' properties that Slicer does not have."""
+    """Refuse classes that are neither Qt's nor stand-ins, and properties of stand-ins that Slicer does not have."""
     for node in tree.iter("widget"):
         name = node.get("class")
         cls = stand_ins.get(name)
