@@ -1,4 +1,4 @@
-"""Many scans: every one once, none twice after an interruption, and a table of what came out."""
+"""Many scans: each once, none twice after an interruption, and a table of the results."""
 
 import csv
 import json
@@ -8,10 +8,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from SlicRegLib.__main__ import parser
+from SlicRegLib.cli.parser import parse
 from SlicRegLib.errors import UserError
 from SlicRegLib.images.files import list_images
-from SlicRegLib.jobs.batch import COLUMNS, RESULTS, Batch, named
+from SlicRegLib.jobs.batch import COLUMNS, RESULTS, Batch, name_scans
 from SlicRegLib.jobs.command_process import CommandProcess
 
 REPORT = {"seconds": {"total": 7.5}, "folding_percent": 0.02}
@@ -19,7 +19,7 @@ MEASURED = {"before": {"mean_dice": 0.2, "mean_hd95_mm": 20.0}, "after": {"mean_
 
 
 def scans_in(folder):
-    return named(list_images(folder))
+    return name_scans(list_images(folder))
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def make(cohort: Path, **changes) -> Batch:
 
 
 def finish(folder: Path, report=REPORT) -> SimpleNamespace:
-    """What a registration leaves, and its ended job."""
+    """Writes the files of a registration; returns its process."""
     folder.mkdir(parents=True, exist_ok=True)
     for name in RESULTS:
         (folder / name).write_text(json.dumps(report))
@@ -80,7 +80,8 @@ def test_all_scans_one_after_another(cohort):
     assert batch.pending() == ["a", "b", "c"] and batch.fraction == 0 and statuses(batch) == ["waiting"] * 3
     seen = []
     while arguments := batch.next():
-        options = parser().parse_args(arguments)  # the command line takes them
+        command, options, _ = parse(arguments)  # the command line accepts them
+        assert command == "register"
         assert options.out == cohort / "out" / options.target.name.split(".")[0]
         assert options.target.is_file() and options.device == "cpu"
         assert options.template_label == cohort / "label.nii.gz" and bool(options.target_label) == (
@@ -88,7 +89,7 @@ def test_all_scans_one_after_another(cohort):
         )
         assert statuses(batch)[len(seen)] == "running"
         seen.append(options.out.name)
-        batch.done(finish(options.out, REPORT | MEASURED if options.target_label else REPORT))
+        batch.record(finish(options.out, REPORT | MEASURED if options.target_label else REPORT))
     assert seen == ["a", "b", "c"] and batch.fraction == 1 and statuses(batch) == ["done"] * 3
     rows = table(cohort / "out")
     assert tuple(rows[0]) == COLUMNS
@@ -99,24 +100,28 @@ def test_all_scans_one_after_another(cohort):
 
 def test_one_failing_scan_does_not_end_the_run(cohort):
     batch = make(cohort)
-    batch.done(finish(out_of(batch.next())))
+    batch.record(finish(out_of(batch.next())))
     batch.next()
-    batch.done(failed())
+    batch.record(failed())
     assert out_of(batch.next()).name == "c"
-    batch.done(SimpleNamespace(state="finished", error="", elapsed=1.0))  # it says so but has left nothing
+    batch.record(SimpleNamespace(state="finished", error="", elapsed=1.0))  # but has left no results
     assert batch.next() is None and statuses(batch) == ["done", "failed", "failed"]
     rows = table(cohort / "out")
-    assert rows[1]["error"] == "The scan is empty." and rows[1]["seconds"] == "1.2" and "not whole" in rows[2]["error"]
+    assert (
+        rows[1]["error"] == "The scan is empty."
+        and rows[1]["seconds"] == "1.2"
+        and "are incomplete" in rows[2]["error"]
+    )
     assert "1 done, 2 failed" in batch.summary() and "b: The scan is empty." in batch.summary()
     again = make(cohort)
-    assert again.pending() == ["b", "c"]  # what failed is tried again, what is done is not
+    assert again.pending() == ["b", "c"]  # only what failed is tried again
 
 
-def test_goes_on_after_an_interruption(cohort):
+def test_an_interrupted_batch_is_resumed(cohort):
     batch = make(cohort)
-    batch.done(finish(out_of(batch.next())))
+    batch.record(finish(out_of(batch.next())))
     batch.next()
-    batch.done(failed("", "cancelled"))
+    batch.record(failed("", "cancelled"))
     assert statuses(batch) == ["done", "cancelled", "waiting"]
     batch.next()  # and the application ends here
     again = make(cohort)
@@ -143,7 +148,7 @@ def test_goes_on_after_an_interruption(cohort):
 def test_only_what_changed_is_done_again(cohort, change, pending):
     batch = make(cohort)
     while arguments := batch.next():
-        batch.done(finish(out_of(arguments)))
+        batch.record(finish(out_of(arguments)))
     more = {}
     if change in ("target", "template", "model"):
         file = {"target": "scans/a.nii.gz", "template": "template.nii.gz", "model": "model.slicreg"}[change]
@@ -167,11 +172,11 @@ def test_only_what_changed_is_done_again(cohort, change, pending):
 
 def test_a_failure_forgets_an_earlier_result(cohort):
     batch = make(cohort)
-    batch.done(finish(out_of(batch.next())))
+    batch.record(finish(out_of(batch.next())))
     (cohort / "scans/a.nii.gz").write_text("another scan")
     batch = make(cohort)
     batch.next()
-    batch.done(failed())
+    batch.record(failed())
     (cohort / "scans/a.nii.gz").write_text("scans/a.nii.gz")
     assert "a" in make(cohort).pending()
 
@@ -184,18 +189,18 @@ def test_a_locked_table_does_not_end_the_run(cohort, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr("SlicRegLib.files.os.replace", locked)
-        batch.done(finish(out_of(arguments)))
+        patch.setattr("SlicRegLib.images.files.os.replace", locked)
+        batch.record(finish(out_of(arguments)))
     assert "Permission denied" in batch.warning and statuses(batch)[0] == "done"
     batch.next()
-    batch.done(failed())
+    batch.record(failed())
     assert batch.warning == "" and [r["status"] for r in table(cohort / "out")] == ["done", "failed", "waiting"]
     assert {p.name for p in (cohort / "out").iterdir()} == {"a", "batch.json", "results.csv"}
 
 
 def test_names():
     paths = ["x/pt.nii.gz", "y/PT.nrrd", "y/pt.mha", "a:b?.nii", ".nii", "../..nii", "inputs.mha"]
-    names = [name for name, _ in named(paths)]
+    names = [name for name, _ in name_scans(paths)]
     assert names == ["pt", "PT_2", "pt_3", "a_b_", "scan", "scan_2", "inputs_2"]
 
 
@@ -203,14 +208,14 @@ def test_what_cannot_start(cohort):
     (cohort / "empty").mkdir()
     a, template = cohort / "scans/a.nii.gz", cohort / "template.nii.gz"
     for words, call in {
-        "holds no scan": lambda: scans_in(cohort / "empty"),
+        "no scan": lambda: scans_in(cohort / "empty"),
         "does not exist": lambda: scans_in(cohort / "none"),
         "The template .* does not exist": lambda: make(cohort, template=cohort / "none.nii"),
         "The model .* does not exist": lambda: make(cohort, model=cohort / "none.slicreg"),
         "label map .* does not exist": lambda: make(cohort, template_label=cohort / "none.nii"),
         "no scan to register besides": lambda: make(cohort, targets=[("t", template)]),
-        "Several scans have the name": lambda: make(cohort, targets=[("a", a), ("A", cohort / "scans/b.nrrd")]),
-        "or one that no folder can have": lambda: make(cohort, targets=[("../a", a)]),
+        "Several scans are called 'a'": lambda: make(cohort, targets=[("a", a), ("A", cohort / "scans/b.nrrd")]),
+        "or no folder can have this name": lambda: make(cohort, targets=[("../a", a)]),
         "cannot be written": lambda: make(cohort, out=template / "out"),
     }.items():
         with pytest.raises(UserError, match=words):
@@ -218,11 +223,12 @@ def test_what_cannot_start(cohort):
     assert make(cohort, targets=[("t", template), ("a", a)]).pending() == ["a"]  # the template itself is left out
 
 
-def test_real_jobs(cohort):
-    """Each job fails with its sentence, and the batch comes to its end."""
+def test_real_commands(cohort):
+    """Each one fails with its sentence, and the batch comes to its end."""
     batch = make(cohort, options=["--nonsense"])
     while arguments := batch.next():
-        job = CommandProcess(arguments)
-        job.wait(60)
-        batch.done(job)
-    assert [row["error"] for row in table(cohort / "out")] == ["unrecognized arguments: --nonsense"] * 3
+        process = CommandProcess(arguments)
+        process.wait(60)
+        batch.record(process)
+    errors = {row["error"] for row in table(cohort / "out")}
+    assert len(errors) == 1 and "--nonsense" in errors.pop()

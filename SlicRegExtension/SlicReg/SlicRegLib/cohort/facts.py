@@ -1,9 +1,11 @@
-"""What one scan of a cohort is: geometry, body, intensities."""
+"""What a scan of a cohort is: geometry, body, intensities."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
@@ -15,85 +17,108 @@ from ..images.files import stem
 from ..images.preparation import AIR_HU, MAX_HU, body_mask, soft_tissue_centre
 from ..images.volumes import Volume, load_scan
 
-BODY_MM = 4.0  # voxel edge of the grid on which the body is found
-MAX_EXTENT_MM = 3000.0  # of a scan: longer than any patient, so its spacing is wrong
-HARMLESS = "which is harmless: every orientation is read right"
+BODY_MM = 4.0
+"""Voxel edge of the grid on which the body is found."""
+MAX_EXTENT_MM = 3000.0
+"""A scan that is longer than any patient has a wrong spacing."""
 
 
 @dataclass(frozen=True)
 class ScanFacts:
-    """What one scan is. One that cannot be read has a ``problem`` and no geometry, one without a body the geometry alone."""
+    """What one scan is. If it cannot be read, it has a ``problem`` and no geometry; without a body, only a geometry."""
 
     name: str
-    path: str  # absolute
-    shape: tuple[int, ...] = ()  # voxels along the array's axes
-    spacing_mm: tuple[float, ...] = ()  # along the array's axes
-    orientation: str = ""  # where the array's axes point to, such as "LPS"
-    extent_mm: tuple[float, ...] = ()  # of the scan along the axes nearest to R, A, S
-    body_extent_mm: tuple[float, ...] = ()  # of the body along R, A, S
+    path: str
+    """Absolute."""
+    shape: tuple[int, ...] = ()
+    """Voxels along the array's axes."""
+    spacing_mm: tuple[float, ...] = ()
+    """Voxel edges along the array's axes."""
+    orientation: str = ""
+    """Directions of the array's axes, such as "LPS"."""
+    extent_mm: tuple[float, ...] = ()
+    """Of the scan along the axes nearest to R, A and S."""
+    body_extent_mm: tuple[float, ...] = ()
+    """Of the body along R, A and S."""
     body_ml: float = 0.0
-    mean_hu: float = 0.0  # of the body
-    fingerprint: str = ""  # `Volume.fingerprint`
-    problem: str = ""  # why the scan cannot be used
-    unusual: list[str] = field(default_factory=list)  # sentences
-    same_as: str = ""  # the name of an earlier scan, or of the template, with the same voxels in the same place
+    mean_hu: float = 0.0
+    """Of the body."""
+    fingerprint: str = ""
+    """`Volume.fingerprint`."""
+    problem: str = ""
+    """Why the scan cannot be used."""
+    unusual: list[str] = field(default_factory=list)
+    """What is unusual about it, in sentences."""
+    same_as: str = ""
+    """An earlier scan, or the template, with the same voxels at the same place."""
 
-    def along(self, values: tuple[float, ...]) -> list[float]:
-        """Values along the array's axes in the order R, A, S."""
+    def order_by_axis(self, values: Sequence[float]) -> list[float]:
+        """Values along the array's axes, reordered to R, A, S."""
         axes = [next(a for a, pair in enumerate(("RL", "AP", "SI")) if letter in pair) for letter in self.orientation]
         return [values[axes.index(axis)] for axis in range(3)]
 
 
+@dataclass(frozen=True)
+class Cohort:
+    """The template and the scans of a training, in the order in which they were listed."""
+
+    template: ScanFacts
+    scans: list[ScanFacts]
+
+    @property
+    def usable(self) -> list[str]:
+        """Names of the scans without a problem that are no copy of an earlier one or of the template."""
+        return [scan.name for scan in self.scans if not scan.problem and not scan.same_as]
+
+
 def measure_scan(path: Path, scan: Volume | None = None) -> ScanFacts:
-    """Read one scan and measure it. A scan that cannot be used has its reason in `problem`: nothing is raised for it."""
+    """Read and measure one scan. Raises nothing: the facts of an unusable scan contain its ``problem``.
+
+    scan: the content of ``path`` if it is known already.
+    """
     facts = ScanFacts(stem(path), str(Path(path).absolute()))
     try:
         scan = scan or load_scan(path)
-        facts = replace(facts, **_geometry(scan.grid), fingerprint=scan.fingerprint())
+        facts = replace(facts, **_measure_grid(scan.grid), fingerprint=scan.fingerprint())
         if max(facts.extent_mm) > MAX_EXTENT_MM:
             raise UserError(
-                f"The scan is {max(facts.extent_mm) / 1000:.3g} m long; correct its spacing, which must be in mm."
+                f"{path} is {max(facts.extent_mm) / 1000:.3g} m long; correct its spacing, which must be in mm."
             )
-        soft_tissue_centre(scan)  # without it the scan cannot be prepared
-        hu, body, grid = find_body(scan)
+        soft_tissue_centre(scan)  # needed to prepare the scan
+        hu, body, _ = find_body(scan)
     except UserError as error:
         return replace(facts, problem=str(error))
     except OSError as error:
-        return replace(
-            facts, problem=f"{path} cannot be read ({error.strerror or error}); check the file and its permissions."
-        )
-    extent = [BODY_MM * (np.ptp(axis) + 1) for axis in body.nonzero()]
+        problem = f"{path} cannot be read ({error.strerror or error}); check the file and its permissions."
+        return replace(facts, problem=problem)
     return replace(
         facts,
-        body_extent_mm=_rounded(extent),
+        body_extent_mm=_round(BODY_MM * (np.ptp(axis) + 1) for axis in body.nonzero()),
         body_ml=round(int(body.sum()) * BODY_MM**3 / 1000, 1),
         mean_hu=round(float(hu[body].mean()), 1),
     )
 
 
-def _geometry(grid: Grid) -> dict:
-    """Shape, spacing, orientation and extent of a grid, as in `ScanFacts`."""
-    orientation = nib.orientations.io_orientation(grid.affine)  # of each array axis: world axis, direction
-    axes = orientation[:, 0].astype(int).tolist()
-    extent = grid.spacing * grid.shape
-    return {
-        "shape": grid.shape,
-        "spacing_mm": _rounded(grid.spacing),
-        "orientation": "".join(nib.orientations.ornt2axcodes(orientation)),
-        "extent_mm": _rounded(extent[axes.index(world)] for world in range(3)),
-    }
-
-
-def _rounded(values) -> tuple[float, ...]:
-    return tuple(float(f"{value:.6g}") for value in values)
-
-
 def find_body(scan: Volume) -> tuple[np.ndarray, np.ndarray, Grid]:
-    """(HU, the body's mask, their grid of 4 mm along the world's axes)."""
+    """HU (I, J, K), the body's mask, and their grid: voxels of 4 mm along the world's axes."""
     grid = bounding_grid([scan.grid], BODY_MM)
     hu = resample(scan.tensor.clamp(AIR_HU, MAX_HU), scan.grid, grid, fill=AIR_HU)[0]
     return hu.numpy(), body_mask(hu).numpy(), grid
 
 
-def is_harmless(texts: list[str]) -> bool:
-    return all(HARMLESS in text for text in texts)
+def _measure_grid(grid: Grid) -> dict[str, Any]:
+    """Shape, spacing, orientation and extent as in `ScanFacts`."""
+    orientation = nib.orientations.io_orientation(grid.affine)  # of each array axis: world axis, direction
+    axes = orientation[:, 0].astype(int).tolist()
+    extent = grid.spacing * grid.shape
+    return {
+        "shape": grid.shape,
+        "spacing_mm": _round(grid.spacing),
+        "orientation": "".join(nib.orientations.ornt2axcodes(orientation)),
+        "extent_mm": _round(extent[axes.index(world)] for world in range(3)),
+    }
+
+
+def _round(values: Iterable[float]) -> tuple[float, ...]:
+    """To six digits."""
+    return tuple(float(f"{value:.6g}") for value in values)

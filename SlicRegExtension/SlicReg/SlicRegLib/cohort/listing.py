@@ -1,4 +1,4 @@
-"""The scans of a cohort: a folder, or a CSV file of paths."""
+"""The scans of a cohort: those in a folder, or those that a CSV file names."""
 
 from __future__ import annotations
 
@@ -12,19 +12,17 @@ from ..images.files import list_images, stem
 def list_cohort(images: Path) -> list[Path]:
     """The scans of a folder, sorted by name, or those that a CSV file names, in its order.
 
-    The CSV has one scan per row, in the column headed `path` or `image`, or in the first column where there is no such header;
-    paths are relative to the CSV's folder. Raises UserError for a scan that is missing and for two of the same name.
+    The CSV file has one scan per row, in the column headed `path` or `image`; without such a heading, in the first
+    column. Paths are relative to its folder. Raises UserError if a scan is missing or two have the same name.
     """
     images = Path(images)
     table = images.is_file() or images.suffix.lower() == ".csv"
     paths = _read_table(images) if table else list_images(images)
-    first = {}
+    first: dict[str, Path] = {}
     for path in paths:
         name = stem(path)
         if first.setdefault(name, path) is not path:
-            raise UserError(
-                f"{images} has two scans of the name {name}, {first[name]} and {path}; rename or remove one."
-            )
+            raise UserError(f"{images} has two scans called {name}, {first[name]} and {path}; rename or remove one.")
     return paths
 
 
@@ -32,7 +30,7 @@ def _read_table(path: Path) -> list[Path]:
     if not path.is_file():
         raise UserError(f"{path} does not exist; give a folder of scans or a CSV file with one path per row.")
     try:
-        text = path.read_text(encoding="utf-8-sig")  # with or without the mark that spreadsheets write first
+        text = path.read_text(encoding="utf-8-sig")  # with or without the byte order mark of spreadsheets
     except UnicodeDecodeError as error:
         raise UserError(
             f"{path} is not a text file; give a folder of scans or a CSV file with one path per row."
@@ -53,8 +51,8 @@ def _read_table(path: Path) -> list[Path]:
             raise UserError(f"Row {number} of {path} names no scan; fill it in or delete the row.")
         if not (path.parent / name).is_file():
             raise UserError(
-                f"Row {number} of {path} names {name}, and {path.parent / name} does not exist; correct the path "
-                "(or, where this is a heading, call it `path`)."
+                f"Row {number} of {path} names {name}, but {path.parent / name} does not exist; correct the path, or "
+                "change it to `path` if it is the heading."
             )
         paths.append(path.parent / name)
     return paths

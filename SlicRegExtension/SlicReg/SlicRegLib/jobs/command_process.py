@@ -1,4 +1,4 @@
-"""The command line in a process of its own: started, watched, ended with all its children. Knows nothing of Slicer or Qt."""
+"""The command line in a process of its own: started, watched, and ended with all its children. Needs no Qt."""
 
 from __future__ import annotations
 
@@ -10,62 +10,70 @@ import subprocess
 import threading
 import time
 import weakref
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from .. import __version__
 from ..stages import REGISTER, STARTING
 from .failure import explain_failure
-from .processes import WINDOWS, end_tree
+from .processes import end_tree, own_group
 from .python import find_python, make_environment
 from .remaining_time import RemainingTime
 
-TICK = 0.5  # seconds between progress events while the process is silent
-
-STRAGGLERS = 1.0  # seconds that children may outlive the command
+TICK = 0.5
+"""Seconds between progress events while the process is silent."""
+STRAGGLERS = 1.0
+"""Seconds that children may outlive the command."""
 
 
 @dataclass(frozen=True)
 class ProgressEvent:
-    """Where the whole command is. fraction: 0 to 1, never falls. elapsed, remaining: seconds; remaining None while unknown."""
+    """How far the command is."""
 
     stage: str
     fraction: float
+    """Of the whole command, 0 to 1; it never falls."""
     message: str
     elapsed: float
+    """Seconds."""
     remaining: float | None
+    """Seconds; None while unknown."""
 
 
 @dataclass(frozen=True)
 class LogLine:
-    """A line of text that the command printed; ``error``: on stderr."""
+    """A line of text that the command printed."""
 
     text: str
     error: bool = False
+    """Whether it was on stderr."""
 
 
 class CommandProcess:
-    """``slicreg ARGUMENTS`` in its own process group; it runs from construction on.
+    """``slicreg ARGUMENTS`` in a process group of its own; the constructor starts it.
 
-    Call `poll` from a timer or a loop, always from the same thread. state: "running", then "finished", "failed" (``error``
-    says why in a sentence) or "cancelled". log: everything printed so far, and how it was started. output: the lines on
-    stdout that are not progress (what `slicreg info` prints).
+    Call `poll` from a timer or a loop, always from the same thread. state: "running", then "finished", "failed" (the
+    reason is in ``error``, a sentence) or "cancelled". output: the lines on stdout that are no progress, such as the
+    answer of `slicreg info`.
     """
 
     def __init__(
         self,
-        arguments=(),
+        arguments: Sequence[object] = (),
         *,
         python: str | None = None,
-        command: list[str] | None = None,
+        command: Sequence[object] | None = None,
         folder: str | Path | None = None,
     ):
-        """python: the interpreter instead of `find_python`. command: run this instead (for tests).
-        folder: the working directory; relative paths among the arguments start there."""
-        arguments = [str(a) for a in arguments]
+        """python: the interpreter; None: `find_python`. command: run this instead (for tests). folder: the working
+        directory, where relative paths among the arguments start."""
+        words = [str(word) for word in arguments]
         python = str(python or find_python())
-        self.command = [str(a) for a in command or (python, "-m", "SlicRegLib", *arguments, "--json")]
-        self.state, self.error, self.returncode = "running", "", None
+        self.command = [str(word) for word in command or (python, "-m", "SlicRegLib", *words, "--json")]
+        self.state, self.error = "running", ""
+        self.returncode: int | None = None
         self.progress: ProgressEvent | None = None
         self.output: list[str] = []
         self._errors: list[str] = []
@@ -74,10 +82,12 @@ class CommandProcess:
             f"{time.strftime('%Y-%m-%d %H:%M:%S')} {subprocess.list2cmdline(self.command)}",
         ]
         self._events: list[ProgressEvent | LogLine] = []
-        self._lines: queue.Queue = queue.Queue()
-        self._started, self._ended, self._last_event = time.monotonic(), None, 0.0
-        self._estimate = RemainingTime(_stages(arguments))
-        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW if WINDOWS else 0
+        self._lines: queue.Queue[tuple[str, str]] = queue.Queue()
+        self._started, self._last_event = time.monotonic(), 0.0
+        self._ended: float | None = None
+        self._estimate = RemainingTime(_find_stages(words))
+        self._process: subprocess.Popen[str] | None = None
+        self._readers: list[threading.Thread] = []
         try:
             self._process = subprocess.Popen(
                 self.command,
@@ -89,39 +99,35 @@ class CommandProcess:
                 text=True,
                 encoding="utf-8",
                 errors="replace",
-                start_new_session=not WINDOWS,
-                creationflags=flags,
+                **own_group(),
             )
         except OSError as error:
-            self._process, self._readers = None, []
             self._end("failed", f"{self.command[0]} cannot be started ({error.strerror or error}).")
             return
-        self._readers = [
-            threading.Thread(target=_read, args=(stream, name, self._lines), daemon=True)
-            for stream, name in ((self._process.stdout, "stdout"), (self._process.stderr, "stderr"))
-        ]
-        for reader in self._readers:
+        for stream, name in ((self._process.stdout, "stdout"), (self._process.stderr, "stderr")):
+            reader = threading.Thread(target=_read, args=(stream, name, self._lines), daemon=True)
             reader.start()
+            self._readers.append(reader)
         _running.add(self)
 
     @property
     def log(self) -> str:
-        """All that was printed so far, with the time of each progress step."""
+        """How the command was started, and all that it printed so far, with the time of each progress step."""
         return "\n".join(self._log) + "\n"
 
     @property
     def elapsed(self) -> float:
-        """Seconds from start to now or to the end."""
+        """Seconds from the start until now or until the end."""
         return (time.monotonic() if self._ended is None else self._ended) - self._started
 
     def poll(self) -> list[ProgressEvent | LogLine]:
-        """What has happened since the last call, in order; updates ``state``. Never waits."""
+        """The events since the last call, in order; updates ``state``. Never waits."""
         self._advance()
         events, self._events = self._events, []
         return events
 
     def wait(self, timeout: float | None = None) -> str:
-        """Wait until the command has ended, at most ``timeout`` seconds; returns ``state``. Events stay for `poll`."""
+        """Wait at most ``timeout`` seconds for the end; returns ``state``. Events are kept for `poll`."""
         deadline = None if timeout is None else time.monotonic() + timeout
         self._advance()
         while self.state == "running" and (deadline is None or time.monotonic() < deadline):
@@ -130,9 +136,9 @@ class CommandProcess:
         return self.state
 
     def cancel(self) -> None:
-        """End the command and all processes that it started, in less than two seconds. Does nothing once it has ended."""
+        """End the command and all its children in less than two seconds. Does nothing if it has ended already."""
         self._advance()
-        if self.state != "running":
+        if self.state != "running" or self._process is None:
             return
         end_tree(self._process.pid)
         for reader in self._readers:
@@ -141,21 +147,20 @@ class CommandProcess:
         self._end("cancelled")
 
     def _advance(self) -> None:
-        if self.state != "running":
+        if self.state != "running" or self._process is None:
             return
         self._take_lines()
         code = self._process.poll()
         if code is None:
             if time.monotonic() - self._last_event > TICK:
-                self._report(
-                    self.progress.stage if self.progress else STARTING, self.progress.message if self.progress else ""
-                )
+                last = self.progress
+                self._report(last.stage if last else STARTING, last.message if last else "")
             return
         if self._ended is None:
             self._ended = time.monotonic()
         if any(reader.is_alive() for reader in self._readers):
             if time.monotonic() - self._ended < STRAGGLERS:
-                return  # the last lines are on their way
+                return  # the last lines may not have been read yet
             end_tree(self._process.pid, at_once=True, ended=True)  # a child holds the pipes open
             for reader in self._readers:
                 reader.join(0.2)
@@ -179,13 +184,15 @@ class CommandProcess:
         _running.discard(self)
 
     def _take_lines(self) -> None:
-        time.sleep(0.001)  # while Qt's loop runs, the application may hold Python's lock: this lets the readers go on
+        time.sleep(
+            0.001
+        )  # lets the reader threads run: in Qt's event loop the application may hold Python's global lock
         while True:
             try:
                 source, line = self._lines.get_nowait()
             except queue.Empty:
                 return
-            step = _step(line) if source == "stdout" else None
+            step = _parse_step(line) if source == "stdout" else None
             if step is not None:
                 stage, share, message = step
                 self._estimate.update(stage, share, self.elapsed)
@@ -197,7 +204,7 @@ class CommandProcess:
                 self._events.append(LogLine(line, source == "stderr"))
 
     def _report(self, stage: str, message: str, remaining: float | None = None) -> None:
-        fraction, estimated = self._estimate.at(self.elapsed)
+        fraction, estimated = self._estimate.estimate(self.elapsed)
         self.progress = ProgressEvent(
             stage, fraction, message, self.elapsed, estimated if remaining is None else remaining
         )
@@ -205,14 +212,14 @@ class CommandProcess:
         self._events.append(self.progress)
 
 
-def _stages(arguments: list[str]) -> dict[str, float]:
+def _find_stages(arguments: list[str]) -> dict[str, float]:
     stages = dict(REGISTER) if arguments[:1] == ["register"] else {}
     if "--no-refine" in arguments:
         stages.pop("refinement", None)
     return stages
 
 
-def _step(line: str) -> tuple[str, float, str] | None:
+def _parse_step(line: str) -> tuple[str, float, str] | None:
     """(stage, share, message) of a line of `slicreg --json`; None for any other line."""
     if not line.startswith("{"):
         return None
@@ -223,8 +230,9 @@ def _step(line: str) -> tuple[str, float, str] | None:
         return None
 
 
-def _read(stream, source: str, lines: queue.Queue) -> None:
-    """A reader thread: it puts lines into a queue and touches nothing else."""
+def _read(stream: IO[str] | None, source: str, lines: queue.Queue[tuple[str, str]]) -> None:
+    """In a thread: put the lines of a stream into a queue."""
+    assert stream is not None
     with stream:
         for line in stream:
             lines.put((source, line.rstrip()))
@@ -235,6 +243,6 @@ _running: weakref.WeakSet[CommandProcess] = weakref.WeakSet()
 
 @atexit.register
 def _cancel_all() -> None:
-    """Nothing goes on when Slicer is closed."""
-    for job in list(_running):
-        job.cancel()
+    """When Slicer is closed, its registrations end, too."""
+    for process in list(_running):
+        process.cancel()

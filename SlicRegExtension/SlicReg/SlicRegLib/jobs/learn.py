@@ -2,14 +2,15 @@
 
     job.json          the configuration (`options`)
     .lock, owner.json which process works here (`ownership`)
-    state.json        how far it is (`status`); job.log: what happened (`recorder`)
+    state.json        how far it is (`status`)
+    job.log           what happened (`recorder`)
     cohort.json       the check of the scans (`cohort.check`); cohort_unusual.png
     study/            the prepared scans and the teacher's fields (`teaching.study`)
     NAME.checkpoint, NAME_curve.csv, NAME_curve.png, validation.png
     NAME.slicreg      the model
     report.html       how good the model is, and how it was made (`report`)
 
-Every file but the log is written completely or not at all, so that a run which was ended in any way can be resumed.
+Every file except the log is written completely or not at all, so that a run can be resumed however it ended.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ import shutil
 import traceback
 from pathlib import Path
 
-from ..cohort.check import Cohort, check_cohort, load_cohort, save_cohort
+from ..cohort.check import check_cohort, load_cohort, save_cohort
+from ..cohort.facts import Cohort
 from ..errors import UserError, one_sentence
 from ..images.files import MODEL_SUFFIX, atomic, stem
 from ..images.volumes import Volume, load_labels, load_scan
@@ -32,7 +34,7 @@ from ..teaching.study import Study, open_study
 from ..training.loop import split
 from ..training.options import TrainRequest
 from ..training.train import train_model
-from .check import training_cost
+from .check import estimate_training_cost
 from .options import JobOptions
 from .recorder import Recorder
 from .report.collect import collect_report
@@ -41,17 +43,17 @@ from .snapshot import ValidationSnapshot
 
 
 def learn(folder: Path, options: JobOptions, recorder: Recorder) -> Path:
-    """Run the job, or what is left of it; returns the model's path. Only for the folder's owner (`claim_folder`)."""
+    """Run the job or the rest of it; returns the model's path. Only for the folder's owner (`claim_folder`)."""
     model = folder / f"{options.name}{MODEL_SUFFIX}"
     device, _ = choose_device(options.device)
     template = load_scan(options.template)
-    # what is wrong with the labels is reported now, not after the training
+    # problems with the labels are reported now, not after the training
     template_labels = load_labels(options.template_label, template) if options.template_label else None
     cohort = check_scans(folder, options, template, recorder)
     study = teach_scans(folder, options, template, cohort, recorder)
     held_out = split(study.scans, options.training().validation_scans)[1]
     snapshot = ValidationSnapshot(folder, study, (held_out or study.scans)[0], device, recorder)
-    history = train_model(train_request(study, model, options), recorder, snapshot)
+    history = train_model(make_train_request(study, model, options), recorder, snapshot)
     if options.models:
         copy_model(model, Path(options.models))
     content = collect_report(
@@ -63,7 +65,7 @@ def learn(folder: Path, options: JobOptions, recorder: Recorder) -> Path:
 
 
 def learn_and_record(folder: Path, options: JobOptions, recorder: Recorder) -> Path:
-    """`learn`, with the way it ended in the job's state and log."""
+    """`learn`; records how it ended in the job's state and log."""
     try:
         model = learn(folder, options, recorder)
     except (UserError, OSError) as error:
@@ -81,15 +83,15 @@ def learn_and_record(folder: Path, options: JobOptions, recorder: Recorder) -> P
 
 
 def check_scans(folder: Path, options: JobOptions, template: Volume, recorder: Recorder) -> Cohort:
-    """The check of the cohort, made once per job. Its findings go into the log and the estimate of the remaining time."""
+    """Check the cohort, once per job, and estimate the remaining time. Raises UserError if no scan is usable."""
     if (folder / "cohort.json").is_file():
         cohort = load_cohort(folder)
     else:
         cohort = check_cohort(Path(options.template), Path(options.images), max(1, options.workers), recorder, template)
         save_cohort(folder, cohort)
     if not cohort.usable:
-        raise UserError(f"{options.images} holds no usable scan; {folder / 'cohort.json'} gives the reasons.")
-    cost = training_cost(cohort, template, options, options, options.workers, options.device)
+        raise UserError(f"{options.images} contains no usable scan; see the reasons in {folder / 'cohort.json'}.")
+    cost = estimate_training_cost(cohort, template, options, options, options.workers, options.device)
     hours = {"teacher": cost.teacher_hours, "training": cost.training_hours}
     recorder.expect({**LEARN, **{stage: max(1.0, 3600 * value) for stage, value in hours.items()}})
     recorder.log(f"{len(cohort.usable)} of {len(cohort.scans)} scans; {cost}")
@@ -97,11 +99,11 @@ def check_scans(folder: Path, options: JobOptions, template: Volume, recorder: R
 
 
 def teach_scans(folder: Path, options: JobOptions, template: Volume, cohort: Cohort, progress: Progress) -> Study:
-    """The study: supervoxels, prepared scans, the teacher's fields without the implausible ones.
+    """Make the study: supervoxels, prepared scans, the teacher's fields without the implausible ones.
 
-    A finished study stays as it is, whatever failed in it: a training that has started must not see other scans.
+    A finished study is left as it is, even if scans failed: a training that has started must not get other scans.
     """
-    if (study := finished_study(folder / "study")) is not None:
+    if (study := open_finished_study(folder / "study")) is not None:
         return study
     request = PrepareRequest(
         template=Path(options.template),
@@ -120,16 +122,16 @@ def teach_scans(folder: Path, options: JobOptions, template: Volume, cohort: Coh
     return prepare_study(request, progress, template, [Path(s.path) for s in cohort.scans if s.name in usable])
 
 
-def finished_study(folder: Path) -> Study | None:
-    """The study in ``folder``; None where there is no finished one."""
+def open_finished_study(folder: Path) -> Study | None:
+    """The study in ``folder``; None if there is no finished one."""
     try:
         return open_study(folder)
     except UserError:
         return None
 
 
-def train_request(study: Study, model: Path, options: JobOptions) -> TrainRequest:
-    """The job's training, resumed where there is a checkpoint."""
+def make_train_request(study: Study, model: Path, options: JobOptions) -> TrainRequest:
+    """The job's training; resumed if there is a checkpoint."""
     return TrainRequest(
         study=study.folder,
         out=model,
@@ -146,7 +148,7 @@ def train_request(study: Study, model: Path, options: JobOptions) -> TrainReques
 
 
 def copy_model(model: Path, folder: Path) -> None:
-    """Copy the finished model to the user's other models; a different one with the same name stays beside it."""
+    """Copy the finished model to the user's other models. A different model with the same name is kept."""
     folder.mkdir(parents=True, exist_ok=True)
     path, number = folder / model.name, 2
     while path.exists() and path.read_bytes() != model.read_bytes():

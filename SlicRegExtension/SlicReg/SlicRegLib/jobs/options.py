@@ -17,17 +17,17 @@ from ..training.options import ScheduleOptions
 
 JOB_VERSION = 1
 MAY_CHANGE = frozenset({"workers", "device", "scheduler", "models"})
-"""Options that may differ from run to run of one job: where and how fast it runs, not what it computes."""
+"""Options that may change when a job is resumed: where and how fast it runs, not what it computes."""
 PATHS = ("template", "images", "deeds_dir", "start", "labels", "template_label", "models")
 """Options that are paths."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class JobOptions(ScheduleOptions, TeacherOptions, FrameOptions):
-    """Everything a training depends on. Paths are texts, absolute in job.json; "" and None mean not given."""
+    """Everything that a training depends on. Paths are texts, absolute in job.json; "" and None mean not given."""
 
     name: str = ""
-    """Name of the model, which is written to FOLDER/NAME.slicreg."""
+    """Name of the model, which will be FOLDER/NAME.slicreg."""
     template: Annotated[str, Word(metavar="PATH")] = ""
     """Template scan: CT in Hounsfield units (NIfTI, NRRD or MHA)."""
     images: Annotated[str, Word(metavar="PATH")] = ""
@@ -37,39 +37,41 @@ class JobOptions(ScheduleOptions, TeacherOptions, FrameOptions):
     start: Annotated[str, Word("from", "MODEL")] = ""
     """Start from the weights of this model; it must have the same template."""
     labels: Annotated[str, Word(metavar="DIR")] = ""
-    """Folder with labels of some scans. They are measured in the report and never trained on."""
+    """Folder with labels of some scans. The report compares them; they are never used for training."""
     template_label: Annotated[str, Word(metavar="PATH")] = ""
-    """The template's labels, needed together with the labels of scans."""
+    """The template's labels, required together with the labels of scans."""
     models: Annotated[str, Word(metavar="DIR")] = ""
     """Folder to which the finished model is also copied."""
     cohort: str = ""
-    """A line about the training scans, kept in the model."""
+    """A line about the training scans, stored in the model."""
 
     def check(self) -> None:
-        """Raise UserError for what a training cannot start with."""
+        """Raise UserError if a training cannot start with these options."""
         if absent := [f"--{name}" for name in ("template", "images", "name") if not getattr(self, name)]:
             raise UserError(f"A new training also needs {', '.join(absent)}.")
         if self.name.startswith(".") or any(c in self.name for c in '/\\:*?"<>|'):
-            raise UserError(f"{self.name!r} cannot be the name of a model; use letters, digits, - and _.")
+            raise UserError(f"A model cannot be called {self.name!r}; use letters, digits, - and _.")
         if bool(self.labels) != bool(self.template_label):
-            raise UserError("Labels are compared with those of the template; give both or neither.")
+            raise UserError("Labels of scans are compared with those of the template; give both or neither.")
         for name in PATHS:
             if name != "models" and (path := getattr(self, name)) and not Path(path).exists():
                 raise UserError(f"{path} does not exist; check the path.")
 
     def absolute(self) -> JobOptions:
         """The same options with absolute paths."""
-        return replace(self, **{n: str(Path(path).absolute()) for n in PATHS if (path := getattr(self, n))})
+        paths: dict[str, Any] = {n: str(Path(path).absolute()) for n in PATHS if (path := getattr(self, n))}
+        return replace(self, **paths)
 
     def to_json(self) -> dict[str, Any]:
+        """The content of job.json."""
         return json.loads(json.dumps({"version": JOB_VERSION, **asdict(self)}))
 
 
 def read_config(folder: str | Path) -> dict[str, Any]:
-    """The content of job.json. Raises UserError where it is missing or cannot be read."""
+    """The content of job.json. Raises UserError if it is missing, damaged or from another version."""
     path = Path(folder) / "job.json"
     if not path.is_file():
-        raise UserError(f"{folder} holds no training job (no job.json); start one with `slicreg learn`.")
+        raise UserError(f"{folder} contains no training (no job.json); start one with `slicreg learn`.")
     try:
         content = json.loads(path.read_text())
     except ValueError as error:
@@ -80,17 +82,17 @@ def read_config(folder: str | Path) -> dict[str, Any]:
 
 
 def read_options(folder: str | Path) -> JobOptions:
-    """The options of the job in ``folder``. Raises UserError where there is none."""
+    """The options of the job in ``folder``. Raises UserError as `read_config` does."""
     content = read_config(folder)
     known = {f.name: content[f.name] for f in fields(JobOptions) if f.name in content}
     return JobOptions(**{**known, "shape": tuple(known["shape"]) if known.get("shape") else None})
 
 
 def write_config(folder: Path, options: JobOptions) -> None:
-    """Write job.json, or check that it holds the same options: a job has one configuration for all its runs."""
+    """Write job.json. Raises UserError if it exists with other options, except those that `MAY_CHANGE`."""
     content = options.to_json()
     if not (folder / "job.json").exists():
-        for name in ("cohort.json", "cohort_unusual.png"):  # an earlier check may have been of other scans
+        for name in ("cohort.json", "cohort_unusual.png"):  # from a check of other scans, perhaps
             (folder / name).unlink(missing_ok=True)
         write_json(folder / "job.json", content)
         return
@@ -98,7 +100,7 @@ def write_config(folder: Path, options: JobOptions) -> None:
     differing = {key for key in {*before, *content} if before.get(key) != content.get(key)}
     if fixed := sorted(differing - MAY_CHANGE):
         raise UserError(
-            f"{folder} holds a training with different options ({', '.join(fixed)}); choose another folder, or give "
+            f"{folder} contains a training with different options ({', '.join(fixed)}); choose another folder, or give "
             "the folder alone to resume that training."
         )
     if differing:
@@ -107,14 +109,14 @@ def write_config(folder: Path, options: JobOptions) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class CheckRequest(ScheduleOptions, FrameOptions):
-    """Check a cohort before training: what is unusual in it, and what a training will cost."""
+    """Check a cohort before a training: which scans are unusual, and how long the training will take."""
 
     template: Path
     """Template scan: CT in Hounsfield units (NIfTI, NRRD or MHA)."""
     images: Path
     """Folder of training scans, or a CSV file with their paths."""
     out: Annotated[Path | None, Word(metavar="FOLDER")] = None
-    """Folder for cohort.json and a picture of the unusual scans."""
+    """Folder for cohort.json and for a picture of the unusual scans."""
     workers: Annotated[int, Word("jobs", "N")] = field(default_factory=lambda: os.cpu_count() or 1)
     """Processes that read scans at the same time; by default one for each core."""
     device: str = "auto"

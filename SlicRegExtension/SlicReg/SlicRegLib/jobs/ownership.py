@@ -1,4 +1,4 @@
-"""Which process works in a job's folder: one at a time."""
+"""Which process works in a job's folder: never more than one."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import getpass
 import json
 import os
 import platform
-import subprocess
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..errors import UserError
 from ..images.files import remove_partial_files, write_json
-from .processes import end_tree
+from .processes import end_tree, reap_started
 
 
 @dataclass(frozen=True)
@@ -22,25 +22,28 @@ class Owner:
     """The process that works in a job folder."""
 
     pid: int
-    created: float  # seconds since 1970 by the system's clock: numbers of processes are used again
+    created: float
+    """Seconds since 1970: process numbers are used again."""
     host: str
     user: str
     started: str
+    """Date and time as text."""
 
     def sentence(self) -> str:
         return f"process {self.pid} of {self.user} on {self.host}, since {self.started}"
 
 
+UNKNOWN_OWNER = Owner(0, 0.0, "this computer", "an unknown user", "a moment ago")
+
+
 def find_owner(folder: str | Path) -> Owner | None:
-    """Who works in the folder; None if nobody does."""
+    """The process that works in the folder; None if there is none."""
     from filelock import FileLock, Timeout
 
     folder = Path(folder)
-    for child in children:
-        child.poll()  # so that the system can forget those that ended
-    for _ in range(
-        100
-    ):  # others who look hold the lock for a moment too, and who has just taken it has not yet said who it is
+    reap_started()
+    # Other readers hold the lock for a moment, too, and a new owner needs one to write owner.json.
+    for _ in range(100):
         if not os.path.isfile(folder / ".lock"):
             return None
         try:
@@ -49,14 +52,15 @@ def find_owner(folder: str | Path) -> Owner | None:
         except Timeout:
             pass
         except OSError:
-            return None  # a folder that cannot be written to
-        if (owner := last_owner(folder)) and (owner.host != platform.node() or is_alive(owner)):
+            return None  # the folder is read-only
+        if (owner := read_last_owner(folder)) and (owner.host != platform.node() or is_alive(owner)):
             return owner
         time.sleep(0.01)
-    return Owner(0, 0.0, "this computer", "somebody", "a moment ago")
+    return UNKNOWN_OWNER
 
 
-def last_owner(folder: Path) -> Owner | None:
+def read_last_owner(folder: Path) -> Owner | None:
+    """The process that last worked in the folder, whether or not it still does."""
     try:
         return Owner(**json.loads((folder / "owner.json").read_text()))
     except (OSError, ValueError, TypeError):
@@ -64,7 +68,7 @@ def last_owner(folder: Path) -> Owner | None:
 
 
 def is_alive(owner: Owner) -> bool:
-    """Whether the process itself lives, on this computer, and not another with its number."""
+    """Whether the process itself, not another one with its number, runs on this computer."""
     import psutil
 
     try:
@@ -73,30 +77,27 @@ def is_alive(owner: Owner) -> bool:
         return False
 
 
-children: list[subprocess.Popen] = []
-
-
 @contextlib.contextmanager
-def claim_folder(folder: Path):
-    """Within it this process, and no other, works in the folder. Raises UserError that names the owner if there is one."""
+def claim_folder(folder: Path) -> Iterator[None]:
+    """Make this process the owner of the folder inside the block. Raises UserError if there is another one."""
     import psutil
     from filelock import FileLock, Timeout
 
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock", timeout=0.2)  # those who only look hold it for a moment
+    lock = FileLock(folder / ".lock", timeout=0.2)  # readers hold it for a moment
     try:
         lock.acquire()
     except Timeout:
-        raise UserError(taken_sentence(folder, find_owner(folder))) from None
+        raise make_conflict(folder, find_owner(folder)) from None
     try:
-        before = last_owner(folder)
+        before = read_last_owner(folder)
         if (
             before
             and before.pid != os.getpid()
             and before.host == platform.node()
             and not psutil.pid_exists(before.pid)
         ):
-            end_tree(before.pid, at_once=True, ended=True)  # what a killed run left behind
+            end_tree(before.pid, at_once=True, ended=True)  # children that a killed run left behind
         owner = Owner(
             os.getpid(),
             psutil.Process().create_time(),
@@ -110,12 +111,13 @@ def claim_folder(folder: Path):
         lock.release()
 
 
-def taken_sentence(folder: Path, owner: Owner | None) -> str:
+def make_conflict(folder: Path, owner: Owner | None) -> UserError:
+    """The error for a second process."""
     who = owner.sentence() if owner else "another process"
-    return f"A training runs in {folder} already ({who}); stop it first or choose another folder."
+    return UserError(f"A training is already running in {folder} ({who}); stop it first or choose another folder.")
 
 
 def remove_partial_job_files(folder: Path) -> None:
-    """Only for the folder's owner."""
+    """Remove what a killed run was writing. Only for the folder's owner."""
     for part in (folder, folder / "study", folder / "study" / "scans"):
         remove_partial_files(part)

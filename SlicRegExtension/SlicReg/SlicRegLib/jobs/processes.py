@@ -1,71 +1,110 @@
-"""Processes and all that they started: found, held, ended. Imports nothing heavy, so that Slicer can use it."""
+"""Operating system processes: started in groups of their own, found with all descendants, and ended."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import subprocess
+import sys
 import time
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from psutil import Process
 
 WINDOWS = os.name == "nt"
-# seconds after which `end_tree` becomes harsher, and those after which it gives up
 TERMINATE, KILL, GIVE_UP = 0.4, 1.2, 1.8
+"""Seconds after which `end_tree` sends SIGTERM, then SIGKILL, and after which it gives up."""
+STARTED: list[subprocess.Popen] = []
+"""Detached processes that this one started, to be reaped when they have ended."""
+
+
+def own_group(outlive_job: bool = False) -> dict[str, Any]:
+    """Arguments of `subprocess.Popen` for a process group of its own, without a console window.
+
+    outlive_job: on Windows, also leave the job object of this process, which may forbid it (PermissionError).
+    """
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.CREATE_NO_WINDOW
+        return {"creationflags": flags | (subprocess.CREATE_BREAKAWAY_FROM_JOB if outlive_job else 0)}
+    return {"start_new_session": True}
+
+
+def start_detached(command: list[str], **options: Any) -> subprocess.Popen:
+    """Start a process that does not end with this one. options: of `subprocess.Popen`."""
+    try:
+        process = subprocess.Popen(command, **own_group(outlive_job=True), **options)
+    except PermissionError:
+        if not WINDOWS:
+            raise
+        process = subprocess.Popen(command, **own_group(), **options)
+    STARTED.append(process)
+    return process
+
+
+def reap_started() -> None:
+    """Let the system forget those of `STARTED` that have ended."""
+    for process in STARTED:
+        process.poll()
 
 
 def end_tree(pid: int, at_once: bool = False, ended: bool = False) -> None:
     """End the process ``pid`` and everything that it started, in less than two seconds.
 
-    First as Ctrl+C does, which lets the command remove its half-written files; then SIGTERM; then SIGKILL (``at_once``: only
-    that). ended: the process itself is gone and its number may be another's; only what is left of its session is ended.
+    First with SIGINT, as Ctrl+C does, so that the command can remove unfinished files; then with SIGTERM and SIGKILL.
+    at_once: only SIGKILL. ended: ``pid`` itself has ended, so that its number may belong to another process by now;
+    only the rest of its session is ended.
     """
     import psutil
 
-    began, told, alive = time.monotonic(), {}, set() if ended else tree(pid)
+    began, alive = time.monotonic(), set() if ended else find_tree(pid)
+    sent: dict[Process, str] = {}
     while time.monotonic() - began < GIVE_UP:
-        alive = _grown(pid, alive)
+        alive = _update_tree(pid, alive)
         if not alive:
             return
         seconds = time.monotonic() - began
-        wanted = "kill" if at_once or WINDOWS or seconds > KILL else "terminate" if seconds > TERMINATE else "interrupt"
-        for one in alive:
-            if told.get(one) != wanted or wanted == "kill":  # once each, also those that are born meanwhile
+        name = "kill" if at_once or WINDOWS or seconds > KILL else "terminate" if seconds > TERMINATE else "interrupt"
+        for process in alive:
+            if sent.get(process) != name or name == "kill":  # once each, also to those born in the meantime
                 with contextlib.suppress(psutil.Error):
-                    one.send_signal(signal.SIGINT) if wanted == "interrupt" else getattr(one, wanted)()
-                told[one] = wanted
+                    process.send_signal(signal.SIGINT) if name == "interrupt" else getattr(process, name)()
+                sent[process] = name
         time.sleep(0.02)
 
 
-def tree(pid: int) -> set:
-    """The living `psutil.Process`es: ``pid``, the session that it leads, all descendants."""
+def find_tree(pid: int) -> set[Process]:
+    """The living processes among ``pid``, its descendants, and the session that it leads."""
     import psutil
 
     try:
-        return _grown(pid, {psutil.Process(pid)})
+        return _update_tree(pid, {psutil.Process(pid)})
     except psutil.Error:
-        return _grown(pid, set())
+        return _update_tree(pid, set())
 
 
-def _grown(pid: int, known: set) -> set:
-    """Those of ``known`` that live, the session of ``pid``, and all descendants of both."""
+def _update_tree(pid: int, known: set[Process]) -> set[Process]:
+    """The living processes among ``known``, the session of ``pid``, and the descendants of both."""
     import psutil
 
     found = set(known)
-    if not WINDOWS:  # a child whose own parent has ended is no descendant any more, but still of the session
-        found |= {one for one in psutil.process_iter() if _session(one.pid) == pid}
-    for one in list(found):
+    if not WINDOWS:  # an orphan is no descendant any more, but it is still in the session
+        found |= {process for process in psutil.process_iter() if _find_session(process.pid) == pid}
+    for process in list(found):
         with contextlib.suppress(psutil.Error):
-            found.update(one.children(recursive=True))
-    return {one for one in found if _lives(one)}
+            found.update(process.children(recursive=True))
+    return {process for process in found if _is_alive(process)}
 
 
-def _session(pid: int) -> int | None:
+def _find_session(pid: int) -> int | None:
     try:
-        return os.getsid(pid)
+        return os.getsid(pid) if sys.platform != "win32" else None
     except OSError:
         return None
 
 
-def _lives(process) -> bool:
+def _is_alive(process: Process) -> bool:
     import psutil
 
     try:

@@ -1,4 +1,4 @@
-"""A picture of the network at work, after each validation of a training."""
+"""A picture of a registration by the network in training, after each validation."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .recorder import Recorder
 
 
 class ValidationSnapshot:
-    """Registers one held-out scan with the network as it is and draws it to validation.png."""
+    """Registers a held-out scan with the current network and draws the result to validation.png."""
 
     def __init__(self, folder: Path, study: Study, scan: str, device: torch.device, recorder: Recorder):
         """scan: the name of the scan in the study."""
@@ -29,7 +29,7 @@ class ValidationSnapshot:
         fixed, moving = (Volume(prepared.hu.numpy(), prepared.grid) for prepared in (template, scan))
         try:
             draw_overview(self.folder / "validation.png", register(model, fixed, moving, device=self.device))
-        except Exception as error:  # an early network may find nothing, or memory may run out: the training continues
+        except Exception as error:  # an early network may fail, or memory run out: the training continues
             self.recorder.log(f"no picture of the validation: {type(error).__name__}: {error}")
         finally:
             if self.device.type == "cuda":

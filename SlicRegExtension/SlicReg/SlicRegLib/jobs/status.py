@@ -1,4 +1,4 @@
-"""How far a job is."""
+"""How far a job is: the file state.json, and what can be concluded from the folder's owner."""
 
 from __future__ import annotations
 
@@ -17,42 +17,51 @@ from .ownership import Owner, find_owner
 
 @dataclass(frozen=True)
 class JobState:
-    """How far a job is.
-
-    state: "absent" (no job here), "running", "paused", "finished", "failed" (``error`` says why), "stopped", or "interrupted"
-    (it ended without saying so). share: of the stage, fraction: of the whole job, 0 to 1. remaining: seconds, None while unknown.
-    seconds: spent in each stage by all runs. updated: seconds since 1970.
-    """
+    """How far a job is."""
 
     state: str = "absent"
+    """ "absent" (no job), "running", "paused", "finished", "failed", "stopped", or "interrupted" (it ended without
+    writing its last state)."""
     stage: str = ""
+    """One of `stages.LEARN`."""
     share: float = 0.0
+    """Of the stage, 0 to 1."""
     fraction: float = 0.0
+    """Of the whole job, 0 to 1."""
     remaining: float | None = None
+    """Seconds; None if unknown."""
     message: str = ""
     error: str = ""
+    """Why the job failed."""
     updated: float = 0.0
+    """Seconds since 1970."""
     seconds: dict[str, float] = field(default_factory=dict)
+    """Stage -> its time in all runs."""
 
 
 def read_state(folder: str | Path) -> JobState:
-    """Never raises: a folder without a job is in the state "absent"."""
-    said = read_last_state(folder)
+    """The state of the job in ``folder``. Raises nothing: without a job it is "absent"."""
+    last = read_last_state(folder)
     if owner := find_owner(folder):
-        return replace(said, state="paused" if _is_paused(owner) else "running", error="")
-    return replace(said, state="interrupted", remaining=None) if said.state == "running" else said
+        return replace(last, state="paused" if _is_paused(owner) else "running", error="")
+    return replace(last, state="interrupted", remaining=None) if last.state == "running" else last
 
 
 def read_last_state(folder: str | Path) -> JobState:
-    """What the last run said, whether or not it still runs."""
+    """The last state that a run wrote, whether or not it still runs."""
     try:
         return JobState(**json.loads((Path(folder) / "state.json").read_text()))
     except (OSError, ValueError, TypeError):
         return JobState("interrupted" if os.path.isfile(Path(folder) / "job.json") else "absent")
 
 
+def write_state(folder: str | Path, state: JobState) -> None:
+    """Write state.json; atomic."""
+    write_json(Path(folder) / "state.json", asdict(state))
+
+
 def read_curve(folder: str | Path) -> list[tuple[float, ...]]:
-    """Rows of (iteration, seconds, training loss, validation loss, validation accuracy) so far."""
+    """Rows of (iteration, seconds, training loss, validation loss, validation accuracy); empty if there are none."""
     try:
         name = read_config(folder)["name"]
         with open(Path(folder) / f"{name}_curve.csv", newline="") as file:
@@ -68,7 +77,3 @@ def _is_paused(owner: Owner) -> bool:
         return owner.host == platform.node() and psutil.Process(owner.pid).status() == psutil.STATUS_STOPPED
     except psutil.Error:
         return False
-
-
-def write_state(folder: str | Path, state: JobState) -> None:
-    write_json(Path(folder) / "state.json", asdict(state))

@@ -7,7 +7,7 @@ import time
 from dataclasses import asdict
 from pathlib import Path
 
-from ...cohort.check import Cohort
+from ...cohort.facts import Cohort
 from ...errors import UserError
 from ...images.volumes import Volume, load_labels, load_scan
 from ...network.devices import choose_device, peak_memory_mb

@@ -115,7 +115,7 @@ def pair_similarities(content: ReportContent) -> dict[str, tuple[float, float]]:
 def sort_by_similarity(content: ReportContent) -> list[tuple[str, Mapping[str, float | None]]]:
     """(scan, quality of the teacher's field), the lowest similarity first and scans without one before all others."""
 
-    def similarity(entry) -> float:
+    def similarity(entry: tuple[str, Mapping[str, float | None]]) -> float:
         value = entry[1].get("similarity_after")
         return value if is_number(value) else -math.inf
 
