@@ -260,7 +260,7 @@ def save_montage(pictures, path, columns=3):
 
     rows = -(-len(pictures) // columns)
     figure, axes = plt.subplots(
-        rows, columns, figsize=(4 * columns, 4.25 * rows), layout="constrained", facecolor="black", squeeze=False
+        rows, columns, figsize=(4 * columns, 4.4 * rows), layout="constrained", facecolor="black", squeeze=False
     )
     for axis, (pixels, title) in zip(axes.flat, pictures, strict=True):
         axis.imshow(pixels)

@@ -103,7 +103,7 @@ def test_the_table_shows_the_measurements(panel, pair):
     table, organs = panel.ui.resultsTable, segment_names(pair[1])
     assert len(organs) == 13 and [table.item(row, 0).text() for row in range(table.rowCount)] == organs
     headers = [table.horizontalHeaderItem(column).text() for column in range(table.columnCount)]
-    assert headers[1:3] == ["Dice before", "Dice after"]
+    assert headers[1:3] == ["Dice\nbefore", "Dice\nafter"]
     before, after = ([float(table.item(row, column).text()) for row in range(13)] for column in (1, 2))
     assert np.mean(after) > 2 * np.mean(before)
     folding, dice = panel.ui.summaryLabel.text.splitlines()[:2]

@@ -149,7 +149,7 @@ class RegistrationTab:
         self.ui.summaryLabel.text = "\n".join(_summarise(report))
         fill_table(
             self.ui.resultsTable,
-            [_("Segment"), _("Dice before"), _("Dice after"), _("HD95 before, mm"), _("HD95 after, mm")],
+            [_("Segment"), _("Dice\nbefore"), _("Dice\nafter"), _("HD95 (mm)\nbefore"), _("HD95 (mm)\nafter")],
             [
                 [name, *(format_cell(dice) for dice in row[:2]), *(format_cell(hd95, 1) for hd95 in row[2:])]
                 for name, *row in outputs.rows()

@@ -91,6 +91,7 @@ def fill_table(table, header: Sequence[str], rows: Sequence[Sequence[str]]) -> N
             table.setItem(i, j, qt.QTableWidgetItem(text))
     table.verticalHeader().setVisible(False)
     table.resizeColumnsToContents()
+    table.resizeRowsToContents()
 
 
 def format_cell(value, digits: int = 3) -> str:
