@@ -8,7 +8,7 @@ from .widgets import Panel, select_data, selected_data
 
 
 class DeviceList:
-    """Both boxes list the same devices: their number is asked for once, when one of the boxes is first seen."""
+    """Both boxes list the same devices. They are looked up once, when one of the boxes is first seen."""
 
     def __init__(self, panel: Panel):
         self.panel = panel

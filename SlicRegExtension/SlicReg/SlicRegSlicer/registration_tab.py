@@ -83,7 +83,7 @@ class RegistrationTab:
 
     def onApply(self, clicked=False) -> None:
         with DisplayErrors():
-            # asked again after the installation: the scene may have changed meanwhile
+            # checked again, since the scene may have changed during the installation
             if not self.panel.ensureInstalled() or not self.panel.parameters or self.findMissing():
                 return
             self.views.close()
