@@ -66,7 +66,8 @@ def _number_by_names(segments: list[Segment], names: Sequence[str]) -> list[Segm
 def _rasterise(segmentation, geometry) -> np.ndarray:
     """(K, J, I) uint16 on the geometry: 0 outside all segments, n in the n-th; the highest n where segments overlap.
 
-    Takes one step per layer, which is a label map that segments share. Slicer's own export takes one per segment.
+    Takes one step per layer, which is a label map that segments share. Slicer's own export takes one per segment and is
+    slower (``benchmarks/kernels.py``).
     """
     binary = slicer.vtkSegmentationConverter.GetBinaryLabelmapRepresentationName()
     resample = slicer.vtkOrientedImageDataResample.ResampleOrientedImageToReferenceOrientedImage  # nearest neighbour

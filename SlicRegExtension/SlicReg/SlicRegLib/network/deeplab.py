@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import product
-from typing import Any
-
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
@@ -35,44 +32,6 @@ class Residual(nn.Module):
         return x + self.body(x)
 
 
-class DepthwiseConv3d(nn.Conv3d):
-    """A 3x3x3 convolution of each channel by itself, with a backward pass of its own on the CPU, where torch's is slow
-    (``benchmarks/kernels.py``)."""
-
-    def __init__(self, channels: int, stride: int):
-        super().__init__(channels, channels, 3, padding=1, stride=stride, groups=channels, bias=False)
-
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        if x.device.type == "cpu" and torch.is_grad_enabled():
-            return _Depthwise.apply(x, self.weight, self.stride)
-        return super().forward(x)
-
-
-class _Depthwise(torch.autograd.Function):
-    @staticmethod
-    def forward(context: Any, x: torch.Tensor, weight: torch.Tensor, stride: tuple[int, ...]) -> torch.Tensor:
-        context.save_for_backward(x, weight)
-        context.stride = stride
-        return F.conv3d(x, weight, stride=stride, padding=1, groups=len(weight))
-
-    @staticmethod
-    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
-        # the forward pass may have run under autocast, which has ended by now: the gradient's precision is used
-        x, weight = context.saved_tensors
-        steps: tuple[Any, ...] = (..., *(slice(None, None, s) for s in context.stride))
-        spread = gradient
-        if max(context.stride) > 1:
-            spread = torch.zeros_like(x, dtype=gradient.dtype)
-            spread[steps] = gradient
-        to_x = F.conv3d(spread, weight.flip(2, 3, 4).to(gradient.dtype), padding=1, groups=len(weight))
-        padded, to_weight = F.pad(x, (1,) * 6).to(gradient.dtype), torch.zeros_like(weight)
-        for offset in product(range(3), repeat=3):
-            inside: tuple[Any, ...] = (..., *(slice(o, o + n) for o, n in zip(offset, x.shape[2:], strict=True)))
-            at: tuple[Any, ...] = (slice(None), 0, *offset)
-            to_weight[at] = (gradient * padded[inside][steps]).sum((0, 2, 3, 4), dtype=weight.dtype)
-        return to_x.to(x.dtype), to_weight, None
-
-
 def _inverted_residual(inputs: int, middle: int, outputs: int, stride: int) -> nn.Module:
     if inputs == 1:
         first = nn.Conv3d(1, middle, 3, padding=1, stride=stride, bias=False)
@@ -83,7 +42,7 @@ def _inverted_residual(inputs: int, middle: int, outputs: int, stride: int) -> n
         first,
         nn.BatchNorm3d(middle),
         nn.ReLU6(inplace=True),
-        DepthwiseConv3d(middle, stride),
+        nn.Conv3d(middle, middle, 3, padding=1, stride=stride, groups=middle, bias=False),  # depthwise
         nn.BatchNorm3d(middle),
         nn.ReLU6(inplace=True),
         nn.Conv3d(middle, outputs, 1, bias=False),

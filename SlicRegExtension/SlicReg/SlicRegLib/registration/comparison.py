@@ -15,7 +15,7 @@ from .image_features import CELL, ImageFeatures
 class FeatureComparison:
     """The mean squared difference between features of both scans on a lattice of fixed voxels, and its gradient.
 
-    Values and derivatives of trilinear interpolation are written out, since automatic differentiation is slower
+    Values and derivatives of trilinear interpolation are written out; automatic differentiation takes about as long
     (``benchmarks/kernels.py``).
     """
 
