@@ -1,4 +1,4 @@
-"""One function per command: runs the request and returns the text to print. Imports happen inside, where they are slow."""
+"""One function per command: runs the request and returns the text to print. Slow imports happen inside."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, replace
 from typing import Any
 
-from ..jobs.options import CheckRequest, read_options, write_config
+from ..jobs.options import BatchRequest, CheckRequest, read_options, write_config
 from ..progress import Progress
 from ..results.options import EvaluateRequest, RegisterRequest
 from ..teaching.options import PrepareRequest
@@ -33,6 +33,12 @@ def register(request: RegisterRequest, output: OutputOptions, progress: Progress
             lines.append(f"Left out, since only one of the scans has them: labels {report['left_out']}")
     lines.append(f"Results are in {request.out}; look at {request.out / 'overview.png'}")
     return "\n".join(lines)
+
+
+def batch(request: BatchRequest, output: OutputOptions, progress: Progress) -> str:
+    from ..jobs.register_batch import register_batch
+
+    return register_batch(request, progress).summary()
 
 
 def evaluate(request: EvaluateRequest, output: OutputOptions, progress: Progress) -> str:

@@ -13,7 +13,7 @@ from typing import Annotated, Any, get_type_hints
 
 import tyro
 
-from ..jobs.options import CheckRequest
+from ..jobs.options import BatchRequest, CheckRequest
 from ..option import Word, word_of
 from ..results.options import EvaluateRequest, RegisterRequest
 from ..teaching.options import PrepareRequest
@@ -22,6 +22,7 @@ from .requests import DemoRequest, InfoRequest, JobRequest, LearnRequest, Output
 
 REQUESTS: dict[str, type] = {
     "register": RegisterRequest,
+    "batch": BatchRequest,
     "evaluate": EvaluateRequest,
     "learn": LearnRequest,
     "job": JobRequest,

@@ -7,6 +7,9 @@ import torch.nn.functional as F
 
 from .grid import Grid
 
+HAS_WEIGHT_GRADIENT = tuple(int(n) for n in torch.__version__.split(".")[:2]) >= (2, 6)
+"""Before 2.6 torch cannot differentiate `embedding_bag` with respect to the weights alone."""
+
 
 def rows_at(features: torch.Tensor, grid: Grid, points: torch.Tensor) -> torch.Tensor:
     """Trilinear values (N, C) of channels-last ``features`` (i, j, k, C) on ``grid`` at world points (N, 3); the edge
@@ -16,6 +19,8 @@ def rows_at(features: torch.Tensor, grid: Grid, points: torch.Tensor) -> torch.T
     ``grid_sample``, which reads channel by channel (``benchmarks/kernels.py``).
     """
     index, weight = corners_of(grid, points.to(features))
+    if weight.requires_grad and not HAS_WEIGHT_GRADIENT:
+        return torch.bmm(weight[:, None], features.flatten(0, 2)[index])[:, 0]
     return F.embedding_bag(index, features.flatten(0, 2), per_sample_weights=weight, mode="sum")
 
 

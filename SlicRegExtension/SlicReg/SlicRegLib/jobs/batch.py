@@ -34,7 +34,7 @@ WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "faile
 STATE_VERSION = 1
 
 Row = dict[str, Any]
-"""A row of the table: a value for each of `COLUMNS`, None where it is unknown."""
+"""A row of the table: a value for each of `COLUMNS`, None if it is unknown."""
 
 
 class EndedProcess(Protocol):
@@ -81,9 +81,7 @@ class Batch:
         if not self.targets:
             raise UserError("There is no scan to register besides the template; add scans.")
         if bad := _find_bad_names(self.targets, [name for name, _ in targets]):
-            raise UserError(
-                f"Several scans are called {bad[0]!r}, or no folder can have this name; rename them."
-            )
+            raise UserError(f"Several scans are called {bad[0]!r}, or no folder can have this name; rename them.")
         try:
             self.out.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -111,6 +109,11 @@ class Batch:
     def pending(self) -> list[str]:
         """Names of the targets to be registered in this run, including the running one."""
         return [name for name, row in self._rows.items() if row["status"] != DONE and name not in self._tried]
+
+    @property
+    def current(self) -> str:
+        """Name of the target that was begun with `next` and is not recorded yet; "" where there is none."""
+        return self._current[0] if self._current else ""
 
     def next(self) -> list[str] | None:
         """The arguments of `slicreg` for the next registration; None if all are done. Call `record` in between."""

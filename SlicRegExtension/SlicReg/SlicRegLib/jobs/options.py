@@ -12,6 +12,7 @@ from ..errors import UserError
 from ..images.files import write_json
 from ..images.options import FrameOptions
 from ..option import Word
+from ..registration.options import RegistrationOptions
 from ..teaching.options import TeacherOptions
 from ..training.options import ScheduleOptions
 
@@ -121,3 +122,26 @@ class CheckRequest(ScheduleOptions, FrameOptions):
     """Processes that read scans at the same time; by default one for each core."""
     device: str = "auto"
     """Where the training would run: auto, cpu, cuda or cuda:N."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchRequest:
+    """Register all scans of a folder to a template. Repeat the command to resume; what is done is not done again."""
+
+    model: Path
+    """Model file (.slicreg), or the name of a bundled model."""
+    template: Path
+    """Fixed scan: the model's own template or any other scan (NIfTI, NRRD or MHA; CT in Hounsfield units)."""
+    images: Path
+    """Folder of moving scans, or a CSV file with their paths."""
+    out: Annotated[Path, Word(metavar="DIR")]
+    """Folder for the results: one folder for each scan, and the table results.csv."""
+    template_label: Annotated[Path | None, Word(metavar="LABELS")] = None
+    """The template's labels, to be carried to every scan."""
+    labels: Annotated[Path | None, Word(metavar="DIR")] = None
+    """Folder of labels with the names of the scans, to measure Dice and HD95; needs the template's labels."""
+    overlays: bool = False
+    """Also write the confidence and the predicted supervoxels of both scans."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    registration: RegistrationOptions = field(default_factory=RegistrationOptions)

@@ -38,9 +38,8 @@ class TrainingRun:
         self.net, self.options, self.device, self.processes, self.scans = net, options, device, processes, scans
         self.loss = processes.parallelise(loss, device)
         self.optimiser = torch.optim.Adam(net.parameters(), lr=options.learning_rate)
-        self.scaler = torch.amp.GradScaler(
-            device.type, enabled=device.type == "cuda" and options.precision in ("auto", "fp16")
-        )
+        scaler = getattr(torch.amp, "GradScaler", torch.cuda.amp.GradScaler)  # torch.amp has one since 2.3
+        self.scaler = scaler(enabled=device.type == "cuda" and options.precision in ("auto", "fp16"))
         self.iteration = 0
         self.losses: list[float] = []
         """Of the steps since the last validation."""

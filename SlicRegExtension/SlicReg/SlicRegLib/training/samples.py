@@ -115,7 +115,7 @@ def _stack(samples: list[Sample]) -> Batch:
 
 def _make_generator(*key: int) -> torch.Generator:
     """Its random numbers depend on nothing but the ``key``."""
-    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0] >> 1))
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1)
 
 
 def _draw_move(grid: Grid, options: AugmentationOptions, generator: torch.Generator) -> np.ndarray:

@@ -1,0 +1,79 @@
+"""A batch of registrations in this process, one scan after the other."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..cohort.listing import list_cohort
+from ..errors import UserError, one_sentence
+from ..progress import Progress, silent
+from ..registration.model import find_model
+from ..results.evaluate import find_labels
+from ..results.options import RegisterRequest
+from ..results.register_files import register_files
+from .arguments import write_arguments
+from .batch import CANCELLED, Batch, name_scans
+from .options import BatchRequest
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one registration ended, as `Batch.record` takes it: "finished", "failed" or "cancelled", why, and seconds."""
+
+    state: str
+    error: str
+    elapsed: float
+
+
+def register_batch(request: BatchRequest, progress: Progress = silent) -> Batch:
+    """`slicreg batch`: the batch with all its scans tried once. A scan that fails does not stop the others."""
+    batch = make_batch(request)
+    while batch.next() is not None:
+        name, started = batch.current, time.monotonic()
+        progress("batch", batch.fraction, name)
+        single = RegisterRequest(
+            model=batch.model,
+            template=batch.template,
+            target=batch.targets[name],
+            out=batch.out / name,
+            template_label=batch.template_label,
+            target_label=batch.labels.get(name),
+            overlays=request.overlays,
+            device=request.device,
+            registration=request.registration,
+        )
+        try:
+            register_files(single)
+            outcome = Outcome("finished", "", time.monotonic() - started)
+        except (UserError, OSError) as error:
+            outcome = Outcome("failed", one_sentence(error), time.monotonic() - started)
+        except BaseException:
+            batch.record(Outcome(CANCELLED, "", time.monotonic() - started))
+            raise
+        batch.record(outcome)
+    progress("batch", 1.0, f"{len(batch.targets)} scans")
+    return batch
+
+
+def make_batch(request: BatchRequest) -> Batch:
+    """The batch of all scans of the request, with labels of the same file names where there are some."""
+    if request.labels and not request.template_label:
+        raise UserError("Labels of the scans are compared with those of the template; give --template-label as well.")
+    scans = name_scans(list_cohort(request.images))
+    labels: dict[str, Path] = {}
+    if request.labels:
+        labels = {name: path for name, _ in scans if (path := find_labels(request.labels, name))}
+        if not labels:
+            raise UserError(f"No file of {request.labels} has the name of a scan; labels are matched to scans by name.")
+    options = ["--device", request.device, *(["--overlays"] if request.overlays else [])]
+    return Batch(
+        scans,
+        request.template,
+        find_model(request.model),
+        request.out,
+        [*options, *write_arguments(request.registration)],
+        request.template_label,
+        labels,
+    )

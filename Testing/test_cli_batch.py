@@ -1,0 +1,84 @@
+"""`slicreg batch` on tiny data: every scan once, nothing twice, reasons for what failed."""
+
+import csv
+import json
+
+import pytest
+
+from command_line import *  # noqa: F403  its fixtures
+from command_line import QUICK, is_one_sentence, run
+from SlicRegLib.jobs import register_batch
+
+
+@pytest.fixture
+def inputs(cohort, model, tmp_path):
+    (tmp_path / "img").mkdir()
+    for name in ("pt_1", "pt_2"):
+        (tmp_path / "img" / f"{name}.nii.gz").symlink_to(cohort / "img" / f"{name}.nii.gz")
+    (tmp_path / "img" / "bad.nii.gz").write_bytes(b"no scan")
+    return {
+        "model": model,
+        "template": cohort / "template.nii.gz",
+        "images": tmp_path / "img",
+        "out": tmp_path / "out",
+        "template_label": cohort / "template_label.nii.gz",
+        "labels": cohort / "label",
+        **QUICK,
+    }
+
+
+def table(folder):
+    with open(folder / "results.csv", newline="", encoding="utf-8-sig") as file:
+        return {row["name"]: row for row in csv.DictReader(file)}
+
+
+def test_every_scan_once_and_nothing_twice(inputs, tmp_path, monkeypatch, capsys):
+    assert run("batch", **inputs) == 0
+    text = capsys.readouterr().out
+    assert "3 scans: 2 done, 1 failed" in text and "bad: " in text and "cannot be read" in text
+    rows = table(tmp_path / "out")
+    assert {name: row["status"] for name, row in rows.items()} == {"pt_1": "done", "pt_2": "done", "bad": "failed"}
+    for name in ("pt_1", "pt_2"):
+        report = json.loads((tmp_path / "out" / name / "report.json").read_text())
+        assert float(rows[name]["dice_after"]) == pytest.approx(report["after"]["mean_dice"])
+        assert (tmp_path / "out" / name / "warped_labels.nii.gz").is_file()
+    assert not (tmp_path / "out" / "bad").exists()
+
+    tried, real = [], register_batch.register_files
+    monkeypatch.setattr(
+        register_batch, "register_files", lambda request: (tried.append(request.target.name), real(request))
+    )
+    assert run("batch", **inputs) == 0
+    assert tried == ["bad.nii.gz"]  # what failed is tried again, what is done is not
+    assert run("batch", **{**inputs, "alpha": 0.1, "overlays": True}) == 0
+    assert sorted(tried) == ["bad.nii.gz", "bad.nii.gz", "pt_1.nii.gz", "pt_2.nii.gz"]
+    assert (tmp_path / "out" / "pt_1" / "confidence.nii.gz").is_file()
+
+
+def test_an_interruption_is_resumed(inputs, tmp_path, monkeypatch, capsys):
+    (inputs["images"] / "bad.nii.gz").unlink()
+    real = register_batch.register_files
+
+    def interrupted(request):
+        if request.target.name == "pt_2.nii.gz":
+            raise KeyboardInterrupt
+        return real(request)
+
+    monkeypatch.setattr(register_batch, "register_files", interrupted)
+    assert run("batch", **inputs) == 130
+    assert {name: row["status"] for name, row in table(tmp_path / "out").items()} == {
+        "pt_1": "done",
+        "pt_2": "cancelled",
+    }
+    monkeypatch.setattr(register_batch, "register_files", real)
+    assert run("batch", **inputs) == 0
+    assert "2 scans: 2 done" in capsys.readouterr().out
+
+
+def test_mistakes(inputs, tmp_path, capfd):
+    assert run("batch", **{**inputs, "images": tmp_path / "none"}) == 2 and is_one_sentence(capfd, "does not exist")
+    without = {name: value for name, value in inputs.items() if name != "template_label"}
+    assert run("batch", **without) == 2 and is_one_sentence(capfd, "--template-label")
+    (tmp_path / "empty").mkdir()
+    assert run("batch", **{**inputs, "labels": tmp_path / "empty"}) == 2 and is_one_sentence(capfd, "by name")
+    assert run("batch", **{**inputs, "model": "nothing"}) == 2 and is_one_sentence(capfd, "headneck-openkbp")
