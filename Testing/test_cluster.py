@@ -131,9 +131,8 @@ def test_workers_without_the_teacher(cohort, cluster, here, tmp_path):
 
 
 def test_workers_that_write_elsewhere(cohort, cluster, here, tmp_path, monkeypatch):
-    monkeypatch.setattr(
-        cluster_module, "os", SimpleNamespace(listdir=lambda folder: [])
-    )  # what this side sees of the folder
+    seen_from_here = SimpleNamespace(listdir=lambda folder: [])
+    monkeypatch.setattr(cluster_module, "os", seen_from_here)
     with pytest.raises(UserError, match=r"put the study in a folder that all workers share"):
         make_study(cohort, interrupt(here, tmp_path, *SCANS[1:]), scheduler=cluster.scheduler_address)
 

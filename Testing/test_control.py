@@ -145,7 +145,7 @@ def test_a_start_that_fails_says_why_and_leaves_nothing(arguments, folder):
 def test_a_failing_start_keeps_what_was_in_the_folder(folder):
     folder.mkdir()
     (folder / "mine.txt").touch()
-    with pytest.raises(UserError, match=r"holds no training|contains no training|also needs"):
+    with pytest.raises(UserError, match=r"contains no training"):
         control.start(folder)
     assert (folder / "mine.txt").exists() and (folder / "job.log").exists()
 

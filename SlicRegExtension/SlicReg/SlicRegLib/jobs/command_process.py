@@ -18,7 +18,7 @@ from typing import IO
 from .. import __version__
 from ..stages import REGISTER, STARTING
 from .failure import explain_failure
-from .processes import end_tree, own_group
+from .processes import end_tree, make_group_options
 from .python import find_python, make_environment
 from .remaining_time import RemainingTime
 
@@ -99,7 +99,7 @@ class CommandProcess:
                 text=True,
                 encoding="utf-8",
                 errors="replace",
-                **own_group(),
+                **make_group_options(),
             )
         except OSError as error:
             self._end("failed", f"{self.command[0]} cannot be started ({error.strerror or error}).")
@@ -184,9 +184,8 @@ class CommandProcess:
         _running.discard(self)
 
     def _take_lines(self) -> None:
-        time.sleep(
-            0.001
-        )  # lets the reader threads run: in Qt's event loop the application may hold Python's global lock
+        # Let the reader threads run: in Qt's event loop the application may hold Python's global lock.
+        time.sleep(0.001)
         while True:
             try:
                 source, line = self._lines.get_nowait()

@@ -20,7 +20,7 @@ STARTED: list[subprocess.Popen] = []
 """Detached processes that this one started, to be reaped when they have ended."""
 
 
-def own_group(outlive_job: bool = False) -> dict[str, Any]:
+def make_group_options(outlive_job: bool = False) -> dict[str, Any]:
     """Arguments of `subprocess.Popen` for a process group of its own, without a console window.
 
     outlive_job: on Windows, also leave the job object of this process, which may forbid it (PermissionError).
@@ -34,11 +34,11 @@ def own_group(outlive_job: bool = False) -> dict[str, Any]:
 def start_detached(command: list[str], **options: Any) -> subprocess.Popen:
     """Start a process that does not end with this one. options: of `subprocess.Popen`."""
     try:
-        process = subprocess.Popen(command, **own_group(outlive_job=True), **options)
+        process = subprocess.Popen(command, **make_group_options(outlive_job=True), **options)
     except PermissionError:
         if not WINDOWS:
             raise
-        process = subprocess.Popen(command, **own_group(), **options)
+        process = subprocess.Popen(command, **make_group_options(), **options)
     STARTED.append(process)
     return process
 

@@ -53,8 +53,8 @@ def teach_on_cluster(
 ) -> Iterator[Outcome]:
     """The outcome of `teach_scan` for each scan, as the workers finish. If a worker dies, others take over its scans.
 
-    Raises UserError if the cluster fails as a whole. joblib's Dask backend will not do: joblib 1.6 waits for ever for
-    a scan of which workers died.
+    Raises UserError if the cluster fails as a whole. joblib's Dask backend is not used, because
+    joblib 1.6 never returns if workers die of a scan.
     """
     from distributed import Client, as_completed
 

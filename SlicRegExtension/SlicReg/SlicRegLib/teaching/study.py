@@ -31,7 +31,7 @@ STUDY_VERSION = 1
 
 @dataclass(frozen=True)
 class Study:
-    """The content of ``study.json``; the arrays are read from the folder when they are asked for."""
+    """The content of ``study.json``; the arrays are read from the folder when they are needed."""
 
     folder: Path
     template_name: str
@@ -99,9 +99,9 @@ def check_same_study(study: Study) -> None:
     if not path.exists():
         return
     there = _read(path, "choose another --out or delete the study")
-    wanted = json.loads(json.dumps({**asdict(study), "folder": None}))
+    here = json.loads(json.dumps({**asdict(study), "folder": None}))
     differing = [
-        key for key in ("template_sha256", "teacher", "preparation", "supervoxels") if there.get(key) != wanted[key]
+        key for key in ("template_sha256", "teacher", "preparation", "supervoxels") if there.get(key) != here[key]
     ]
     if differing:
         raise UserError(f"{study.folder} holds a study with different {', '.join(differing)}; choose another --out.")

@@ -96,7 +96,9 @@ def train_model(
 def _load_included(request: TrainRequest, study: Study) -> tuple[Volume | None, Volume | None]:
     """The template's scan and labels to be put into the model, as far as they are requested."""
     if request.include_labels and not request.include_template:
-        raise UserError("The template's labels can only be included together with its scan; add --include-template.")
+        raise UserError(
+            "The template's labels can only be included together with the template; add --include-template."
+        )
     if not request.include_template:
         return None, None
     template = load_scan(request.include_template)

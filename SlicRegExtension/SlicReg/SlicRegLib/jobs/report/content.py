@@ -59,7 +59,7 @@ class ReportContent:
 
 @dataclass(frozen=True)
 class LabelMeans:
-    """Means of one label over the scans that have it; HD95 in mm. None where no scan has a value."""
+    """Means of one label over the scans that have it; HD95 in mm. None if no scan has a value."""
 
     label: str
     scans: int
