@@ -1,4 +1,4 @@
-"""A training that takes seconds: phantoms, a teacher's results to import, and the words of `slicreg learn`."""
+"""A training that takes seconds: phantoms, results of a teacher, and the words of `slicreg learn`."""
 
 from __future__ import annotations
 

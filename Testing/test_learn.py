@@ -175,6 +175,11 @@ def test_a_full_disk_is_reported_and_costs_nothing(arguments, undisturbed, tmp_p
 # ---- with the default teacher, whose registrations take long enough to be killed in them ----------------------
 
 
+def start_training(folder: Path, arguments: list[str]) -> subprocess.Popen:
+    command = [sys.executable, "-m", "SlicRegLib", "learn", "--out", str(folder), "--quiet", *arguments]
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True)
+
+
 def kill_at_random_moments(arguments, reference, folder, kills: int, longest: float) -> list[str]:
     """Jobs one after another, each killed after random times until one is after its end. Returns the killed stages."""
     moments, number, stages = random.Random(5), 0, []
@@ -182,11 +187,7 @@ def kill_at_random_moments(arguments, reference, folder, kills: int, longest: fl
         number += 1
         job = folder / f"job{number}"
         while status.read_state(job).state != "finished":
-            process = subprocess.Popen(
-                [sys.executable, "-m", "SlicRegLib", "learn", "--out", str(job), "--quiet", *arguments],
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            process = start_training(job, arguments)
             try:
                 assert process.wait(moments.uniform(0.2, longest) if kills else PATIENCE) == 0
             except subprocess.TimeoutExpired:
@@ -204,6 +205,6 @@ def kill_at_random_moments(arguments, reference, folder, kills: int, longest: fl
 def test_a_job_that_was_killed_twenty_times(arguments, tmp_path):
     position = arguments.index("--teacher")
     arguments = [*arguments[:position], *arguments[position + 4 :]]  # without --teacher deeds --deeds-dir
-    assert main(["learn", "--out", str(tmp_path / "undisturbed"), "--quiet", *arguments]) == 0
+    assert start_training(tmp_path / "undisturbed", arguments).wait(PATIENCE) == 0
     stages = kill_at_random_moments(arguments, tmp_path / "undisturbed", tmp_path, kills=20, longest=12.0)
     assert {"teacher", "training"} <= set(stages)

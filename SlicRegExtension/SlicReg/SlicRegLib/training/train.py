@@ -97,7 +97,7 @@ def _load_included(request: TrainRequest, study: Study) -> tuple[Volume | None, 
     """The template's scan and labels to be put into the model, as far as they are requested."""
     if request.include_labels and not request.include_template:
         raise UserError(
-            "The template's labels can only be included together with the template; add --include-template."
+            "The template's labels can be included only together with the template; use --include-template."
         )
     if not request.include_template:
         return None, None
