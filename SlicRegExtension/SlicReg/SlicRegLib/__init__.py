@@ -49,7 +49,29 @@ _PUBLIC = {
     "evaluate": "results.evaluate",
     "UserError": "errors",
 }
-__all__ = ["MODELS", *_PUBLIC]
+__all__ = [
+    "MODELS",
+    "register",
+    "RegistrationOptions",
+    "AlignmentOptions",
+    "RefinementOptions",
+    "PredictionOptions",
+    "Registration",
+    "Model",
+    "load_model",
+    "Volume",
+    "load_scan",
+    "load_labels",
+    "save_volume",
+    "load_transform",
+    "save_transform",
+    "DisplacementField",
+    "Grid",
+    "compute_overlays",
+    "compare",
+    "evaluate",
+    "UserError",
+]
 
 if TYPE_CHECKING:
     from .errors import UserError

@@ -10,12 +10,13 @@ import ast
 import inspect
 import textwrap
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import get_type_hints
 
 
 @dataclass(frozen=True)
 class Word:
-    """How a field appears on the command line, as metadata of its type: ``start: Annotated[str, Word("from")] = ""``."""
+    """How a field appears on the command line; metadata of its type: ``start: Annotated[str, Word("from")] = ""``."""
 
     name: str | None = None
     """Without the dashes; None: the field's name."""
@@ -30,7 +31,7 @@ def describe_options(cls: type) -> dict[str, str]:
     texts: dict[str, str] = {}
     for part in reversed(cls.__mro__[:-1]):
         body = ast.parse(textwrap.dedent(inspect.getsource(part))).body[0].body  # type: ignore[attr-defined]
-        for field, text in zip(body, body[1:]):
+        for field, text in pairwise(body):
             if isinstance(field, ast.AnnAssign) and isinstance(text, ast.Expr) and isinstance(text.value, ast.Constant):
                 texts[ast.unparse(field.target)] = inspect.cleandoc(str(text.value.value))
     return {field.name: texts.get(field.name, "") for field in fields(cls)}

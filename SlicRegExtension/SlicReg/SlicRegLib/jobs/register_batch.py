@@ -18,7 +18,7 @@ from .batch import CANCELLED, Batch, name_scans
 from .options import BatchRequest
 
 
-@dataclass(frozen=True)
+@dataclass
 class Outcome:
     """How one registration ended, as `Batch.record` takes it: "finished", "failed" or "cancelled", why, and seconds."""
 
