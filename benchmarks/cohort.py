@@ -1,4 +1,4 @@
-"""What the benchmarks share: labelled scans, and what their figures depend on."""
+"""What the benchmarks share: labelled scans, measures, and what their figures depend on."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ import torch
 from SlicRegLib import __version__
 from SlicRegLib.errors import UserError
 from SlicRegLib.geometry.field import DisplacementField
+from SlicRegLib.geometry.grid import Grid
 from SlicRegLib.geometry.resampling import resample_labels
 from SlicRegLib.images.files import list_images, stem
 from SlicRegLib.images.volumes import Volume, load_labels, load_scan
 from SlicRegLib.results.metrics import dice
 
 
-def labelled(images: Path, labels: Path) -> Iterator[tuple[str, Volume, Volume]]:
-    """(name, scan, labels) of every scan in ``images`` with labels of its name in ``labels``, read one after the other."""
+def load_labelled(images: Path, labels: Path) -> Iterator[tuple[str, Volume, Volume]]:
+    """(name, scan, labels) of every scan in ``images`` that has labels of its name in ``labels``, read one by one."""
     files = {stem(path): path for path in list_images(labels)}
     paths = [path for path in list_images(images) if stem(path) in files]
     if not paths:
@@ -33,25 +34,32 @@ def labelled(images: Path, labels: Path) -> Iterator[tuple[str, Volume, Volume]]
 
 
 def mean_dice(fixed: Volume, moving: Volume, field: DisplacementField | None = None) -> float:
-    """Of the labels that both scans have, on the fixed scan's grid, the moving ones carried through ``field``."""
+    """Mean Dice of the labels that both have, on the fixed grid; the moving labels are carried through ``field``."""
     values = sorted(set(np.unique(fixed.data)) & set(np.unique(moving.data)) - {0})
     carried = resample_labels(moving.data, moving.grid, fixed.grid, field)
     return float(np.mean([dice(fixed.data == value, carried == value) for value in values]))
 
 
-def commit() -> str:
+def is_inside(grid: Grid, points: torch.Tensor) -> torch.Tensor:
+    """Whether world points (..., 3) lie between the grid's first and last voxel centres, (...) bool."""
+    voxel = grid.to_voxel(points)
+    return ((voxel >= 0) & (voxel <= torch.tensor(grid.shape) - 1)).all(-1)
+
+
+def find_commit() -> str:
+    """The checkout's commit, with "-dirty" where files differ from it; "unknown" outside a checkout."""
     command = ["git", "-C", str(Path(__file__).parent), "describe", "--always", "--dirty"]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):  # not a checkout
+    except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
 
-def circumstances(device: torch.device = torch.device("cpu")) -> dict:
+def describe_circumstances(device: torch.device = torch.device("cpu")) -> dict:
     """Commit, device, threads and versions."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
     return {
-        "commit": commit(),
+        "commit": find_commit(),
         "device": f"{device.type}: {name}",
         "threads": torch.get_num_threads(),
         "versions": {"SlicReg": __version__, "python": platform.python_version(), "torch": torch.__version__},

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from cohort import circumstances
+from cohort import describe_circumstances
 from SlicRegLib.geometry.filters import box_filter
 from SlicRegLib.geometry.gather import rows_at
 from SlicRegLib.geometry.grid import Grid
@@ -267,7 +267,7 @@ def main(arguments: list[str] | None = None) -> None:
             flush=True,
         )
     if options.json:
-        options.json.write_text(json.dumps(circumstances() | {"kernels": rows}, indent=1))
+        options.json.write_text(json.dumps(describe_circumstances() | {"kernels": rows}, indent=1))
 
 
 if __name__ == "__main__":

@@ -1,10 +1,11 @@
-"""How much accuracy is lost where patients lie otherwise: targets turned, moved and scaled at random.
+"""How much accuracy a patient in another pose costs: targets rotated, shifted and scaled at random.
 
     python benchmarks/pose.py --model M --template T --template-label TL --images DIR --labels DIR
         [--rotation 25] [--shift 80] [--scale 0.85 1.15] [--seed 0] [--json FILE]
 
-Each scan's place in the world is changed, not its voxels, so nothing is cut off: a rotation of up to --rotation degrees
-about any axis, a shift of up to --shift mm along each axis, a scale. Prints the mean Dice of each scan as it is and moved.
+Each scan's position in the world is changed, not its voxels, so nothing is cut off: a rotation of up to --rotation
+degrees about any axis, a shift of up to --shift mm along each axis, a scale. Prints the mean Dice of each scan as it is
+and moved.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from cohort import circumstances, labelled
 from scipy.spatial.transform import Rotation
 
+from cohort import describe_circumstances, load_labelled
 from SlicRegLib.geometry.grid import Grid, translation
 from SlicRegLib.images.volumes import Volume, load_labels, load_scan
 from SlicRegLib.registration.model import load_model
@@ -25,25 +26,25 @@ from SlicRegLib.registration.register import register
 from SlicRegLib.results.evaluate import compare
 
 
-def random_pose(
-    generator: np.random.Generator, centre: np.ndarray, rotation: float, shift: float, scale
+def draw_pose(
+    generator: np.random.Generator, centre: np.ndarray, rotation: float, shift: float, scale: tuple[float, float]
 ) -> tuple[np.ndarray, str]:
-    """A 4x4 world matrix about ``centre``, and what it does in words."""
+    """A random 4x4 world matrix about ``centre``, and what it does in words."""
     axis = generator.normal(size=3)
     angle, size = generator.uniform(-rotation, rotation), generator.uniform(*scale)
     move = generator.uniform(-shift, shift, 3)
     matrix = np.eye(4)
     matrix[:3, :3] = size * Rotation.from_rotvec(axis / np.linalg.norm(axis) * angle, degrees=True).as_matrix()
-    return translation(centre + move) @ matrix @ translation(
-        -centre
-    ), f"{abs(angle):4.1f} degrees, {np.linalg.norm(move):4.0f} mm, x {size:.2f}"
+    words = f"{abs(angle):4.1f} degrees, {np.linalg.norm(move):4.0f} mm, x {size:.2f}"
+    return translation(centre + move) @ matrix @ translation(-centre), words
 
 
-def moved(volume: Volume, matrix: np.ndarray) -> Volume:
+def move(volume: Volume, matrix: np.ndarray) -> Volume:
+    """The same voxels at another place in the world."""
     return replace(volume, grid=Grid(volume.grid.shape, matrix @ volume.grid.affine))
 
 
-def main():
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     for name in ("model", "template", "template-label", "images", "labels"):
         parser.add_argument(f"--{name}", type=Path, required=True)
@@ -52,25 +53,23 @@ def main():
     parser.add_argument("--scale", type=float, nargs=2, default=(0.85, 1.15))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="also write the figures here")
-    options = parser.parse_args()
-    bundle, template = load_model(options.model), load_scan(options.template)
+    options = parser.parse_args(arguments)
+    model, template = load_model(options.model), load_scan(options.template)
     template_labels = load_labels(options.template_label, template)
     generator, rows = np.random.default_rng(options.seed), {}
-    for case, target, target_labels in labelled(options.images, options.labels):
-        matrix, words = random_pose(generator, target.grid.centre, options.rotation, options.shift, options.scale)
-        dice = [
-            compare(register(bundle, template, moved(target, m)), template_labels, moved(target_labels, m))["after"][
-                "mean_dice"
-            ]
-            for m in (np.eye(4), matrix)
-        ]
+    for case, target, target_labels in load_labelled(options.images, options.labels):
+        matrix, words = draw_pose(generator, target.grid.centre, options.rotation, options.shift, options.scale)
+        dice = []
+        for pose in (np.eye(4), matrix):
+            result = register(model, template, move(target, pose))
+            dice.append(compare(result, template_labels, move(target_labels, pose))["after"]["mean_dice"])
         rows[case] = {"pose": words, "as it is": dice[0], "moved": dice[1]}
         print(f"{case:10s} {words:34s} {dice[0]:.3f} -> {dice[1]:.3f}", flush=True)
     means = [float(np.mean([row[key] for row in rows.values()])) for key in ("as it is", "moved")]
     print(f"mean Dice {means[0]:.3f} -> {means[1]:.3f}: {means[0] - means[1]:+.3f} lost")
     if options.json:
         options.json.write_text(
-            json.dumps(circumstances() | {"cases": rows, "as it is": means[0], "moved": means[1]}, indent=1)
+            json.dumps(describe_circumstances() | {"cases": rows, "as it is": means[0], "moved": means[1]}, indent=1)
         )
 
 
