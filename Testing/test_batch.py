@@ -198,6 +198,11 @@ def test_a_locked_table_does_not_end_the_run(cohort, monkeypatch):
     assert {p.name for p in (cohort / "out").iterdir()} == {"a", "batch.json", "results.csv"}
 
 
+def test_a_result_without_a_registration_is_refused(cohort):
+    with pytest.raises(ValueError, match=r"next"):
+        make(cohort).record(failed())
+
+
 def test_names():
     paths = ["x/pt.nii.gz", "y/PT.nrrd", "y/pt.mha", "a:b?.nii", ".nii", "../..nii", "inputs.mha"]
     names = [name for name, _ in name_scans(paths)]
