@@ -90,9 +90,6 @@ def tiny_model(study: Study, **changes) -> Model:
     return Model(**{**content, **changes})
 
 
-tiny_bundle = tiny_model  # the earlier name, until all tests use the new one
-
-
 def same_weights(a: torch.nn.Module, b: torch.nn.Module) -> bool:
     """Whether both networks have equal parameters and buffers."""
     return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
