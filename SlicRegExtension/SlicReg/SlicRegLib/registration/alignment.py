@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -41,28 +38,44 @@ def align(
     units of 200 mm, is added to ``start`` (N, 3) mm; so the regularisation does not act on the start.
     """
     added = torch.zeros_like(points, requires_grad=True)
-    source, target = neighbour_graph(points, options.neighbours).to(points.device)
+    graph = Graph(neighbour_graph(points, options.neighbours).to(points.device), len(points))
     optimiser = Adam(added, options.learning_rate)
-    with _deterministic():
-        for iteration in range(options.iterations):
-            moving_features = features_at(moving, points + start + added * UNIT_MM)
-            data = F.mse_loss(moving_features, fixed_features)
-            smoothness = (added[source] - added[target]).pow(2).sum() / len(points)
-            (data + options.alpha * smoothness).backward()
-            optimiser.step()
-            if iteration % 10 == 9:
-                progress("alignment", (iteration + 1) / options.iterations, f"feature difference {data.item():.2e}")
+    for iteration in range(options.iterations):
+        moving_features = features_at(moving, points + start + added * UNIT_MM)
+        data = F.mse_loss(moving_features, fixed_features)
+        (data_gradient,) = torch.autograd.grad(data, added)
+        added.grad = graph.roughness_gradient(added.detach(), options.alpha / len(points)) + data_gradient
+        optimiser.step()
+        if iteration % 10 == 9:
+            progress("alignment", (iteration + 1) / options.iterations, f"feature difference {data.item():.2e}")
     return start + added.detach() * UNIT_MM
 
 
-@contextmanager
-def _deterministic() -> Iterator[None]:
-    """Sum in a fixed order within the block. Threads that add in any order change a gradient's last bits, which Adam
-    turns into millimetres."""
-    enabled = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        torch.use_deterministic_algorithms(enabled, warn_only=warn_only)
+class Graph:
+    """The edges of `neighbour_graph`, for sums over them in a fixed order.
+
+    Threads that add in any order change the last bits of a gradient, and Adam turns these into millimetres.
+    """
+
+    def __init__(self, edges: torch.Tensor, points: int):
+        """edges: (source, target), (2, points * k), sorted by source."""
+        self.target = edges[1]
+        # the edges that lead to each point, in their order, padded with the number of edges: (points, most of a point)
+        order = torch.argsort(self.target, stable=True)
+        counts = torch.bincount(self.target, minlength=points)
+        rank = torch.arange(len(order), device=order.device) - (counts.cumsum(0) - counts)[self.target[order]]
+        self.incoming = torch.full((points, int(counts.max())), len(order), device=order.device)
+        self.incoming[self.target[order], rank] = order
+
+    def roughness_gradient(self, values: torch.Tensor, weight: float) -> torch.Tensor:
+        """The gradient (N, 3) of weight * the sum over edges of |u_source - u_target|^2 at ``values`` u (N, 3)."""
+        points, k = len(values), len(self.target) // len(values)
+        slope = weight * (2 * (values.repeat_interleave(k, 0) - values[self.target]))
+        outgoing = slope.view(points, k, 3)
+        padded = torch.cat([slope, torch.zeros_like(slope[:1])])
+        gradient, received = torch.zeros_like(values), torch.zeros_like(values)
+        for n in range(k):
+            gradient += outgoing[:, n]
+        for n in range(self.incoming.shape[1]):
+            received += padded[self.incoming[:, n]]
+        return gradient - received
