@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from ..jobs.options import JobOptions
+from ..network.options import DeviceOptions
 from ..option import Word
 
 
@@ -53,7 +54,7 @@ class InfoRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class DemoRequest:
+class DemoRequest(DeviceOptions):
     """Register synthetic trunks with the bundled model and measure the result."""
 
     out: Annotated[Path, Word(metavar="DIR")] = Path("demo")
@@ -66,5 +67,3 @@ class DemoRequest:
     """Size of the cohort, with --train; at most 30."""
     workers: Annotated[int, Word("jobs", "N")] = field(default_factory=lambda: os.cpu_count() or 1)
     """Processes of the teacher, with --train; by default one for each core."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 from ..errors import UserError
 from ..images.files import write_json
 from ..images.options import FrameOptions
+from ..network.options import DeviceOptions
 from ..option import Word
 from ..registration.options import RegistrationOptions
 from ..teaching.options import TeacherOptions
@@ -24,7 +25,7 @@ PATHS = ("template", "images", "deeds_dir", "start", "labels", "template_label",
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobOptions(ScheduleOptions, TeacherOptions, FrameOptions):
+class JobOptions(ScheduleOptions, TeacherOptions, FrameOptions, DeviceOptions):
     """Everything that a training depends on. Paths are texts, absolute in job.json; "" and None mean not given."""
 
     name: str = ""
@@ -33,8 +34,6 @@ class JobOptions(ScheduleOptions, TeacherOptions, FrameOptions):
     """Template scan: CT in Hounsfield units (NIfTI, NRRD or MHA)."""
     images: Annotated[str, Word(metavar="PATH")] = ""
     """Folder of training scans, or a CSV file with their paths. No labels are used."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
     start: Annotated[str, Word("from", "MODEL")] = ""
     """Start from the weights of this model; it must have the same template."""
     labels: Annotated[str, Word(metavar="DIR")] = ""
@@ -109,7 +108,7 @@ def write_config(folder: Path, options: JobOptions) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckRequest(ScheduleOptions, FrameOptions):
+class CheckRequest(ScheduleOptions, FrameOptions, DeviceOptions):
     """Check a cohort before a training: which scans are unusual, and how long the training will take."""
 
     template: Path
@@ -120,12 +119,10 @@ class CheckRequest(ScheduleOptions, FrameOptions):
     """Folder for cohort.json and for a picture of the unusual scans."""
     workers: Annotated[int, Word("jobs", "N")] = field(default_factory=lambda: os.cpu_count() or 1)
     """Processes that read scans at the same time; by default one for each core."""
-    device: str = "auto"
-    """Where the training would run: auto, cpu, cuda or cuda:N."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchRequest:
+class BatchRequest(DeviceOptions):
     """Register all scans of a folder to a template. Repeat the command to resume; what is done is not done again."""
 
     model: Path
@@ -142,6 +139,4 @@ class BatchRequest:
     """Folder of labels with the names of the scans, to measure Dice and HD95; needs the template's labels."""
     overlays: bool = False
     """Also write the confidence and the predicted supervoxels of both scans."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
     registration: RegistrationOptions = field(default_factory=RegistrationOptions)

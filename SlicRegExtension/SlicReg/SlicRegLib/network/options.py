@@ -36,6 +36,14 @@ PRESETS = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class DeviceOptions:
+    """Where to compute."""
+
+    device: str = "auto"
+    """Processor: auto (the first CUDA device, else the CPU), cpu, cuda or cuda:N."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class PredictionOptions:
     """How the network's output becomes the features that the alignment compares."""
 

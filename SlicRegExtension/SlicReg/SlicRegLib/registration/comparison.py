@@ -15,8 +15,8 @@ from .image_features import CELL, ImageFeatures
 class FeatureComparison:
     """The mean squared difference between features of both scans on a lattice of fixed voxels, and its gradient.
 
-    Values and derivatives of trilinear interpolation are written out; automatic differentiation takes about as long
-    (``benchmarks/kernels.py``).
+    Values and derivatives of trilinear interpolation are written out. Automatic differentiation takes no longer
+    (``benchmarks/kernels.py``), but rounds otherwise.
     """
 
     def __init__(

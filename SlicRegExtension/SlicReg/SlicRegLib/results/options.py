@@ -6,12 +6,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+from ..network.options import DeviceOptions
 from ..option import Word
 from ..registration.options import RegistrationOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegisterRequest:
+class RegisterRequest(DeviceOptions):
     """Register one scan to a template."""
 
     model: Path
@@ -28,13 +29,11 @@ class RegisterRequest:
     """The target's labels, to measure Dice and HD95."""
     overlays: bool = False
     """Also write the confidence and the predicted supervoxels of both scans."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
     registration: RegistrationOptions = field(default_factory=RegistrationOptions)
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateRequest:
+class EvaluateRequest(DeviceOptions):
     """Register a labelled cohort to a template and measure Dice, HD95, folding and seconds."""
 
     model: Path
@@ -49,6 +48,4 @@ class EvaluateRequest:
     """Folder of labels with the names of the scans."""
     out: Annotated[Path, Word(metavar="JSON")]
     """File for the results."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
     registration: RegistrationOptions = field(default_factory=RegistrationOptions)

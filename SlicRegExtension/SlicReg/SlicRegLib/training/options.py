@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from ..errors import refuse
+from ..network.options import DeviceOptions
 from ..option import Word
 
 
@@ -116,7 +117,7 @@ class ScheduleOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainRequest(ScheduleOptions):
+class TrainRequest(ScheduleOptions, DeviceOptions):
     """Train a network on a study."""
 
     study: Path
@@ -133,5 +134,3 @@ class TrainRequest(ScheduleOptions):
     """Put the template's scan into the model. Only for data that may be shared."""
     include_labels: Annotated[Path | None, Word(metavar="LABELS")] = None
     """Put the template's labels into the model, together with its scan."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
