@@ -5,7 +5,7 @@ import pytest
 
 from scene_samples import add_volume, random_scan, slicer
 from SlicRegLib.errors import UserError
-from SlicRegSlicer.reading import load_image, load_transform
+from SlicRegSlicer.reading import load_displacement_image, load_image
 from SlicRegSlicer.result_nodes import (
     LABELS,
     VOLUME,
@@ -19,7 +19,7 @@ from SlicRegSlicer.result_nodes import (
 pytest_plugins = ["scene_fixtures"]
 
 
-@pytest.mark.parametrize("load", [load_transform, load_image])
+@pytest.mark.parametrize("load", [load_displacement_image, load_image])
 def test_a_bad_file_is_one_sentence(tmp_path, load):
     for name in ("absent.h5", "broken.nii.gz"):
         (tmp_path / "broken.nii.gz").write_bytes(b"not an image")

@@ -23,7 +23,7 @@ from scene_samples import (
 )
 from SlicRegLib.geometry.grid import Grid
 from SlicRegLib.images.transforms import save_transform
-from SlicRegSlicer.reading import Image, fill_transform, load_transform
+from SlicRegSlicer.reading import Image, fill_transform, load_displacement_image
 from SlicRegSlicer.writing import write_volume
 
 pytest_plugins = ["scene_fixtures"]
@@ -47,7 +47,7 @@ def field_file(tmp_path, odd_grid, smooth_field):
 )
 def test_transform_node_is_the_field_of_the_file(scene, field_file, class_name):
     node = scene.AddNewNodeByClass(class_name, "result")
-    fill_transform(node, load_transform(field_file.path), None, None)
+    fill_transform(node, load_displacement_image(field_file.path), None, None)
     np.testing.assert_allclose(transform_points(get_from_world(node), field_file.points), field_file.moved, atol=1e-3)
     np.testing.assert_allclose(
         transform_points(get_to_world(node), field_file.moved), field_file.points, atol=0.02
@@ -60,7 +60,7 @@ def test_transform_node_is_the_field_of_the_file(scene, field_file, class_name):
 @pytest.mark.parametrize("suffix", [".h5", ".nii.gz"])
 def test_transform_saved_by_slicer_is_read_by_others(scene, tmp_path, field_file, suffix):
     node, path = scene.AddNewNodeByClass("vtkMRMLTransformNode"), str(tmp_path / f"saved{suffix}")
-    fill_transform(node, load_transform(field_file.path), None, None)
+    fill_transform(node, load_displacement_image(field_file.path), None, None)
     node.AddDefaultStorageNode(path)
     node.GetStorageNode().SetFileName(path)
     assert node.GetStorageNode().WriteData(node)
@@ -91,7 +91,7 @@ def test_a_transform_node_in_use_is_replaced(scene, tmp_path, field_file):
     put_under(scene, node, rigid())
     fixed, moving = (add_volume(scene, random_scan((9, 9, 9)), np.eye(4), name) for name in ("fixed", "moving"))
     for _ in range(2):
-        fill_transform(node, load_transform(field_file.path), fixed, moving)
+        fill_transform(node, load_displacement_image(field_file.path), fixed, moving)
     np.testing.assert_allclose(transform_points(get_from_world(node), field_file.points), field_file.moved, atol=1e-3)
     for role, known in ((node.GetFixedNodeReferenceRole(), fixed), (node.GetMovingNodeReferenceRole(), moving)):
         assert node.GetNumberOfNodeReferences(role) == 1 and node.GetNodeReference(role) is known
@@ -124,7 +124,7 @@ def test_applied_to_the_node_and_resampled_show_the_same(scene, tmp_path, obliqu
     resampled = sitk.GetArrayFromImage(resampled).transpose(2, 1, 0)
 
     result = scene.AddNewNodeByClass("vtkMRMLTransformNode", "result")
-    fill_transform(result, load_transform(tmp_path / "transform.h5"), None, target)
+    fill_transform(result, load_displacement_image(tmp_path / "transform.h5"), None, target)
     mover.SetAndObserveTransformNodeID(result.GetID())
     shown_at = transform_points(get_to_world(mover), [(np.linalg.inv(parent) @ [*world.centre, 1])[:3]])[0]
     assert np.linalg.norm(shown_at - world.centre) > 1.0  # the field does move the blob

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from SlicRegLib.training.objective import SupervoxelLoss, validate
-from SlicRegLib.training.samples import Batch
+from SlicRegLib.training.samples import SampleBatch
 from tiny import tiny_net
 
 CPU = torch.device("cpu")
@@ -28,8 +28,8 @@ class Oracle(torch.nn.Module):
         return logits
 
 
-def batch_of(targets) -> Batch:
-    return Batch(torch.zeros(1, 1, 8, 8, 8), torch.arange(64)[None], targets.expand(64, 2)[None])
+def batch_of(targets) -> SampleBatch:
+    return SampleBatch(torch.zeros(1, 1, 8, 8, 8), torch.arange(64)[None], targets.expand(64, 2)[None])
 
 
 def test_the_validation_ignores_the_background():

@@ -18,7 +18,7 @@ from SlicRegLib.registration.key_points import choose_key_points
 from SlicRegLib.registration.model import Model
 from SlicRegLib.registration.options import AlignmentOptions, RegistrationOptions
 from SlicRegLib.training.options import AugmentationOptions, TrainingOptions
-from SlicRegLib.training.samples import Batch, TrainingSet
+from SlicRegLib.training.samples import SampleBatch, TrainingSet
 from tiny import NETWORK, phantom, same_weights, wave
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -39,7 +39,7 @@ def shift_teacher(study, shift_mm):
     return SimpleNamespace(scans=study.scans[:2], scan=scan, template=study.template, layers=study.layers)
 
 
-def batch_of(training: TrainingSet, augment: bool, count: int = 1) -> Batch:
+def batch_of(training: TrainingSet, augment: bool, count: int = 1) -> SampleBatch:
     return training.batch([0] * count, torch.Generator().manual_seed(3), augment)
 
 

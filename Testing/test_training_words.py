@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not available(), reason="needs slicer-core and P
 if available():
     start()
     from SlicRegSlicer import training_words
-    from SlicRegSlicer.training_request import find_missing, make_check_request, make_job_options
+    from SlicRegSlicer.training_request import find_missing_input, make_check_request, make_job_options
 
 
 @pytest.mark.parametrize(
@@ -93,10 +93,10 @@ def test_a_finished_training_tells_where_the_model_is_and_how_good_it_is():
 
 def test_the_first_missing_input_is_named():
     values = {"template": "t", "images": "i", "name": "n"}
-    assert find_missing(values, "folder") == ""
+    assert find_missing_input(values, "folder") == ""
     for name, word in (("template", "template"), ("images", "folder of scans"), ("name", "name")):
-        assert word in find_missing({**values, name: ""}, "folder")
-    assert "job folder" in find_missing(values, "")
+        assert word in find_missing_input({**values, name: ""}, "folder")
+    assert "job folder" in find_missing_input(values, "")
 
 
 @pytest.fixture

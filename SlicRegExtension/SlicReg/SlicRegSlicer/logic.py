@@ -26,7 +26,7 @@ from .parameters import SlicRegParameterNode
 from .request import Outputs, Request
 from .requirements import describe_missing, find_missing
 from .run import Run
-from .scene_batch import make_batch
+from .scene_batch import make_scene_batch
 from .selfcheck import check_installation
 from .translation import _
 
@@ -95,7 +95,7 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
 
     def batch(self, request: Request, out, volumes=None, folder=None) -> Batch:
         """Registrations of ``volumes`` (nodes) or of a ``folder`` of files to the request's template, into ``out``."""
-        return make_batch(request, pathlib.Path(out), volumes, folder)
+        return make_scene_batch(request, pathlib.Path(out), volumes, folder)
 
     def checkScans(self, request: CheckRequest) -> CommandProcess:
         """Check the scans of a training; call the result's `poll` until its state is not "running"."""

@@ -35,7 +35,7 @@ class Image:
     """(4, 4) float64 from voxel indices to RAS mm."""
 
 
-def load_transform(path: str | Path) -> Image:
+def load_displacement_image(path: str | Path) -> Image:
     """The displacement field of an ITK transform file, in the resampling direction: float32 vectors."""
     try:
         vectors, matrix = read_displacements(path)

@@ -22,7 +22,7 @@ from SlicRegLib.results.options import RegisterRequest
 from SlicRegLib.stages import DEVICE, STARTING
 
 from . import stage_texts
-from .reading import Image, fill_segmentation, fill_transform, fill_volume, load_image, load_transform
+from .reading import Image, fill_segmentation, fill_transform, fill_volume, load_displacement_image, load_image
 from .request import Outputs, Request
 from .result_nodes import LABELS, SEGMENTATION, TRANSFORM, VOLUME, ResultNodes, find_supervoxels, mark_result
 from .segments import Segment
@@ -133,7 +133,7 @@ class Run:
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         report["segments"] = {str(segment.value): segment.name for segment in self._segments}
         # all files are loaded before the scene changes
-        fields = [load_transform(folder / f"{name}.h5") for name in ("transform", "transform_inverse")]
+        fields = [load_displacement_image(folder / f"{name}.h5") for name in ("transform", "transform_inverse")]
         images = [
             load_image(folder / f"{name}.nii.gz") for name in ("warped_target", "confidence", "supervoxels_target")
         ]

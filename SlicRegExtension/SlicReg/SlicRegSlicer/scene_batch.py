@@ -14,7 +14,9 @@ from .translation import _
 from .writing import write_segmentation, write_volume
 
 
-def make_batch(request: Request, out: Path, volumes: list | None = None, folder: str | Path | None = None) -> Batch:
+def make_scene_batch(
+    request: Request, out: Path, volumes: list | None = None, folder: str | Path | None = None
+) -> Batch:
     """Registrations of many targets to the request's template, with its model and options, into ``out``.
 
     volumes: the target nodes; None takes the scans of ``folder``. Template and volumes are written to ``out / inputs``

@@ -30,7 +30,7 @@ PATHS = tuple(PARAMETERS[name] for name in ("template", "images", "labels", "tem
 """Parameters that are paths, kept as text."""
 
 
-def find_missing(values: dict[str, Any], folder: str) -> str:
+def find_missing_input(values: dict[str, Any], folder: str) -> str:
     """A sentence that says what must still be chosen; "" if nothing. values: by option of `JobOptions`."""
     needed = (
         (values["template"], _("Choose the template: the scan to which all others are registered.")),

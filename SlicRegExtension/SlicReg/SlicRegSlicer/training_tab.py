@@ -14,7 +14,7 @@ from SlicRegLib.jobs.status import JobState
 from SlicRegLib.jobs.view import JobView, view_job
 
 from .training_nodes import LossChart
-from .training_request import FOLDER, PARAMETERS, PATHS, find_missing, make_check_request, make_job_options
+from .training_request import FOLDER, PARAMETERS, PATHS, find_missing_input, make_check_request, make_job_options
 from .training_words import describe_state
 from .translation import _
 from .widgets import DisplayErrors, Panel, WaitCursor, make_timer
@@ -133,7 +133,7 @@ class TrainingTab:
             blocked = _("The scans are being checked.")
         elif job.is_active:
             blocked = _("The training is running.")
-        missing = "" if job.config else find_missing(self._values(), self.folder)
+        missing = "" if job.config else find_missing_input(self._values(), self.folder)
         checked = _("The scans were checked when this training started.") if job.config else ""
         finished = _("This training is finished. Choose another folder for a new one.") if state == "finished" else ""
         return {

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import islice
 
-from .samples import Batch
+from .samples import SampleBatch
 
 
 class Loader:
@@ -18,17 +18,17 @@ class Loader:
     they do not survive if the program is killed.
     """
 
-    def __init__(self, draw: Callable[[int], Batch], steps: range, workers: int):
+    def __init__(self, draw: Callable[[int], SampleBatch], steps: range, workers: int):
         """draw: step -> its batch. workers: threads; with 0, each batch is made when it is needed."""
         self._draw, self._steps, self._workers, self.waited = draw, steps, workers, 0.0
 
-    def __iter__(self) -> Iterator[Batch]:
+    def __iter__(self) -> Iterator[SampleBatch]:
         if not self._workers:
             for step in self._steps:
                 yield self._time(lambda: self._draw(step))  # noqa: B023  called at once
             return
         pool, steps = ThreadPoolExecutor(self._workers), iter(self._steps)
-        ahead: deque[Future[Batch]] = deque()
+        ahead: deque[Future[SampleBatch]] = deque()
         try:
             ahead.extend(pool.submit(self._draw, step) for step in islice(steps, 2 * self._workers))
             while ahead:
@@ -38,7 +38,7 @@ class Loader:
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
-    def _time(self, get: Callable[[], Batch]) -> Batch:
+    def _time(self, get: Callable[[], SampleBatch]) -> SampleBatch:
         began = time.perf_counter()
         batch = get()
         self.waited += time.perf_counter() - began

@@ -25,7 +25,7 @@ class SupervoxelLoss(nn.Module):
         self.net, self.precision = net, precision
 
     def forward(self, image: torch.Tensor, voxels: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        """The loss of a `Batch` on the network's device."""
+        """The loss of a `SampleBatch` on the network's device."""
         with autocast(image.device, self.precision):
             features = self.net.features(image).flatten(2)  # (B, C, voxels)
             logits = self.net.logits(torch.cat([f[:, v].T for f, v in zip(features, voxels, strict=True)]))

@@ -15,7 +15,7 @@ from ..network.networks import SupervoxelNet
 from .distributed import Processes
 from .history import History
 from .options import TrainingOptions
-from .samples import Batch
+from .samples import SampleBatch
 
 WARM_UP = 50
 """Iterations over which the learning rate rises to its full value, if it decays later."""
@@ -61,7 +61,7 @@ class TrainingRun:
         """Including earlier runs."""
         return self._earlier_seconds + time.monotonic() - self._started
 
-    def step(self, batch: Batch) -> None:
+    def step(self, batch: SampleBatch) -> None:
         """Raises UserError if the loss is not finite."""
         self.net.train()
         for group in self.optimiser.param_groups:

@@ -25,7 +25,7 @@ from .options import AugmentationOptions
 
 
 @dataclass(frozen=True, eq=False)
-class Batch:
+class SampleBatch:
     """Samples of ``B`` scans."""
 
     image: torch.Tensor
@@ -37,7 +37,7 @@ class Batch:
 
 
 Sample = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
-"""Image, voxels and targets as in `Batch`, without its first axis."""
+"""Image, voxels and targets as in `SampleBatch`, without its first axis."""
 
 
 class TrainingSet:
@@ -58,11 +58,11 @@ class TrainingSet:
         self.study, self.augmentation, self.voxels, self.names = study, augmentation, voxels, names
         self.targets = targets or sample_layers
 
-    def batch(self, indices: list[int], generator: torch.Generator, augment: bool = True) -> Batch:
+    def batch(self, indices: list[int], generator: torch.Generator, augment: bool = True) -> SampleBatch:
         """Samples of the scans ``names[index]``; equal states of the generator give equal batches."""
         return _stack([self._sample(index, generator, augment) for index in indices])
 
-    def draw(self, iteration: int, batch: int, seed: int, share: range | None = None) -> Batch:
+    def draw(self, iteration: int, batch: int, seed: int, share: range | None = None) -> SampleBatch:
         """The random samples of a training step, or a ``share`` of them; they depend on nothing but step and seed.
 
         Every pass over the cohort contains each scan once, in an order of its own.
@@ -109,8 +109,8 @@ class TrainingSet:
         return inside[torch.randint(len(inside), (self.voxels,), generator=generator)]
 
 
-def _stack(samples: list[Sample]) -> Batch:
-    return Batch(*(torch.stack(parts) for parts in zip(*samples, strict=True)))
+def _stack(samples: list[Sample]) -> SampleBatch:
+    return SampleBatch(*(torch.stack(parts) for parts in zip(*samples, strict=True)))
 
 
 def _make_generator(*key: int) -> torch.Generator:

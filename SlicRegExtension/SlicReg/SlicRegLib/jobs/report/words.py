@@ -96,7 +96,7 @@ def write_subtitle(content: ReportContent) -> str:
     return f"Written by SlicReg on {content.finished}" if content.finished else "Written by SlicReg"
 
 
-def summarise(content: ReportContent) -> list[tuple[str, str]]:
+def summarise_report(content: ReportContent) -> list[tuple[str, str]]:
     """(figure, its meaning) of the most important results."""
     figures = []
     if content.curve:
