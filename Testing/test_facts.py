@@ -5,6 +5,8 @@ import pytest
 
 from SlicRegLib.cohort import facts
 from SlicRegLib.cohort.facts import measure_scan
+from SlicRegLib.cohort.names import shorten
+from SlicRegLib.cohort.orientation import order_by_axis
 from SlicRegLib.geometry.grid import Grid
 from SlicRegLib.images.volumes import Volume, save_volume
 from tiny import phantom
@@ -21,11 +23,27 @@ def test_a_known_body(tmp_path):
     found = measure_scan(tmp_path / "a.nrrd")
     assert (found.name, found.path, found.problem) == ("a", str(tmp_path / "a.nrrd"), "")
     assert (found.shape, found.spacing_mm, found.orientation) == ((70, 60, 62), (3, 4, 5), "PLS")
-    assert found.extent_mm == (60 * 4, 70 * 3, 62 * 5) and found.order_by_axis(found.spacing_mm) == [4, 3, 5]
+    assert found.extent_mm == (60 * 4, 70 * 3, 62 * 5) and order_by_axis(found.orientation, found.spacing_mm) == [
+        4,
+        3,
+        5,
+    ]
     np.testing.assert_allclose(found.body_extent_mm, (160, 120, 200), atol=10)
     assert found.body_ml == pytest.approx(4 / 3 * np.pi * 80 * 60 * 100 / 1000, rel=0.05)
     assert found.mean_hu == pytest.approx(50, abs=40)  # the edge is blurred into the air
     assert found.fingerprint == scan.fingerprint()
+
+
+def test_values_along_the_axes_of_the_array():
+    assert order_by_axis("SAL", (1, 2, 3)) == [3, 2, 1]
+    assert order_by_axis("", ()) == []
+
+
+def test_long_names_are_shortened_in_the_middle():
+    name = "left_upper_lobe_of_the_lung"
+    assert shorten(name, len(name)) == name
+    assert shorten(name, 11) == "left_…_lung" and len(shorten(name, 12)) == 12
+    assert shorten("a\udcff", 5) == "a?"
 
 
 def save_nan(path):

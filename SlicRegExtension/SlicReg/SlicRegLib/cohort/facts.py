@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -51,11 +51,6 @@ class ScanFacts:
     """What is unusual about it, in sentences."""
     same_as: str = ""
     """An earlier scan, or the template, with the same voxels at the same place."""
-
-    def order_by_axis(self, values: Sequence[float]) -> list[float]:
-        """Values along the array's axes, reordered to R, A, S."""
-        axes = [next(a for a, pair in enumerate(("RL", "AP", "SI")) if letter in pair) for letter in self.orientation]
-        return [values[axes.index(axis)] for axis in range(3)]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from .facts import Cohort
+from .orientation import order_by_axis
 
 
 def summarise(cohort: Cohort) -> str:
@@ -19,7 +20,7 @@ def summarise(cohort: Cohort) -> str:
         f"{' x '.join(map(str, template.shape))} voxels, {template.orientation}"
     ]
     if readable:
-        edges = np.array([scan.order_by_axis(scan.spacing_mm) for scan in readable])
+        edges = np.array([order_by_axis(scan.orientation, scan.spacing_mm) for scan in readable])
         ranges = ", ".join(f"{name} {_format_range(edge, '.3g')}" for name, edge in zip("RAS", edges.T, strict=True))
         orientations = Counter(scan.orientation for scan in readable).most_common()
         views = [_format_range([scan.extent_mm[axis] for scan in readable], ".0f") for axis in range(3)]

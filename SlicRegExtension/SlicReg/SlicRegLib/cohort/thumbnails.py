@@ -14,6 +14,7 @@ from ..images.files import atomic
 from ..images.preparation import AIR_HU
 from ..images.volumes import Volume, load_scan
 from .facts import ScanFacts, find_body
+from .names import shorten
 from .unusual import is_harmless
 
 THUMBNAILS = 24
@@ -81,18 +82,13 @@ def draw_thumbnails(path: Path, template: ScanFacts, shown: list[tuple[ScanFacts
         axes.imshow(np.ma.masked_invalid(image), cmap=colours, vmin=PICTURE_HU[0], vmax=PICTURE_HU[1])
         axes.set_axis_off()
         colour = "0.7" if facts is template or is_harmless(texts) else "#ffb347"
-        write(left, top, _shorten(facts.name, 36), color="white", fontsize=11, weight="bold", va="top")
+        write(left, top, shorten(facts.name, 36), color="white", fontsize=11, weight="bold", va="top")
         write(left, top - 0.21, "\n".join(reason), color=colour, fontsize=9, va="top")
     more = len(shown) + 1 - len(entries)
     note = "All at the same scale." + (f" {more} more are not shown." if more else "")
     write(gap, gap, note, color="0.7", fontsize=9)
     with atomic(path) as part:
         figure.savefig(part, dpi=DPI, format="png", facecolor="black")
-
-
-def _shorten(name: str, length: int) -> str:
-    half = length // 2 - 2
-    return name if len(name) <= length else f"{name[:half]}...{name[-half:]}"
 
 
 def _pad_to_one_size(pairs: list[tuple[np.ndarray, np.ndarray]], gap: int = 6) -> list[np.ndarray]:

@@ -23,6 +23,7 @@ from dataclasses import replace
 import numpy as np
 
 from .facts import Cohort, ScanFacts
+from .orientation import order_by_axis
 
 FEW = 5
 Z_LIMIT = 3.5
@@ -63,7 +64,7 @@ def _compare_with_template(scan: ScanFacts, template: ScanFacts) -> list[str]:
 
 def _compare_with_each_other(scans: list[ScanFacts], short: list[bool]) -> list[list[str]]:
     """Sentences about each scan. short: whether its field of view is short, so that its length has been reported."""
-    edges = np.array([scan.order_by_axis(scan.spacing_mm) for scan in scans])
+    edges = np.array([order_by_axis(scan.orientation, scan.spacing_mm) for scan in scans])
     lengths = np.array([scan.body_extent_mm[2] for scan in scans])
     volumes = np.array([scan.body_ml / 1000 for scan in scans])
     means = np.array([scan.mean_hu for scan in scans])

@@ -128,12 +128,6 @@ def find_role(content: ReportContent, scan: str) -> str:
     return next((role for role, names in roles.items() if scan in names), "")
 
 
-def order_by_axis(scan: Mapping[str, Any], key: str) -> list[float]:
-    """Values stored along the array's axes, reordered to R, A, S; empty for a scan that could not be read."""
-    letters = scan.get("orientation") or ""
-    return [scan[key][axis] for pair in ("RL", "AP", "SI") for axis, letter in enumerate(letters) if letter in pair]
-
-
 def is_number(value: float | None) -> TypeGuard[float]:
     """Whether ``value`` is there and finite."""
     return value is not None and math.isfinite(value)

@@ -6,6 +6,7 @@ import io
 import math
 from typing import TYPE_CHECKING, Any
 
+from ...cohort.names import shorten
 from .content import ReportContent, average_labels, pair_similarities
 from .words import name_label
 
@@ -68,7 +69,7 @@ def draw_dice(content: ReportContent) -> bytes:
     axes.hlines(heights, before, after, color="0.75", linewidth=3)
     axes.scatter(before, heights, color=GREY, s=36, label="before", zorder=3)
     axes.scatter(after, heights, color=BLUE, s=36, label="after", zorder=3)
-    axes.set_yticks(heights, [_shorten(name_label(content, row.label)) for row in rows], parse_math=False)
+    axes.set_yticks(heights, [shorten(name_label(content, row.label), LONGEST_NAME) for row in rows], parse_math=False)
     axes.set(xlabel="mean Dice", xlim=(-0.02, 1.02), ylim=(len(rows) - 0.5, -0.5))
     axes.legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1), ncols=2)
     return _encode(figure)
@@ -90,9 +91,3 @@ def _encode(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=150, format="png")
     return buffer.getvalue()
-
-
-def _shorten(name: str) -> str:
-    """Short enough to stand beside an axis; bytes that are not text become "?", since fonts cannot draw them."""
-    name = name.encode("utf-8", "replace").decode()
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1] + "…"

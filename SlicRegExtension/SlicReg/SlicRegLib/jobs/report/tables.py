@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .content import ReportContent, average_labels, find_range, order_by_axis, sort_by_similarity
+from ...cohort.orientation import order_by_axis
+from .content import ReportContent, average_labels, find_range, sort_by_similarity
 from .words import (
     NOTHING,
     flatten,
@@ -108,7 +109,7 @@ def tabulate_teacher_scans(content: ReportContent) -> Table:
 def list_cohort_facts(content: ReportContent) -> list[tuple[str, str]]:
     """(property, value) of the whole cohort and of the template; properties without a value are omitted."""
     scans, template = content.cohort, content.template
-    spacings = [order_by_axis(scan, "spacing_mm") for scan in scans if scan.get("orientation")]
+    spacings = [_order_values(scan, "spacing_mm") for scan in scans if scan.get("orientation")]
     bodies = [scan["body_extent_mm"] for scan in scans if scan.get("body_extent_mm")]
     orientations = Counter(scan["orientation"] for scan in scans if scan.get("orientation"))
     facts = [
@@ -118,7 +119,7 @@ def list_cohort_facts(content: ReportContent) -> list[tuple[str, str]]:
         ("voxel orientation", ", ".join(f"{name} ({count})" for name, count in orientations.most_common())),
     ]
     if template:
-        spacing = format_box(order_by_axis(template, "spacing_mm"), 2)
+        spacing = format_box(_order_values(template, "spacing_mm"), 2)
         body = format_box(template.get("body_extent_mm"), 0)
         facts.append(("template", f"{template['name']}: voxel size {spacing} mm, body size {body} mm"))
     return [fact for fact in facts if fact[1]]
@@ -145,8 +146,8 @@ def tabulate_cohort(content: ReportContent) -> Table:
     rows = [
         (
             scan["name"],
-            format_box(order_by_axis(scan, "shape"), 0),
-            format_box(order_by_axis(scan, "spacing_mm"), 2),
+            format_box(_order_values(scan, "shape"), 0),
+            format_box(_order_values(scan, "spacing_mm"), 2),
             scan.get("orientation") or NOTHING,
             format_box(scan.get("extent_mm"), 0),
             *_describe_body(scan),
@@ -155,6 +156,11 @@ def tabulate_cohort(content: ReportContent) -> Table:
         for scan in content.cohort
     ]
     return Table(head, rows, (0, 3, 8))
+
+
+def _order_values(scan: Mapping[str, Any], key: str) -> list[float]:
+    """Values along R, A and S, as `order_by_axis` of `ScanFacts` as a mapping."""
+    return order_by_axis(scan.get("orientation") or "", scan.get(key, ()))
 
 
 def _describe_body(scan: Mapping[str, Any]) -> tuple[str, str, str]:
