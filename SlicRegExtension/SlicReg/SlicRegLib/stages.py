@@ -17,10 +17,10 @@ REGISTER = {
     "unfolding": 0.2,
     "writing": 10.0,
 }
-"""Of a registration, in order, with typical seconds on two cores. Only their ratios matter once the first is done."""
+"""The stages of a registration in order, with typical seconds on two cores. After the first, only the ratios matter."""
 
 LEARN = {STARTING: 4.0, "check": 20.0, "supervoxels": 15.0, "teacher": 600.0, "training": 3600.0, "report": 30.0}
-"""Of a training job, in order, with seconds that serve until the cohort has been checked."""
+"""The stages of a training job in order, with the seconds assumed until the cohort has been checked."""
 
 BY_CLOCK = frozenset({STARTING, "preparation", "prediction", "spline", "unfolding", "writing", "report"})
 """Stages that report only start and end, or steps that tell little about time: the clock tells how far they are."""

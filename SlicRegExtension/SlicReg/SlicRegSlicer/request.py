@@ -1,4 +1,4 @@
-"""What is asked of a registration and what comes out of it, as MRML nodes."""
+"""Inputs, options and outputs of a registration, as MRML nodes."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ REGISTER = {
     "unfolding": _("Unfolding"),
     "writing": _("Writing the results"),
 }
-"""Of a registration, as headings."""
+"""Stages of a registration, as the progress bar's text."""
 
 LEARN = {
     "starting": _("starting"),
@@ -24,4 +24,4 @@ LEARN = {
     "training": _("training"),
     "report": _("writing the report"),
 }
-"""Of a training, as parts of a sentence."""
+"""Stages of a training, as parts of the sentence that tells its state."""

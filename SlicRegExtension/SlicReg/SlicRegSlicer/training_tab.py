@@ -28,7 +28,7 @@ BUTTONS = ("Check", "Start", "Pause", "Resume", "Stop", "Curves", "Report")
 
 
 class TrainingTab:
-    """Its widgets and parameters are named training...
+    """The tab that checks scans and trains a model. Names of its widgets and parameters begin with "training".
 
     The check of the scans is a child process of the panel and ends with it. The training is an independent process that
     survives Slicer; the tab only looks at the job folder, repeatedly while a process works there.

@@ -1,4 +1,4 @@
-"""What the parts of the panel share: what they need of it, errors as message boxes, timers, combo boxes, tables."""
+"""Shared by the parts of the panel: its interface, errors as message boxes, timers, combo boxes, tables."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from SlicRegLib.errors import UserError
 
 
 class Panel(Protocol):
-    """What a part of the panel needs of the whole."""
+    """What the tabs and lists use of the panel that holds them."""
 
     ui: Any
     """The widgets of SlicReg.ui as attributes."""
@@ -23,7 +23,7 @@ class Panel(Protocol):
     installing: bool
     """Whether packages are being installed."""
     parent: Any
-    """The window for dialogs."""
+    """Window over which dialogs open."""
 
     def isBusy(self) -> bool: ...
     def blockStarts(self): ...

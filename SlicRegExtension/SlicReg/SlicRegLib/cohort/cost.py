@@ -13,13 +13,13 @@ TEACHER_SECONDS = 16.5
 TRAINING_SECONDS = {"compact": 1.45, "unet": 4.0, "paper": 26.0}
 """Per scan and iteration on two cores: compact 2.9 s for 2 scans, paper 105 s for 4. unet: estimated, not measured."""
 CUDA_TRAINING_SECONDS = {"compact": 0.1, "unet": 0.15, "paper": 0.3}
-"""Assumed, not measured."""
+"""Per scan and iteration on a GPU: assumed, not measured."""
 STUDY_MB = 1.0
 """Per scan in the study: 80 scans take 80 MB."""
 TRAINING_GB, TRAINING_GB_PER_SCAN = 0.6, {"compact": 0.45, "unet": 1.0, "paper": 4.0}
 """The process, and each scan of a batch: compact took 1.5 GB with 2; paper (loss at all voxels) 16.3 GB with 4."""
 TEACHER_GB = 1.0
-"""Per process."""
+"""Memory of each process that runs the teacher."""
 
 
 @dataclass(frozen=True)

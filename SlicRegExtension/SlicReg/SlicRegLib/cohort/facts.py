@@ -29,7 +29,7 @@ class ScanFacts:
 
     name: str
     path: str
-    """Absolute."""
+    """Absolute path of the file."""
     shape: tuple[int, ...] = ()
     """Voxels along the array's axes."""
     spacing_mm: tuple[float, ...] = ()
@@ -37,14 +37,14 @@ class ScanFacts:
     orientation: str = ""
     """Directions of the array's axes, such as "LPS"."""
     extent_mm: tuple[float, ...] = ()
-    """Of the scan along the axes nearest to R, A and S."""
+    """Size of the scan along its axes nearest to R, A and S."""
     body_extent_mm: tuple[float, ...] = ()
-    """Of the body along R, A and S."""
+    """Size of the body's bounding box along R, A and S, to 4 mm."""
     body_ml: float = 0.0
     mean_hu: float = 0.0
-    """Of the body."""
+    """Mean over the body, air inside it included."""
     fingerprint: str = ""
-    """`Volume.fingerprint`."""
+    """SHA-256 from `Volume.fingerprint`; scans with the same one are copies."""
     problem: str = ""
     """Why the scan cannot be used."""
     unusual: list[str] = field(default_factory=list)
@@ -115,5 +115,5 @@ def _measure_grid(grid: Grid) -> dict[str, Any]:
 
 
 def _round(values: Iterable[float]) -> tuple[float, ...]:
-    """To six digits."""
+    """Values rounded to six significant digits, as cohort.json stores them."""
     return tuple(float(f"{value:.6g}") for value in values)

@@ -18,15 +18,15 @@ from .names import shorten
 from .unusual import is_harmless
 
 THUMBNAILS = 24
-"""At most, not counting the template's."""
+"""Unusual scans drawn at most; the template comes in addition."""
 COLUMNS = 5
 TILE_INCHES = 3.4
 """Width of a thumbnail."""
 PIXEL_MM = 2.0
 PICTURE_HU = (-300, 500)
-"""Black and white."""
+"""Values drawn as black and as white."""
 TITLE_LINES = 5
-"""Of a thumbnail, at most."""
+"""Lines of findings above a thumbnail; longer text is cut off."""
 DPI = 100
 
 

@@ -34,12 +34,12 @@ class ProgressEvent:
 
     stage: str
     fraction: float
-    """Of the whole command, 0 to 1; it never falls."""
+    """How much of the whole command is done, 0 to 1; it never falls."""
     message: str
     elapsed: float
-    """Seconds."""
+    """Seconds since the command was started."""
     remaining: float | None
-    """Seconds; None while unknown."""
+    """Estimated seconds to the end; None while unknown."""
 
 
 @dataclass(frozen=True)

@@ -25,16 +25,16 @@ class JobState:
     stage: str = ""
     """One of `stages.LEARN`."""
     share: float = 0.0
-    """Of the stage, 0 to 1."""
+    """How much of the stage is done, 0 to 1."""
     fraction: float = 0.0
-    """Of the whole job, 0 to 1."""
+    """How much of the whole job is done, 0 to 1."""
     remaining: float | None = None
-    """Seconds; None if unknown."""
+    """Estimated seconds to the end of the job; None if unknown."""
     message: str = ""
     error: str = ""
     """Why the job failed."""
     updated: float = 0.0
-    """Seconds since 1970."""
+    """When this was written, seconds since 1970."""
     seconds: dict[str, float] = field(default_factory=dict)
     """Stage -> its time in all runs."""
 

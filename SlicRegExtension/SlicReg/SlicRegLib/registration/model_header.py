@@ -230,7 +230,7 @@ def _to_number(value: Any) -> float | None:
 
 
 def _join(*parts: Any) -> str:
-    """Those that are not empty, separated by commas."""
+    """(3, "", "a") -> "3, a"."""
     return ", ".join(str(part) for part in parts if part)
 
 

@@ -37,7 +37,7 @@ class Views:
 
 @dataclass(frozen=True, eq=False)
 class Registration:
-    """The result of `register`. Fields and folding are computed when they are first asked for, and kept.
+    """The result of `register`. Fields and folding are computed at first use and kept.
 
     dense: the field template -> target over the template's canonical frame, RAS mm, the edge repeated outside.
     seconds: per stage. own_template: whether the template is the one that the model was trained with.

@@ -38,7 +38,7 @@ COLOURS = (
     "#ff9a56",
     "#fffac8",
 )
-"""Of the labels' contours, in the order of the labels' values."""
+"""Contour colours: label n has the n-th; after the last they begin again."""
 
 
 def draw_overview(

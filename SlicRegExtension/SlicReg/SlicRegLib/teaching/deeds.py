@@ -41,7 +41,7 @@ class DeedsTeacher:
     folder: Path
     template_path: Path
     arguments: tuple[str, ...] = ("-G", "5x4x3x3x2", "-L", "5x4x3x3x2", "-Q", "3x2x2x1x1")
-    """Of deedsBCV; its default grids are halved, for voxels of 4 mm."""
+    """Arguments of deedsBCV: half its default grids, for voxels of 4 mm."""
     name: str = "deeds"
 
     def __post_init__(self) -> None:

@@ -17,7 +17,7 @@ from ..images.preparation import AIR_HU, PreparedScan
 HU_RANGE = (-200.0, 300.0)
 """Fat to contrast agent: the correlation depends on soft tissue, not on the air around it or on the brightest bone."""
 MAX_FALL = 0.001
-"""Of the correlation; a smaller one is rounding."""
+"""A field that lowers the correlation by more makes the scan less similar; a smaller fall is rounding."""
 MAX_FOLDING_PERCENT = 5.0
 STRETCH = (0.05, 20.0)
 """Bounds of det J in a plausible field, not counting one percent of the body at either end."""

@@ -38,7 +38,7 @@ class Study:
     template_sha256: str
     """`Volume.fingerprint` of the original template."""
     teacher: str
-    """`Teacher.name`."""
+    """`name` of the `Teacher` that made the fields."""
     preparation: PreparationOptions
     supervoxels: SupervoxelOptions
     scans: list[str]

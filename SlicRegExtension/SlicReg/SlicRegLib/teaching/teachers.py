@@ -63,9 +63,9 @@ class ConvexAdamTeacher:
     affine_first: bool = False
     """Start from a SimpleITK affine registration (mutual information)."""
     regularisation: float = 1.25
-    """convexAdam's lambda."""
+    """Weight of the smoothness term, convexAdam's lambda; larger is smoother."""
     iterations: int = 80
-    """Of its Adam stage."""
+    """Steps of Adam after the convex search."""
     control_voxels: int = 2
     """Spacing of convexAdam's control points, on which the field is kept, voxels."""
     device: str = "cpu"

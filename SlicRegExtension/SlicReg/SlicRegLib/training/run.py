@@ -42,7 +42,7 @@ class TrainingRun:
         self.scaler = scaler(enabled=device.type == "cuda" and options.precision in ("auto", "fp16"))
         self.iteration = 0
         self.losses: list[float] = []
-        """Of the steps since the last validation."""
+        """The loss of each step since the last validation, averaged over the processes."""
         self.history = History()
         self.start = ""
         """SHA-256 of the first weights; "" if they were random."""
@@ -58,7 +58,7 @@ class TrainingRun:
 
     @property
     def seconds(self) -> float:
-        """Including earlier runs."""
+        """Seconds of training, including the earlier runs of a resumed one."""
         return self._earlier_seconds + time.monotonic() - self._started
 
     def step(self, batch: SampleBatch) -> None:

@@ -1,4 +1,4 @@
-"""What the report of a training says: figures from the job's folder, and held-out scans registered as a user would."""
+"""Collect the data of a training report from the job's folder, and register the held-out scans as a user would."""
 
 from __future__ import annotations
 

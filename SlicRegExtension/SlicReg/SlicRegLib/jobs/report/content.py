@@ -1,4 +1,4 @@
-"""What a training report says: its data, and the figures that follow from them."""
+"""The data of a training report, and the figures computed from them."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ When = Literal["before", "after"]
 
 @dataclass(frozen=True)
 class ReportContent:
-    """Everything a report says. A section of the report without data is omitted."""
+    """The data of a report. A section without data is omitted."""
 
     name: str
-    """Of the model."""
+    """The model's name, as in job.json."""
     finished: str = ""
     """Date and time as text."""
     trained: Sequence[str] = ()
@@ -47,7 +47,7 @@ class ReportContent:
     hardware: Mapping[str, Any] = field(default_factory=dict)
     """As `describe_hardware` returns it."""
     seconds: Mapping[str, float] = field(default_factory=dict)
-    """Stage -> its time."""
+    """Stage of `stages.LEARN` -> seconds, all runs of the job together."""
     waiting_share: float | None = None
     """Share of the training time spent waiting for samples, 0 to 1."""
     peak_memory_mb: Mapping[str, float] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class LabelMeans:
 
     @property
     def change(self) -> float | None:
-        """Of the Dice by the registration."""
+        """Gain in mean Dice, negative for a loss; None if there is no Dice before or after."""
         if self.dice_before is None or self.dice_after is None:
             return None
         return self.dice_after - self.dice_before
@@ -134,7 +134,7 @@ def is_number(value: float | None) -> TypeGuard[float]:
 
 
 def mean(values: Iterable[float | None]) -> float | None:
-    """Of the finite values; None if there are none."""
+    """Mean of the finite values; None if there are none."""
     finite = [value for value in values if is_number(value)]
     return statistics.fmean(finite) if finite else None
 

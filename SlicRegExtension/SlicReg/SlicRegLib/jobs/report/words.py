@@ -25,7 +25,7 @@ def format_percent(share: float | None) -> str:
 
 
 def format_change(value: float | None, digits: int) -> str:
-    """With its sign."""
+    """(0.344, 2) -> "+0.34"."""
     return f"{value:+.{digits}f}" if is_number(value) else NOTHING
 
 
@@ -122,7 +122,7 @@ def summarise_report(content: ReportContent) -> list[tuple[str, str]]:
 
 
 def explain_accuracy(content: ReportContent) -> str:
-    """Continues "Validation accuracy"."""
+    """What follows the words "Validation accuracy" in the report."""
     held_out = len(content.held_out)
     scans = format_count(held_out, "held-out scan") if held_out else "the training scans"
     return (
@@ -134,7 +134,7 @@ def explain_accuracy(content: ReportContent) -> str:
 
 
 def explain_loss(content: ReportContent) -> str:
-    """Continues "Validation loss"."""
+    """What follows the words "Validation loss" in the report."""
     return (
         "(cross entropy) measures whether the predictions are both correct and confident: 0 is perfect, random "
         f"guessing gives {math.log(content.classes):.2f}. Lower is better."
