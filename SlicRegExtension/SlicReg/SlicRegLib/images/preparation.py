@@ -114,7 +114,7 @@ def body_region(body: torch.Tensor, dilation: int = 2) -> torch.Tensor:
 class PreparedScan:
     """A scan in its canonical frame: ``hu`` (I, J, K) float32 on ``grid``; ``name`` and ``path`` say which it is.
 
-    known_region: the `region`, bool (I, J, K), where it was computed before, which takes longer than reading the scan.
+    known_region: the `region`, bool (I, J, K), where it is stored with the scan, as in a study.
     """
 
     name: str
@@ -125,7 +125,7 @@ class PreparedScan:
 
     @cached_property
     def body(self) -> torch.Tensor:
-        """`body_mask`."""
+        """The patient's body, bool (I, J, K), from `body_mask`."""
         return body_mask(self.hu)
 
     @cached_property

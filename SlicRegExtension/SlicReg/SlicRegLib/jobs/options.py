@@ -21,7 +21,7 @@ JOB_VERSION = 1
 MAY_CHANGE = frozenset({"workers", "device", "scheduler", "models"})
 """Options that may change when a job is resumed: where and how fast it runs, not what it computes."""
 PATHS = ("template", "images", "deeds_dir", "start", "labels", "template_label", "models")
-"""Options that are paths."""
+"""Options that `JobOptions.absolute` makes absolute."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,15 +31,15 @@ class JobOptions(ScheduleOptions, TeacherOptions, FrameOptions, DeviceOptions):
     name: str = ""
     """Name of the model, which will be FOLDER/NAME.slicreg."""
     template: Annotated[str, Word(metavar="PATH")] = ""
-    """Template scan: CT in Hounsfield units (NIfTI, NRRD or MHA)."""
+    """Template scan: a typical patient, completely in view; CT in Hounsfield units (NIfTI, NRRD or MHA)."""
     images: Annotated[str, Word(metavar="PATH")] = ""
     """Folder of training scans, or a CSV file with their paths. No labels are used."""
     start: Annotated[str, Word("from", "MODEL")] = ""
-    """Start from the weights of this model; it must have the same template."""
+    """Optional. Model from whose weights the training starts; it must have the same template."""
     labels: Annotated[str, Word(metavar="DIR")] = ""
-    """Folder with labels of some scans. The report compares them; they are never used for training."""
+    """Optional. Folder with labels of some scans, measured in the report and never trained on."""
     template_label: Annotated[str, Word(metavar="PATH")] = ""
-    """The template's labels, required together with the labels of scans."""
+    """Optional. Labels of the template; needed if there are labels of scans."""
     models: Annotated[str, Word(metavar="DIR")] = ""
     """Folder to which the finished model is also copied."""
     cohort: str = ""

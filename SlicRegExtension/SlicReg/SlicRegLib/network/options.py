@@ -54,7 +54,7 @@ class PredictionOptions:
     smoothing: int = 5
     """Width of the box filter on the features, in voxels of the output grid."""
     chunk: int = 2048
-    """Voxels classified at a time: their 2048 logits each should fit into the processor's cache."""
+    """Voxels classified at a time. Each has 2048 logits, which are not kept for all voxels at once."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of the network. auto: fp16 on CUDA, bf16 on CPUs with bf16 instructions, else fp32."""
     bucket_seed: int = 0
