@@ -164,7 +164,7 @@ def test_checkpointing_changes_no_gradient(monkeypatch):
     )
     with_checkpoints = gradients(net, scan)
     assert recomputed == [net.trunk.early, net.trunk.late, net.trunk.aspp, net.trunk.head]
-    monkeypatch.setattr(deeplab, "_checkpointed", lambda module, x: module(x))
+    monkeypatch.setattr(deeplab, "_checkpoint", lambda module, x: module(x))
     without = gradients(net, scan)
     assert all(torch.equal(a, b) for a, b in zip(with_checkpoints, without, strict=True))
     assert all(g.abs().sum() > 0 for g in without[:10])

@@ -35,7 +35,7 @@ class ModelList:
             select_data(self.ui.modelComboBox, chosen)
         self.onChosen()
 
-    def selected(self) -> ModelHeader | None:
+    def find_selected(self) -> ModelHeader | None:
         """The model that the combo box shows; None where the parameters name one that is not on this computer."""
         index = self.ui.modelComboBox.currentIndex
         return self.models[index] if 0 <= index < len(self.models) else None
@@ -47,7 +47,7 @@ class ModelList:
     def onChosen(self, index=None) -> None:
         if self._filling:
             return
-        model = self.selected()
+        model = self.find_selected()
         self.ui.modelLabel.text = (
             model.describe() if model else _("No model is selected. Select one or add a model file.")
         )
@@ -68,7 +68,7 @@ class ModelList:
                 select_data(self.ui.modelComboBox, model.name)
 
     def onRemove(self, clicked=False) -> None:
-        model = self.selected()
+        model = self.find_selected()
         if not model or model.bundled:
             return
         if slicer.util.confirmYesNoDisplay(_("Delete the model file {path}?").format(path=model.path)):

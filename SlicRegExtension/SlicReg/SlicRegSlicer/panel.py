@@ -96,8 +96,8 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.setParameters(self.logic.getParameterNode())
         if not self.parameters.template:
             self.parameters.template = next(iter(list_scans()), None)
-        if not self.parameters.model and self.models.selected():
-            self.parameters.model = self.models.selected().name
+        if not self.parameters.model and self.models.find_selected():
+            self.parameters.model = self.models.find_selected().name
 
     def setParameters(self, parameters) -> None:
         """Show these parameters from now on; None: none, since the scene is closing."""

@@ -54,7 +54,8 @@ def unravel(index: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """A lattice of voxels in the world.
+    """A lattice of voxels in the world. It never changes: `centred`, `strided`, `pooled` and `halved` tell which grid they
+    return.
 
     shape: (I, J, K).
     affine: (4, 4) float64, voxel -> world RAS mm. The grid keeps a read-only copy.
@@ -78,7 +79,8 @@ class Grid:
 
     @classmethod
     def centred(cls, centre: ArrayLike, shape: Sequence[int], spacing: ArrayLike) -> Grid:
-        """A grid along the world axes. ``centre`` is the middle of its box; ``spacing`` is one number or three; mm."""
+        """The grid along the world axes that is centred at ``centre``, the middle of its box; ``spacing``: one number or
+        three; mm."""
         spacing = np.broadcast_to(np.asarray(spacing, float), 3)
         affine = np.diag([*spacing, 1.0])
         affine[:3, 3] = np.asarray(centre, float) - spacing * (np.asarray(shape) - 1) / 2
@@ -155,21 +157,21 @@ class Grid:
         return Grid((min(stop, self.shape[0]) - start, *self.shape[1:]), affine)
 
     def strided(self, step: int) -> Grid:
-        """The grid of array[::step, ::step, ::step] (and of a convolution with that stride)."""
+        """The strided grid: that of array[::step, ::step, ::step], and of a convolution with that stride."""
         i, j, k = (-(-n // step) for n in self.shape)
-        return self._resized(step, (i, j, k), 0.0)
+        return self._resize(step, (i, j, k), 0.0)
 
     def pooled(self, step: int) -> Grid:
-        """The grid of means over step^3 blocks: its voxels lie in the middle of each block."""
+        """The pooled grid: that of means over step^3 blocks, with its voxels in the middle of each block."""
         i, j, k = (n // step for n in self.shape)
-        return self._resized(step, (i, j, k), (step - 1) / 2)
+        return self._resize(step, (i, j, k), (step - 1) / 2)
 
     def halved(self) -> Grid:
-        """The grid whose voxels have half the edge: `pooled` by 2 gives this grid back."""
+        """The grid with halved voxel edges: `pooled` by 2 gives this grid back."""
         i, j, k = (2 * n for n in self.shape)
-        return self._resized(0.5, (i, j, k), -0.25)
+        return self._resize(0.5, (i, j, k), -0.25)
 
-    def _resized(self, factor: float, shape: tuple[int, int, int], first: float) -> Grid:
+    def _resize(self, factor: float, shape: tuple[int, int, int], first: float) -> Grid:
         """Voxels ``factor`` times as large, the first at voxel (first, first, first) of this grid."""
         affine = self.affine.copy()
         affine[:3, :3] *= factor

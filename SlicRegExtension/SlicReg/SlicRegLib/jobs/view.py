@@ -53,8 +53,8 @@ def view_job(folder: str) -> JobView:
         config=config,
         curve=read_curve(path) if config else [],
         findings=_read_findings(path),
-        picture=_existing(path / (CHECK_PICTURE if state.state == "absent" else PICTURE)),
-        report=_existing(path / REPORT),
+        picture=_path_if_file(path / (CHECK_PICTURE if state.state == "absent" else PICTURE)),
+        report=_path_if_file(path / REPORT),
     )
 
 
@@ -65,5 +65,5 @@ def _read_findings(folder: Path) -> str:
         return ""
 
 
-def _existing(path: Path) -> Path | None:
+def _path_if_file(path: Path) -> Path | None:
     return path if path.is_file() else None

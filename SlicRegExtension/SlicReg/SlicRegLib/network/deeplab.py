@@ -113,11 +113,11 @@ class DeepLabTrunk(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        skip = _checkpointed(self.early, image)
-        context = _checkpointed(self.aspp, _checkpointed(self.late, skip))
+        skip = _checkpoint(self.early, image)
+        context = _checkpoint(self.aspp, _checkpoint(self.late, skip))
         context = F.interpolate(context, size=skip.shape[2:])
-        return _checkpointed(self.head, torch.cat([skip, context], 1))
+        return _checkpoint(self.head, torch.cat([skip, context], 1))
 
 
-def _checkpointed(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+def _checkpoint(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return checkpoint(module, x, use_reentrant=False) if torch.is_grad_enabled() and module.training else module(x)

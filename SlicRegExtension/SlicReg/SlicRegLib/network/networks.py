@@ -2,7 +2,7 @@
 
 Every network is a *trunk*, image (B, 1, I, J, K) -> features (B, C, i, j, k) at stride 2, and a pointwise
 *classifier*, features of single voxels (N, C) -> logits (layers, N, classes). Since the classifier is pointwise, a loss
-or a prediction can be evaluated at chosen voxels only: the 2048 logits per voxel never exist for the whole scan at once.
+or a prediction can be evaluated at chosen voxels only: the 2048 logits per voxel need not exist for the whole scan.
 """
 
 from __future__ import annotations

@@ -28,12 +28,12 @@ def mind_ssc(hu: torch.Tensor, dilation: int = 1, radius: int = 1) -> torch.Tens
     """
     edge = F.pad(hu[None, None], (dilation,) * 6, mode="replicate")[0, 0]
 
-    def shifted(axis: int, sign: int) -> torch.Tensor:
+    def shift(axis: int, sign: int) -> torch.Tensor:
         start = [dilation] * 3
         start[axis] += sign * dilation
         return edge[tuple(slice(s, s + n) for s, n in zip(start, hu.shape, strict=True))]
 
-    distances = torch.stack([(shifted(*a) - shifted(*b)).pow_(2) for a, b in _PAIRS], -1)
+    distances = torch.stack([(shift(*a) - shift(*b)).pow_(2) for a, b in _PAIRS], -1)
     distances = box_filter(distances, 2 * radius + 1)
     distances -= distances.amin(-1, keepdim=True)
     scale = distances.mean(-1, keepdim=True)
