@@ -1,8 +1,12 @@
 """Options of the training: presets, changes, and one sentence for all problems."""
 
+import re
+from dataclasses import fields
+
 import pytest
 
 from SlicRegLib.errors import UserError
+from SlicRegLib.option import describe_options
 from SlicRegLib.training.options import AugmentationOptions, ScheduleOptions, TrainingOptions, training_preset
 
 
@@ -41,3 +45,12 @@ def test_presets_can_be_changed():
     assert compact.augmentation.rotation > 0 and compact.loss_voxels
     assert ScheduleOptions().training() == compact == training_preset("unet")
     assert ScheduleOptions(preset="paper", batch=8, seed=3).training() == training_preset("paper", batch=8, seed=3)
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(ScheduleOptions) if field.default is None])
+def test_defaults_in_the_descriptions_are_those_of_the_presets(name):
+    found = re.search(r"by default ([\d.]*\d) for paper, else ([\d.]*\d)\.", describe_options(ScheduleOptions)[name])
+    assert found, "the description does not name the defaults"
+    described = [float(number) for number in found.groups()]
+    assert described == [getattr(training_preset(preset), name) for preset in ("paper", "compact")]
+    assert getattr(training_preset("unet"), name) == described[1]
