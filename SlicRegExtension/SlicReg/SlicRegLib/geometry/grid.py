@@ -54,8 +54,9 @@ def unravel(index: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Grid:
-    """A lattice of voxels in the world. It never changes: `centred`, `strided`, `pooled` and `halved` tell which grid they
-    return.
+    """A lattice of voxels in the world. It never changes.
+
+    `centred`, `strided`, `pooled` and `halved` are adjectives of the grid that they return.
 
     shape: (I, J, K).
     affine: (4, 4) float64, voxel -> world RAS mm. The grid keeps a read-only copy.
@@ -79,8 +80,10 @@ class Grid:
 
     @classmethod
     def centred(cls, centre: ArrayLike, shape: Sequence[int], spacing: ArrayLike) -> Grid:
-        """The grid along the world axes that is centred at ``centre``, the middle of its box; ``spacing``: one number or
-        three; mm."""
+        """The grid along the world axes that is centred at ``centre``, the middle of its box, mm.
+
+        spacing: one number or three, mm.
+        """
         spacing = np.broadcast_to(np.asarray(spacing, float), 3)
         affine = np.diag([*spacing, 1.0])
         affine[:3, 3] = np.asarray(centre, float) - spacing * (np.asarray(shape) - 1) / 2

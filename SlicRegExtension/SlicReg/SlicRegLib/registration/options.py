@@ -85,8 +85,8 @@ class RegistrationOptions:
     refine: bool = True
     """Refine the field on image features. Without it the method is the published one."""
     least_stretch: float = 0.5
-    """Smooth the field where it compresses strongly: 0 only where it folds, 0.5 where lengths shrink to less than about a
-    third."""
+    """Smooth the field where it compresses strongly: 0 only where it folds, 0.5 where lengths shrink to less than about
+    a third."""
     prediction: PredictionOptions = field(default_factory=PredictionOptions)
     alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
     refinement: RefinementOptions = field(default_factory=RefinementOptions)
