@@ -12,7 +12,7 @@ import sys
 import time
 from pathlib import Path
 
-from SlicRegLib.jobs import control, ownership
+from SlicRegLib.jobs import control, lock
 from SlicRegLib.jobs.options import JobOptions, write_config
 from SlicRegLib.jobs.status import JobState, write_state
 
@@ -35,7 +35,7 @@ def start_fake_job(folder: str | Path, options: JobOptions | None = None) -> int
 
 
 def work(folder: Path, helpers: int) -> None:
-    with ownership.claim_folder(folder):
+    with lock.claim_folder(folder):
         children = [subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"]) for _ in range(helpers)]
         write_state(folder, JobState(**{**vars(STATE), "updated": round(time.time(), 1)}))
         for child in children:

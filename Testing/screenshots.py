@@ -25,7 +25,7 @@ import vtkmodules.vtkInteractionStyle
 import vtkmodules.vtkRenderingOpenGL2  # noqa: F401
 from vtk.util.numpy_support import vtk_to_numpy
 
-from SlicRegLib.jobs import control, ownership
+from SlicRegLib.jobs import control, lock
 from SlicRegSlicer import sample
 from tiny import write_cohort
 
@@ -125,7 +125,7 @@ def draw_training():
                 widget.currentPath = str(path.relative_to(scratch))
             save_panel(panel, OUT / "training.png", ui.trainingReportButton)
         finally:
-            if ownership.find_owner(folder):
+            if lock.find_owner(folder):
                 control.stop(folder)
             HOST.unload_module()
 

@@ -13,7 +13,7 @@ from fake_job import FAKE_JOB, STATE
 from job_samples import learn_arguments, wait_for, write_job_cohort
 from SlicRegLib.errors import UserError
 from SlicRegLib.jobs import control
-from SlicRegLib.jobs.ownership import find_owner
+from SlicRegLib.jobs.lock import find_owner
 from SlicRegLib.jobs.processes import find_tree
 from SlicRegLib.jobs.python import make_environment
 from SlicRegLib.jobs.status import read_state

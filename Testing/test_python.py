@@ -44,7 +44,7 @@ def test_memory():
 
 
 LIGHT = (
-    *("arguments", "batch", "command_process", "control", "failure", "file_stamps", "memory", "options", "ownership"),
+    *("arguments", "batch", "command_process", "control", "failure", "file_stamps", "lock", "memory", "options"),
     *("processes", "python", "recorder", "remaining_time", "status", "view"),
 )
 

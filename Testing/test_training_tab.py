@@ -4,7 +4,7 @@ import psutil
 import pytest
 
 from host import available
-from SlicRegLib.jobs import control, ownership, status
+from SlicRegLib.jobs import control, lock, status
 from SlicRegLib.jobs.status import JobState
 from tiny import write_cohort
 
@@ -35,7 +35,7 @@ def panel():
 def folder(tmp_path):
     """A job folder in which nothing runs after the test."""
     yield tmp_path / "job"
-    if ownership.find_owner(tmp_path / "job"):
+    if lock.find_owner(tmp_path / "job"):
         control.stop(tmp_path / "job")
 
 
@@ -100,7 +100,7 @@ def test_check_start_pause_resume_to_the_model(panel, cohort, folder):
 
     HOST.click(ui.trainingStartButton)
     assert tab.job.state.state == "running" and not inputs_are_enabled(ui) and not ui.trainingStartButton.enabled
-    owner = ownership.find_owner(folder)
+    owner = lock.find_owner(folder)
     HOST.click(ui.trainingPauseButton)
     HOST.wait(lambda: tab.job.state.state == "paused")  # a process that is writing is held a moment later
     assert "Paused" in ui.trainingStatusLabel.text and not ui.trainingPauseButton.enabled
@@ -143,7 +143,7 @@ def test_a_training_outlives_scene_and_panel_and_can_be_resumed(panel, cohort, f
     fill_in(panel, cohort, folder)
     panel.logic.startTraining = start_fake_job
     HOST.click(panel.ui.trainingStartButton)
-    pid = ownership.find_owner(folder).pid
+    pid = lock.find_owner(folder).pid
     assert panel.training.job.state.state == "running" and panel.training._watchTimer.active
     HOST.clear_scene(singletons=True)
     assert panel.training.job.state.state == "running" and panel.training._watchTimer.active  # the folder is remembered
@@ -152,7 +152,7 @@ def test_a_training_outlives_scene_and_panel_and_can_be_resumed(panel, cohort, f
 
     ui, tab = panel.ui, panel.training
     panel.logic.startTraining = start_fake_job
-    assert ownership.find_owner(folder).pid == pid and tab.job.state.state == "running" and tab._watchTimer.active
+    assert lock.find_owner(folder).pid == pid and tab.job.state.state == "running" and tab._watchTimer.active
     assert ui.trainingFolderPath.currentPath == str(folder) and ui.trainingNameEdit.text == "mine"
     assert ui.trainingTemplatePath.currentPath == str(cohort / "template.nii.gz")
     assert ui.trainingIterationsSpinBox.value == 6
@@ -161,7 +161,7 @@ def test_a_training_outlives_scene_and_panel_and_can_be_resumed(panel, cohort, f
     assert tab.job.state.state == "stopped" and "Stopped" in ui.trainingStatusLabel.text and not is_alive(pid)
     assert not tab._watchTimer.active and not ui.trainingStopButton.enabled
     HOST.click(ui.trainingStartButton)
-    assert tab.job.state.state == "running" and ownership.find_owner(folder).pid != pid
+    assert tab.job.state.state == "running" and lock.find_owner(folder).pid != pid
     HOST.click(ui.trainingStopButton)
     assert tab.job.state.state == "stopped" and not HOST.dialogs.texts()
 
@@ -171,7 +171,7 @@ def test_a_second_start_names_the_process_that_works_there(panel, cohort, folder
     start_fake_job(folder, panel.training.makeOptions())  # the tab does not know
     HOST.click(panel.ui.trainingStartButton)
     (error,) = HOST.dialogs.texts("error")
-    assert ownership.find_owner(folder).sentence() in error and str(folder) in error
+    assert lock.find_owner(folder).sentence() in error and str(folder) in error
     assert panel.training.job.state.state == "running" and not panel.ui.trainingStartButton.enabled
 
 

@@ -60,7 +60,7 @@ def evaluate(request: EvaluateRequest, output: OutputOptions, progress: Progress
 
 
 def learn(request: LearnRequest, output: OutputOptions, progress: Progress) -> str:
-    from ..jobs.ownership import claim_folder, remove_partial_job_files
+    from ..jobs.lock import claim_folder, remove_partial_job_files
     from ..jobs.recorder import Recorder
     from ..jobs.status import read_last_state
     from ..stages import LEARN
@@ -85,7 +85,7 @@ def learn(request: LearnRequest, output: OutputOptions, progress: Progress) -> s
 
 def job(request: JobRequest, output: OutputOptions, progress: Progress) -> str:
     from ..jobs import control
-    from ..jobs.ownership import find_owner
+    from ..jobs.lock import find_owner
     from ..jobs.status import read_state
 
     if request.action != "status":

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..errors import UserError
-from .ownership import Owner, find_owner, is_alive, make_conflict
+from .lock import Owner, find_owner, is_alive, make_conflict
 from .processes import end_tree, find_tree, start_detached
 from .status import read_last_state, read_state, write_state
 

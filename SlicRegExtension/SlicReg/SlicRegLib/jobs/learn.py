@@ -1,7 +1,7 @@
 """From a folder of scans to a model, in one job folder: check, teacher, training, report.
 
     job.json          the configuration (`options`)
-    .lock, owner.json which process works here (`ownership`)
+    .lock, owner.json which process works here (`lock`)
     state.json        how far it is (`status`)
     job.log           what happened (`recorder`)
     cohort.json       the check of the scans (`cohort.check`); cohort_unusual.png

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..images.files import write_json
+from .lock import Owner, find_owner
 from .options import read_config
-from .ownership import Owner, find_owner
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ import pytest
 from SlicRegLib.cli.main import main
 from SlicRegLib.errors import UserError
 from SlicRegLib.images import files
+from SlicRegLib.jobs.lock import claim_folder, find_owner, remove_partial_job_files
 from SlicRegLib.jobs.options import JobOptions, write_config
-from SlicRegLib.jobs.ownership import claim_folder, find_owner, remove_partial_job_files
 
 HOLDER = """
 import subprocess, sys, time
 from pathlib import Path
-from SlicRegLib.jobs.ownership import claim_folder
+from SlicRegLib.jobs.lock import claim_folder
 with claim_folder(Path(sys.argv[1])):
     child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
     print(child.pid, flush=True)
