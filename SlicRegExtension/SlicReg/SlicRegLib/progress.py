@@ -14,7 +14,7 @@ Progress = Callable[[str, float, str], None]
 
 
 def silent(stage: str, share: float, details: str = "") -> None:
-    """Progress that nobody watches."""
+    """The default `Progress`: reports nothing."""
 
 
 class Bars:

@@ -32,7 +32,7 @@ class JobState:
     """Estimated seconds to the end of the job; None if unknown."""
     message: str = ""
     error: str = ""
-    """Why the job failed."""
+    """Why the job failed; "" if it did not."""
     updated: float = 0.0
     """When this was written, seconds since 1970."""
     seconds: dict[str, float] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""Adam for one tensor."""
+"""The optimiser of alignment and refinement."""
 
 from __future__ import annotations
 

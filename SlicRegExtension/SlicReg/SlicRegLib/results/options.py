@@ -20,7 +20,7 @@ class RegisterRequest(DeviceOptions):
     template: Path
     """Fixed scan: the model's own template or any other scan (NIfTI, NRRD or MHA; CT in Hounsfield units)."""
     target: Annotated[Path, Word(metavar="CT")]
-    """Moving scan."""
+    """Moving scan: CT in Hounsfield units (NIfTI, NRRD or MHA)."""
     out: Annotated[Path, Word(metavar="DIR")]
     """Folder for transforms, images, report and picture."""
     template_label: Annotated[Path | None, Word(metavar="LABELS")] = None
@@ -39,13 +39,13 @@ class EvaluateRequest(DeviceOptions):
     model: Path
     """Model file (.slicreg), or the name of a bundled model."""
     template: Path
-    """Template scan."""
+    """Fixed scan: the model's own template or any other scan (NIfTI, NRRD or MHA; CT in Hounsfield units)."""
     template_label: Annotated[Path, Word(metavar="LABELS")]
-    """The template's labels."""
+    """The template's labels, whole numbers on its grid; 0 is background."""
     images: Path
-    """Folder of scans."""
+    """Folder of moving scans; those without labels are not registered."""
     labels: Path
     """Folder of labels with the names of the scans."""
     out: Annotated[Path, Word(metavar="JSON")]
-    """File for the results."""
+    """File for the results: each scan's, their means, and what failed."""
     registration: RegistrationOptions = field(default_factory=RegistrationOptions)

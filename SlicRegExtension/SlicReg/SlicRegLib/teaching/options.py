@@ -22,7 +22,7 @@ class SupervoxelOptions:
     n_segments: int = 208
     """SLIC: requested segments; increased if it returns fewer than 127 regions."""
     max_iterations: int = 5
-    """SLIC: iterations."""
+    """SLIC: iterations of its clustering, at most."""
     min_size_factor: float = 0.85
     """SLIC: segments smaller than this share of the mean size are joined to a neighbour."""
     margin_mm: float = 20.0

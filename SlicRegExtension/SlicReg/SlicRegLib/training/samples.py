@@ -26,7 +26,7 @@ from .options import AugmentationOptions
 
 @dataclass(frozen=True, eq=False)
 class SampleBatch:
-    """Samples of ``B`` scans."""
+    """What one step trains on: a sample of each of ``B`` scans."""
 
     image: torch.Tensor
     """(B, 1, I, J, K), HU / 500."""
@@ -114,7 +114,7 @@ def _stack(samples: list[Sample]) -> SampleBatch:
 
 
 def _make_generator(*key: int) -> torch.Generator:
-    """Its random numbers depend on nothing but the ``key``."""
+    """A generator that depends on nothing but the ``key``, such as seed and step: threads draw the same samples."""
     return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0]) >> 1)
 
 
