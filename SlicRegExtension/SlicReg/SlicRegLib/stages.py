@@ -7,20 +7,33 @@ STARTING = "starting"
 DEVICE = "device"
 """A message, not a stage: which device computes, and why."""
 
+PREPARATION = "preparation"
+PREDICTION = "prediction"
+ALIGNMENT = "alignment"
+SPLINE = "spline"
+REFINEMENT = "refinement"
+UNFOLDING = "unfolding"
+WRITING = "writing"
+CHECK = "check"
+SUPERVOXELS = "supervoxels"
+TEACHER = "teacher"
+TRAINING = "training"
+REPORT = "report"
+
 REGISTER = {
     STARTING: 2.5,
-    "preparation": 2.0,
-    "prediction": 1.0,
-    "alignment": 0.4,
-    "spline": 0.3,
-    "refinement": 3.0,
-    "unfolding": 0.2,
-    "writing": 10.0,
+    PREPARATION: 2.0,
+    PREDICTION: 1.0,
+    ALIGNMENT: 0.4,
+    SPLINE: 0.3,
+    REFINEMENT: 3.0,
+    UNFOLDING: 0.2,
+    WRITING: 10.0,
 }
 """The stages of a registration in order, with typical seconds on two cores. After the first, only the ratios matter."""
 
-LEARN = {STARTING: 4.0, "check": 20.0, "supervoxels": 15.0, "teacher": 600.0, "training": 3600.0, "report": 30.0}
+LEARN = {STARTING: 4.0, CHECK: 20.0, SUPERVOXELS: 15.0, TEACHER: 600.0, TRAINING: 3600.0, REPORT: 30.0}
 """The stages of a training job in order, with the seconds assumed until the cohort has been checked."""
 
-BY_CLOCK = frozenset({STARTING, "preparation", "prediction", "spline", "unfolding", "writing", "report"})
+BY_CLOCK = frozenset({STARTING, PREPARATION, PREDICTION, SPLINE, UNFOLDING, WRITING, REPORT})
 """Stages that report only start and end, or steps that tell little about time: the clock tells how far they are."""

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from SlicRegLib import stages
+
 from .translation import _
 
 REGISTER = {
-    "starting": _("Starting"),
-    "preparation": _("Preparation"),
-    "prediction": _("Prediction"),
-    "alignment": _("Alignment"),
-    "spline": _("Spline"),
-    "refinement": _("Refinement"),
-    "unfolding": _("Unfolding"),
-    "writing": _("Writing the results"),
+    stages.STARTING: _("Starting"),
+    stages.PREPARATION: _("Preparation"),
+    stages.PREDICTION: _("Prediction"),
+    stages.ALIGNMENT: _("Alignment"),
+    stages.SPLINE: _("Spline"),
+    stages.REFINEMENT: _("Refinement"),
+    stages.UNFOLDING: _("Unfolding"),
+    stages.WRITING: _("Writing the results"),
 }
 """Stages of a registration, as the progress bar's text."""
 
 LEARN = {
-    "starting": _("starting"),
-    "check": _("checking the scans"),
-    "supervoxels": _("dividing the template into supervoxels"),
-    "teacher": _("registering the scans"),
-    "training": _("training"),
-    "report": _("writing the report"),
+    stages.STARTING: _("starting"),
+    stages.CHECK: _("checking the scans"),
+    stages.SUPERVOXELS: _("dividing the template into supervoxels"),
+    stages.TEACHER: _("registering the scans"),
+    stages.TRAINING: _("training"),
+    stages.REPORT: _("writing the report"),
 }
 """Stages of a training, as parts of the sentence that tells its state."""

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from SlicRegLib.jobs.status import JobState
+from SlicRegLib.stages import CHECK, TEACHER, TRAINING
 
 from .stage_texts import LEARN as STAGES
 from .translation import _
@@ -42,10 +43,10 @@ def describe_stage(state: JobState, config: Mapping[str, Any]) -> str:
 
     config: the content of job.json.
     """
-    counting = {"check": _("checking scan {n} of {total}"), "teacher": _("registering scan {n} of {total}")}
+    counting = {CHECK: _("checking scan {n} of {total}"), TEACHER: _("registering scan {n} of {total}")}
     if state.stage in counting and (count := re.match(r"(\d+) of (\d+)", state.message)):
         return counting[state.stage].format(n=max(1, int(count[1])), total=count[2])
-    if state.stage == "training" and (step := re.match(r"iteration (\d+), loss ([\d.]+)", state.message)):
+    if state.stage == TRAINING and (step := re.match(r"iteration (\d+), loss ([\d.]+)", state.message)):
         total = _(" of {total}").format(total=config["iterations"]) if config.get("iterations") else ""
         return _("training, iteration {n}{of_total}, loss {loss}").format(n=step[1], of_total=total, loss=step[2])
     return STAGES.get(state.stage, state.stage)

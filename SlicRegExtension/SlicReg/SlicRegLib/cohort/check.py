@@ -18,6 +18,7 @@ from ..errors import UserError
 from ..images.files import stem, write_json
 from ..images.volumes import Volume
 from ..progress import Progress, silent
+from ..stages import CHECK
 from .facts import Cohort, ScanFacts, measure_scan
 from .listing import list_cohort
 from .summary import summarise
@@ -43,11 +44,11 @@ def check_cohort(
     if fixed.problem:
         raise UserError(f"The template cannot be used: {fixed.problem}")
     found = {}
-    progress("check", 0.0, f"0 of {len(paths)}")
+    progress(CHECK, 0.0, f"0 of {len(paths)}")
     parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
     for facts in parallel(joblib.delayed(_measure_on_one_thread)(path) for path in paths):
         found[facts.name] = facts
-        progress("check", len(found) / len(paths), f"{len(found)} of {len(paths)}: {facts.name}")
+        progress(CHECK, len(found) / len(paths), f"{len(found)} of {len(paths)}: {facts.name}")
     return find_unusual(Cohort(fixed, [found[stem(path)] for path in paths]))
 
 

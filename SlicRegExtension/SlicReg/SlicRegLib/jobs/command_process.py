@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from .. import __version__
-from ..stages import REGISTER, STARTING
+from ..stages import REFINEMENT, REGISTER, STARTING
 from .failure import explain_failure
 from .processes import end_tree, make_group_options
 from .python import find_python, make_environment
@@ -214,7 +214,7 @@ class CommandProcess:
 def _find_stages(arguments: list[str]) -> dict[str, float]:
     stages = dict(REGISTER) if arguments[:1] == ["register"] else {}
     if "--no-refine" in arguments:
-        stages.pop("refinement", None)
+        stages.pop(REFINEMENT, None)
     return stages
 
 

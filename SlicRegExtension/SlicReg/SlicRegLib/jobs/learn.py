@@ -27,7 +27,7 @@ from ..images.volumes import Volume, load_labels, load_scan
 from ..network.devices import choose_device
 from ..progress import Progress
 from ..registration.model import load_model
-from ..stages import LEARN
+from ..stages import LEARN, REPORT, TEACHER, TRAINING
 from ..teaching.create import prepare_study
 from ..teaching.options import PrepareRequest
 from ..teaching.study import Study, open_study
@@ -60,7 +60,7 @@ def learn(folder: Path, options: JobOptions, recorder: Recorder) -> Path:
         folder, options, cohort, study, held_out, load_model(model), history, template, template_labels, recorder
     )
     write_report(folder / "report.html", content)
-    recorder("report", 1.0, "")
+    recorder(REPORT, 1.0, "")
     return model
 
 
@@ -92,7 +92,7 @@ def check_scans(folder: Path, options: JobOptions, template: Volume, recorder: R
     if not cohort.usable:
         raise UserError(f"{options.images} contains no usable scan; see the reasons in {folder / 'cohort.json'}.")
     cost = estimate_training_cost(cohort, template, options, options, options.workers, options.device)
-    hours = {"teacher": cost.teacher_hours, "training": cost.training_hours}
+    hours = {TEACHER: cost.teacher_hours, TRAINING: cost.training_hours}
     recorder.expect({**LEARN, **{stage: max(1.0, 3600 * value) for stage, value in hours.items()}})
     recorder.log(f"{len(cohort.usable)} of {len(cohort.scans)} scans; {cost}")
     return cohort

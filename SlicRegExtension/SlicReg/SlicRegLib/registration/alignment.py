@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 from ..geometry.spline import UNIT_MM
 from ..network.prediction import Description
 from ..progress import Progress, silent
+from ..stages import ALIGNMENT
 from .key_points import features_at
 from .optimiser import Adam
 from .options import AlignmentOptions
@@ -47,7 +48,7 @@ def align(
         added.grad = graph.roughness_gradient(added.detach(), options.alpha / len(points)) + data_gradient
         optimiser.step()
         if iteration % 10 == 9:
-            progress("alignment", (iteration + 1) / options.iterations, f"feature difference {data.item():.2e}")
+            progress(ALIGNMENT, (iteration + 1) / options.iterations, f"feature difference {data.item():.2e}")
     return start + added.detach() * UNIT_MM
 
 

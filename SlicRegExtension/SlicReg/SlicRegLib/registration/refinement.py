@@ -16,6 +16,7 @@ from ..geometry.field import DisplacementField
 from ..geometry.filters import SeparableMap, b_spline_matrix
 from ..images.preparation import BODY_HU, PreparedScan
 from ..progress import Progress, silent
+from ..stages import REFINEMENT
 from .comparison import FeatureComparison
 from .image_features import CELL, describe_body
 from .optimiser import Adam
@@ -63,7 +64,7 @@ def refine(
         splines = splines[:1]
 
     def report(number: int) -> Callable[[float, str], None]:
-        return lambda share, message: progress("refinement", (number + share) / len(splines), message)
+        return lambda share, message: progress(REFINEMENT, (number + share) / len(splines), message)
 
     refined = [_descend(spline, levels, options, report(number)) for number, spline in enumerate(splines)]
     best, _ = min(refined, key=lambda pair: pair[1])

@@ -23,7 +23,7 @@ from ..registration.model import Model, load_model
 from ..registration.options import RegistrationOptions
 from ..registration.register import register
 from ..registration.result import Registration
-from ..stages import DEVICE
+from ..stages import DEVICE, WRITING
 from .evaluate import compare
 from .options import RegisterRequest
 from .overview import draw_overview
@@ -53,11 +53,11 @@ def register_files(request: RegisterRequest, progress: Progress = silent) -> dic
     target_labels = load_labels(request.target_label, target) if request.target_label else None
 
     result, overlays, device, reason = _register(model, template, target, request, device, reason, progress)
-    progress("writing", 0.0, "inverse field")
+    progress(WRITING, 0.0, "inverse field")
     with all_or_nothing(request.out) as folder:
         save_transform(folder / "transform.h5", result.field)
         save_transform(folder / "transform_inverse.h5", result.inverse)
-        progress("writing", 0.4, "images")
+        progress(WRITING, 0.4, "images")
         save_volume(folder / "warped_target.nii.gz", result.warped_target())
         if template_labels:
             save_volume(folder / "warped_labels.nii.gz", result.labels_on_target(template_labels))
@@ -67,9 +67,9 @@ def register_files(request: RegisterRequest, progress: Progress = silent) -> dic
             save_volume(folder / "supervoxels_target.nii.gz", overlays.target_supervoxels)
         report = _report(request, result, template_labels, target_labels, device, reason)
         write_json(folder / "report.json", report)
-        progress("writing", 0.8, "picture")
+        progress(WRITING, 0.8, "picture")
         draw_overview(folder / "overview.png", result, template_labels, target_labels)
-    progress("writing", 1.0, "")
+    progress(WRITING, 1.0, "")
     return report
 
 

@@ -19,6 +19,7 @@ from ..images.preparation import PreparedScan, fit_shape, prepare_scan
 from ..images.volumes import Volume, load_scan
 from ..progress import Progress, silent
 from ..registration.model import load_model
+from ..stages import SUPERVOXELS, TEACHER
 from .cluster import check_scheduler, teach_on_cluster
 from .deeds import DeedsTeacher
 from .options import PrepareRequest, SupervoxelOptions, TeacherOptions
@@ -124,7 +125,7 @@ def create_study(
             layers = (
                 supervoxel_layers[0]
                 if supervoxel_layers
-                else cut(prepared.hu, prepared.grid, supervoxels, lambda share: progress("supervoxels", share, ""))
+                else cut(prepared.hu, prepared.grid, supervoxels, lambda share: progress(SUPERVOXELS, share, ""))
             )
         except UserError:
             if new:
@@ -177,7 +178,7 @@ def _teach_all(
     todo = [path for name, path in paths.items() if not load_quality(study.scan_path(name))]
     done = len(paths) - len(todo)
     failed: dict[str, str] = {}
-    progress("teacher", done / len(paths), f"{done} of {len(paths)}")
+    progress(TEACHER, done / len(paths), f"{done} of {len(paths)}")
     if scheduler and todo:
         outcomes = teach_on_cluster(scheduler, study, todo, template, teacher)
     else:
@@ -186,5 +187,5 @@ def _teach_all(
         done += 1
         if problem:
             failed[name] = problem
-        progress("teacher", done / len(paths), f"{done} of {len(paths)}: {name}")
+        progress(TEACHER, done / len(paths), f"{done} of {len(paths)}: {name}")
     return failed

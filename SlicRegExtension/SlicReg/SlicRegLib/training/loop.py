@@ -13,6 +13,7 @@ from ..network.devices import choose_precision
 from ..network.networks import SupervoxelNet
 from ..network.options import NetworkOptions
 from ..progress import Progress, silent
+from ..stages import TRAINING
 from ..teaching.study import Study
 from .checkpoint import load_checkpoint, save_checkpoint
 from .distributed import Processes
@@ -92,7 +93,7 @@ def train(
         if processes.first and (last or due):
             save_checkpoint(checkpoint, run)
             saved = time.monotonic()
-        progress("training", run.iteration / options.iterations, run.describe())
+        progress(TRAINING, run.iteration / options.iterations, run.describe())
     processes.wait()
     return run.net.eval(), run.history
 

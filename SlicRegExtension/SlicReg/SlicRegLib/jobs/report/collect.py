@@ -16,6 +16,7 @@ from ...registration.register import register
 from ...registration.result import Registration
 from ...results.evaluate import compare, find_labels
 from ...results.overview import draw_overview
+from ...stages import REPORT
 from ...teaching.study import Study
 from ...training.history import History
 from ..options import JobOptions
@@ -40,7 +41,7 @@ def collect_report(
     recorder: Recorder,
 ) -> ReportContent:
     """The content of the report. A scan that cannot be measured is missing in it and named in the job's log."""
-    recorder("report", 0.0, "registering the held-out scans")
+    recorder(REPORT, 0.0, "registering the held-out scans")
     shown = held_out[:SHOWN] or study.scans[:1]
     paths = {scan.name: Path(scan.path) for scan in cohort.scans}
     device, _ = choose_device(options.device)
@@ -55,7 +56,7 @@ def collect_report(
                 dice[name] = compare(result, template_labels, load_labels(labels, target))
         except UserError as error:
             recorder.log(f"{name} is not measured in the report: {error}")
-        recorder("report", (index + 1) / (len(shown) + 1), f"held-out scan {index + 1} of {len(shown)}")
+        recorder(REPORT, (index + 1) / (len(shown) + 1), f"held-out scan {index + 1} of {len(shown)}")
     unusual = folder / "cohort_unusual.png"
     unusable = {s.name: s.problem or f"the same voxels as {s.same_as}" for s in cohort.scans if s.problem or s.same_as}
     return ReportContent(
