@@ -75,6 +75,35 @@ def test_an_interruption_is_resumed(inputs, tmp_path, monkeypatch, capsys):
     assert "2 scans: 2 done" in capsys.readouterr().out
 
 
+def test_a_batch_of_an_earlier_version_is_not_done_again(inputs, tmp_path, monkeypatch):
+    """It wrote the panel's options, all with their default values; what matters is what differs from the defaults."""
+    assert run("batch", **inputs) == 0
+    path = tmp_path / "out" / "batch.json"
+    state = json.loads(path.read_text())
+    words = "--device auto --alpha 0.015 --neighbours 8 --iterations 5 --key-points 200 --seed 0 --no-refine"
+    for case in state["cases"].values():
+        case["options"] = words.split()
+    path.write_text(json.dumps(state))
+    tried = []
+    monkeypatch.setattr(register_batch, "register_files", lambda request: tried.append(request.target.name))
+    assert run("batch", **inputs) == 0
+    assert tried == ["bad.nii.gz"]
+    run("batch", **{**inputs, "iterations": 6})
+    assert len(tried) == 4  # other options: all of them
+
+
+def test_a_defect_on_one_scan_does_not_end_the_batch(inputs, tmp_path, monkeypatch, capsys):
+    def defective(request):
+        raise ZeroDivisionError("no idea")
+
+    monkeypatch.setattr(register_batch, "register_files", defective)
+    assert run("batch", **inputs) == 2
+    assert "No scan could be registered" in capsys.readouterr().err
+    rows = table(tmp_path / "out")
+    assert {row["status"] for row in rows.values()} == {"failed"} and len(rows) == 3
+    assert "ZeroDivisionError: no idea" in rows["pt_1"]["error"]
+
+
 def test_mistakes(inputs, tmp_path, capfd):
     assert run("batch", **{**inputs, "images": tmp_path / "none"}) == 2 and is_one_sentence(capfd, "does not exist")
     without = {name: value for name, value in inputs.items() if name != "template_label"}

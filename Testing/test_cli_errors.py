@@ -7,6 +7,7 @@ import sys
 import nibabel as nib
 import pytest
 
+import SlicRegLib
 from command_line import *  # noqa: F403  its fixtures
 from command_line import BAD, QUICK, bad_image, is_one_sentence, run
 from SlicRegLib.cli.main import main
@@ -82,7 +83,18 @@ def test_a_device_that_is_not_there(study, model, pair, tmp_path, capfd, monkeyp
 
 @pytest.mark.parametrize(
     "option, value",
-    [("key_points", 0), ("key_points", 3), ("neighbours", 0), ("iterations", -1), ("alpha", -1), ("dilation", 0)],
+    [
+        ("key_points", 0),
+        ("key_points", 3),
+        ("neighbours", 0),
+        ("iterations", -1),
+        ("alpha", -1),
+        ("dilation", 0),
+        ("chunk", 0),
+        ("buckets", 0),
+        ("smoothing", 4),
+        ("least_stretch", 5),
+    ],
 )
 def test_bad_registration_options(model, pair, tmp_path, capfd, option, value):
     assert run("register", model=model, **pair, out=tmp_path / "out", **{option: value}) == 2
@@ -95,6 +107,18 @@ def test_an_output_that_is_a_file(cohort, model, pair, tmp_path, capfd):
     assert "is a file" in capfd.readouterr().err
     assert run("prepare", template=pair["template"], images=cohort / "img", out=tmp_path / "file") == 2
     assert is_one_sentence(capfd, "is a file") and (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_check_refuses_wrong_options_before_it_reads_the_scans(cohort, tmp_path, capfd):
+    """The template and the scans, which do not exist, are not even looked for."""
+    for option, part in (({"spacing": 100}, "voxel edge"), ({"iterations": 0}, "iterations")):
+        assert run("check", template=tmp_path / "none", images=tmp_path / "none", **option) == 2
+        assert is_one_sentence(capfd, part)
+
+
+def test_version(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"slicreg {SlicRegLib.__version__}\n"
 
 
 def test_debug_shows_the_traceback(tmp_path):
@@ -118,8 +142,18 @@ def test_debug_shows_the_traceback(tmp_path):
         ("train --study s --out o --preset big", "'paper', 'unet', 'compact'"),
         ("job hold x", "'status', 'pause', 'resume', 'stop'"),
         ("job status", "`job` also needs FOLDER"),
-        ("nonsense", "nonsense"),
-        ("", "register"),
+        (
+            "register --model m --template t --target c --out o --shape 96 80",
+            "options: --shape, 96, 80; see",
+        ),
+        (
+            "prepare --template t --images i --out o --shape 96 80",
+            "must have the form R A S; see `slicreg prepare",
+        ),
+        ("register --model m --template t --target c --out o --alpha None", "--alpha must have the form FLOAT"),
+        ("--json register", "A command is needed first"),
+        ("nonsense", "There is no command 'nonsense'; choose one of register,"),
+        ("", "A command is needed first; choose one of register,"),
     ],
 )
 def test_wrong_words(capfd, arguments, part):

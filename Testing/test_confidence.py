@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from SlicRegLib.geometry.field import affine_field, identity_field
 from SlicRegLib.geometry.grid import translation
 from SlicRegLib.images.preparation import prepare_scan
-from SlicRegLib.network.prediction import describe, encode, expected_positions
+from SlicRegLib.network.options import PredictionOptions
+from SlicRegLib.network.prediction import describe, encode, expected_positions, predict_layers
 from SlicRegLib.registration.confidence import compute_overlays, confidence
 from SlicRegLib.registration.result import Registration, Views
 from tiny import FRAME, phantom
@@ -55,7 +56,7 @@ def test_the_expected_position_is_the_centroid_of_the_class(model):
 def test_overlays_lie_on_the_scans(model):
     template, target = phantom(0)[0], phantom(1)[0]
     fixed, moving = (prepare_scan(scan, FRAME) for scan in (template, target))
-    views = Views(fixed, encode(model.net, moving), describe(model.net, encode(model.net, fixed)).centroids)
+    views = Views(fixed, encode(model.net, moving))
     shown = compute_overlays(model, Registration(template, target, identity_field(fixed.grid), {}, True, views))
     assert shown.confidence.grid.matches(fixed.grid.strided(2))
     assert shown.confidence.data.min() >= 0 and 0 < shown.confidence.data.max() <= 1
@@ -63,6 +64,20 @@ def test_overlays_lie_on_the_scans(model):
         assert volume.grid.matches(frame.grid.strided(2)) and volume.data.dtype == np.uint8
         body = frame.region[::2, ::2, ::2].numpy()
         assert volume.data[body].any() and not volume.data[~body].any()
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_overlays_in_the_precision_of_the_registration(model, precision, monkeypatch):
+    """Also where "auto" would mean another one; with the supervoxels that the network sees in the template."""
+    monkeypatch.setattr("SlicRegLib.network.devices._computes_bf16", lambda: precision == "fp32")
+    options, scan = PredictionOptions(precision=precision), phantom(0)[0]
+    fixed, moving = (encode(model.net, prepare_scan(s, FRAME), options) for s in (scan, phantom(1)[0]))
+    result = Registration(scan, scan, identity_field(fixed.grid), {}, True, Views(fixed.scan, moving))
+    shown = compute_overlays(model, result)
+    positions = expected_positions(model.net, moving, describe(model.net, fixed).centroids)
+    expected = confidence(positions, moving.grid, result.dense, fixed.scan)
+    assert np.array_equal(shown.confidence.data, expected.data) and expected.data.max() > 0
+    assert np.array_equal(shown.target_supervoxels.data, predict_layers(model.net, moving)[0].numpy())
 
 
 def test_without_a_network_there_are_no_overlays(model):

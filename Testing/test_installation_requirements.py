@@ -83,7 +83,7 @@ def test_absent_and_old_packages_are_missing(monkeypatch):
         ("1.24.0rc1", "1.24", False),
         ("2.2.0a0+git12ab", "2.2", False),
         ("", "1", False),
-        ("unknown", "1", True),
+        ("unknown", "1", False),
     ],
 )
 def test_versions_are_compared_by_number(version, minimum, older):

@@ -1,7 +1,9 @@
 """What is in the package: the models, and nothing that may not be given away. And that it works outside a checkout."""
 
+import importlib.metadata
 import json
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -12,6 +14,7 @@ import numpy as np
 import pytest
 
 import SlicRegLib
+from imports import imported, modules
 from SlicRegLib.errors import UserError
 from SlicRegLib.phantoms.phantom import ORGANS
 from SlicRegLib.registration.model import load_model
@@ -95,6 +98,18 @@ def test_the_installed_demo_works_outside_a_checkout(installed, tmp_path):
     ):
         path = Path("demo") / "phantom_1001" / name
         assert (tmp_path / path).stat().st_size > 0 and str(path) in text
+
+
+def test_every_import_is_a_dependency():
+    """What the library imports anywhere is in pyproject.toml; nothing is there that it does not import."""
+    extras = re.compile("extra == ['\"](?!train|cluster)")
+    required = [line for line in importlib.metadata.requires("SlicReg") or [] if not extras.search(line)]
+    distributions = {re.match(r"[\w-]+", line)[0] for line in required}
+    packages = {{"scikit-image": "skimage"}.get(name, name.lower()) for name in distributions}
+    files = modules(Path(SlicRegLib.__file__).parent)
+    found = set().union(*(imported(name, path, set(files)) for name, path in files.items() if name != "SlicRegLib"))
+    found = {name.split(".")[0].lower() for name in found} - set(sys.stdlib_module_names) - {"slicreglib"}
+    assert found | {"packaging"} == packages  # packaging: for the Slicer module
 
 
 def test_bundled_models_go_by_their_names(tmp_path, monkeypatch):

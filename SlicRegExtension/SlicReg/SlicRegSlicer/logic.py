@@ -16,7 +16,7 @@ from SlicRegLib.jobs import control
 from SlicRegLib.jobs.arguments import write_arguments
 from SlicRegLib.jobs.batch import Batch
 from SlicRegLib.jobs.command_process import CommandProcess
-from SlicRegLib.jobs.options import CheckRequest, JobOptions
+from SlicRegLib.jobs.options import JobOptions
 from SlicRegLib.jobs.python import find_python, make_environment
 from SlicRegLib.registration.model_header import ModelHeader, list_models
 
@@ -28,6 +28,7 @@ from .requirements import describe_missing, find_missing
 from .run import Run
 from .scene_batch import make_scene_batch
 from .selfcheck import check_installation
+from .training_request import make_check_request
 from .translation import _
 
 
@@ -97,9 +98,10 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         """Registrations of ``volumes`` (nodes) or of a ``folder`` of files to the request's template, into ``out``."""
         return make_scene_batch(request, pathlib.Path(out), volumes, folder)
 
-    def checkScans(self, request: CheckRequest) -> CommandProcess:
-        """Check the scans of a training; call the result's `poll` until its state is not "running"."""
-        return CommandProcess(["check", *write_arguments(request)])
+    def checkScans(self, options: JobOptions, folder) -> CommandProcess:
+        """Check the scans of a training; the findings go to ``folder``. Call the result's `poll` until its state is not
+        "running"."""
+        return CommandProcess(["check", *write_arguments(make_check_request(options, folder))])
 
     def startTraining(self, folder, options: JobOptions | None = None) -> None:
         """Start a training that continues when Slicer is closed; without ``options``, resume the one in ``folder``.

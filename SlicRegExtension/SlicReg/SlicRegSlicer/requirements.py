@@ -116,9 +116,10 @@ def find_version(package: Package) -> str:
 
 
 def is_older(version: str, minimum: str) -> bool:
-    """Whether ``version`` is below ``minimum``. A pre-release counts as its release, an unreadable version as older.
+    """Whether ``version`` is below ``minimum``. A pre-release counts as its release.
 
-    "" is not older: the package may work. Neither is any version while `packaging` itself is missing.
+    A version that says nothing is not older, since the package may work: "", one that does not follow the rules of
+    Python packages, and any while `packaging` itself is missing.
     """
     try:
         from packaging.version import InvalidVersion, Version
@@ -127,7 +128,7 @@ def is_older(version: str, minimum: str) -> bool:
     try:
         return bool(version) and Version(Version(version).base_version) < Version(minimum)
     except InvalidVersion:
-        return True
+        return False
 
 
 def count_packages(number: int) -> str:

@@ -14,7 +14,7 @@ from SlicRegLib.jobs.status import JobState
 from SlicRegLib.jobs.view import JobView, view_job
 
 from .training_nodes import LossChart
-from .training_request import FOLDER, PARAMETERS, PATHS, find_missing_input, make_check_request, make_job_options
+from .training_request import FOLDER, PARAMETERS, PATHS, find_missing_input, make_job_options
 from .training_words import describe_state
 from .translation import _
 from .widgets import DisplayErrors, Panel, WaitCursor, make_timer
@@ -151,7 +151,7 @@ class TrainingTab:
     def onCheck(self, clicked=False) -> None:
         with DisplayErrors():
             if self.panel.ensureInstalled():
-                self.check = self.logic.checkScans(make_check_request(self.makeOptions(), self.folder))
+                self.check = self.logic.checkScans(self.makeOptions(), self.folder)
                 self._checkLines = []
                 self._checkTimer.start()
                 self._enable()

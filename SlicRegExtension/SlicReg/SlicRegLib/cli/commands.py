@@ -61,9 +61,8 @@ def evaluate(request: EvaluateRequest, output: OutputOptions, progress: Progress
 
 def learn(request: LearnRequest, output: OutputOptions, progress: Progress) -> str:
     from ..jobs.lock import claim_folder, remove_partial_job_files
-    from ..jobs.recorder import Recorder
+    from ..jobs.run_job import run_job
     from ..jobs.status import read_last_state
-    from ..stages import LEARN
 
     folder, options = request.out.absolute(), request.job()
     if options.template or options.images or options.name:
@@ -76,10 +75,7 @@ def learn(request: LearnRequest, output: OutputOptions, progress: Progress) -> s
         remove_partial_job_files(folder)
         if read_last_state(folder).state == "finished":
             return f"The training in {folder} is finished; see {options.name}.slicreg and report.html there."
-        recorder = Recorder(folder, LEARN, progress)
-        from ..jobs.learn import learn_and_record
-
-        model = learn_and_record(folder, options, recorder)
+        model = run_job(folder, options, progress)
     return f"{model} written; look at {folder / 'report.html'}."
 
 

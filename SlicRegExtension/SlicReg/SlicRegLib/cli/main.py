@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 
+from .. import __version__
 from ..errors import UserError, one_sentence
 from ..progress import Bars, JsonLines, Quiet
 from . import commands
@@ -22,6 +23,9 @@ CLEAN_UP_SECONDS = 5.0
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 after a user's mistake, 130 after an interruption."""
     words = sys.argv[1:] if arguments is None else arguments
+    if words == ["--version"]:
+        print(f"slicreg {__version__}")
+        return 0
     progress: Bars | JsonLines | Quiet = Quiet()
     try:
         command, request, output = parse(words)

@@ -46,12 +46,12 @@ def parse(arguments: list[str]) -> tuple[str, Any, OutputOptions]:
                 prog="slicreg",
                 description=f"Learned registration of 3-D CT scans by supervoxels (Slic-Reg). {EPILOGUE}",
                 args=arguments,
-                config=(tyro.conf.OmitArgPrefixes, tyro.conf.HelptextFromCommentsOff),
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.HelptextFromCommentsOff, tyro.conf.DisallowNone),
                 sort_subcommands=False,
             )
     except SystemExit as end:
         if end.code:
-            print(f"slicreg: {_one_sentence(printed.getvalue())}", file=sys.stderr)
+            print(f"slicreg: {_explain(arguments, printed.getvalue())}", file=sys.stderr)
         raise
 
 
@@ -87,18 +87,26 @@ def _with_words(cls: Any) -> Any:
     return cls
 
 
-def _one_sentence(box: str) -> str:
-    """The message in one of tyro's error boxes as a sentence that ends with where to look."""
+def _explain(arguments: list[str], box: str) -> str:
+    """One sentence about wrong arguments, from tyro's error box, and where to look."""
+    command = arguments[0] if arguments else ""
+    if command not in REQUESTS:
+        wrong = f"There is no command {command!r}" if command and command[0] != "-" else "A command is needed first"
+        return f"{wrong}; choose one of {', '.join(REQUESTS)}."
     lines = [line.strip("│ ") for line in box.splitlines() if line and line[0] == "│"]
     rule = next((n for n, line in enumerate(lines) if set(line) == {"─"}), len(lines))
-    message, rest = lines[:rule], lines[rule + 1 :]
-    help_of = next(
-        (found[0] for line in lines if (found := re.search(r"slicreg( \w+)? --help", line))), "slicreg --help"
-    )
-    if message and message[0].startswith("Missing from"):
-        command = message[0].removeprefix("Missing from slicreg ").rstrip(":")
-        flags = ", ".join(line for line in message if re.match(r"-|[A-Z|{}]+$", line))
-        return f"`{command}` also needs {flags}; see `{help_of}`."
-    text = re.sub(r"\s+", " ", " ".join(message)).rstrip(".").replace("request.", "")
-    similar = next((line.split()[0] for line in rest if line.startswith("--")), "")
-    return f"{text}{f'; did you mean {similar}?' if similar and 'nrecognized' in text else ''}; see `{help_of}`."
+    message, rest = " ".join(lines[:rule]).replace("request.", ""), lines[rule + 1 :]
+    described = next((line for line in rest if line.startswith("--")), "")  # the flag in question, or a similar one
+    look = f"; see `slicreg {command} --help`."
+    if message.startswith("Missing from"):
+        flags = ", ".join(line for line in lines[:rule] if re.match(r"-|[A-Z|{}]+$", line))
+        return f"`{command}` also needs {flags}{look}"
+    if message.startswith("Error parsing"):
+        flag, _, values = described.partition(" ")
+        return f"The value of {flag} must have the form {values}{look}"
+    if "misplaced" in message:
+        unknown = re.findall(r"(\S+) \(applied", message)
+        return f"Unrecognized options: {', '.join(unknown)}{look}"
+    if "nrecognized" in message and described:
+        return f"{message}; did you mean {described.split()[0].rstrip(',')}?{look}"
+    return re.sub(r"\s+", " ", message).rstrip(".") + look

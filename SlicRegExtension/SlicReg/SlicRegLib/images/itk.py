@@ -31,9 +31,16 @@ def make_image(data: np.ndarray, affine: np.ndarray, vector: bool = False) -> si
     return image
 
 
+def flip_matrix(matrix: np.ndarray) -> np.ndarray:
+    """A 4x4 map of points from RAS to RAS as one from LPS to LPS, or the other way round."""
+    return LPS @ matrix @ LPS
+
+
 def read_affine(image: sitk.Image) -> np.ndarray:
-    """The affine of a 3-D image."""
+    """The affine of a 3-D image; that of voxels of 1 mm at the origin for images of other dimensions."""
     affine = np.eye(4)
+    if image.GetDimension() != 3:
+        return LPS @ affine
     affine[:3, :3] = np.asarray(image.GetDirection()).reshape(3, 3) * np.asarray(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
     return LPS @ affine

@@ -16,7 +16,7 @@ from nibabel.spatialimages import SpatialImage
 from ..errors import UserError
 from ..geometry.grid import Grid
 from .files import MAX_SHEAR, MIN_SLICES, NIFTI, atomic
-from .itk import LPS, make_image, read_affine
+from .itk import make_image, read_affine
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +125,7 @@ def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if image.GetNumberOfComponentsPerPixel() > 1:
         raise UserError(f"{path} holds {image.GetNumberOfComponentsPerPixel()} components per voxel; choose a CT scan.")
     n = image.GetDimension()
-    affine = read_affine(image) if n == 3 else LPS
+    affine = read_affine(image)
     return sitk.GetArrayFromImage(image).transpose(range(n - 1, -1, -1)), affine
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
@@ -27,3 +28,25 @@ def write_arguments(request: Any) -> list[str]:
         elif value is not None and value != "":
             words += [flag, str(value)]
     return words
+
+
+def changed_arguments(words: Sequence[str], defaults: Sequence[str]) -> dict[str, list[str]]:
+    """Option -> values of those that differ from the ``defaults``, both written as on the command line.
+
+    So two command lines with the same effect are equal, whether or not they name the defaults.
+    """
+    usual = _by_option(defaults)
+    return {option: values for option, values in sorted(_by_option(words).items()) if usual.get(option) != values}
+
+
+def _by_option(words: Sequence[str]) -> dict[str, list[str]]:
+    """Option, without dashes, -> its values; "no" for a negated flag, nothing for a flag."""
+    options: dict[str, list[str]] = {}
+    for word in words:
+        if word.startswith("--no-"):
+            values = options[word.removeprefix("--no-")] = ["no"]
+        elif word.startswith("--"):
+            values = options[word.removeprefix("--")] = []
+        else:
+            values.append(word)
+    return options

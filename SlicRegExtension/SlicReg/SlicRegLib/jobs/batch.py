@@ -15,6 +15,9 @@ from typing import Any, Protocol
 
 from ..errors import UserError
 from ..images.files import atomic, stem, write_json
+from ..network.options import DeviceOptions
+from ..registration.options import RegistrationOptions
+from .arguments import changed_arguments, write_arguments
 from .file_stamps import is_unchanged, make_stamp
 
 RESULTS = ("transform.h5", "transform_inverse.h5", "warped_target.nii.gz", "report.json")
@@ -159,7 +162,8 @@ class Batch:
         states = [row["status"] for row in self._rows.values()]
         counts = ", ".join(f"{states.count(s)} {s}" for s in (DONE, FAILED, CANCELLED, RUNNING, WAITING) if s in states)
         failures = "".join(f"\n{row['name']}: {row['error']}" for row in self._rows.values() if row["status"] == FAILED)
-        return f"{len(self._rows)} scans: {counts}. Table: {self.out / 'results.csv'}{failures}"
+        table = self.warning or f"Table: {self.out / 'results.csv'}"
+        return f"{len(self._rows)} scans: {counts}. {table}{failures}"
 
     def _inputs(self, name: str) -> dict[str, Path]:
         files = {
@@ -175,12 +179,19 @@ class Batch:
         """What a result depends on: the content of each input, and the options."""
         return {**{what: make_stamp(path) for what, path in self._inputs(name).items()}, "options": self.options}
 
+    def _same_options(self, words: Any) -> bool:
+        """Whether words of an earlier batch, of this or another version, have the effect of this batch's options."""
+        if not isinstance(words, list):
+            return False
+        defaults = ["--device", DeviceOptions.device, *write_arguments(RegistrationOptions())]
+        return changed_arguments([str(word) for word in words], defaults) == changed_arguments(self.options, defaults)
+
     def _make_row(self, name: str) -> Row:
         """A target's first row: its result, if an earlier batch made it from the same inputs and options."""
         known, inputs = self._known.get(name), self._inputs(name)
         if (
             isinstance(known, dict)
-            and known.get("options") == self.options
+            and self._same_options(known.get("options"))
             and set(known) == {*inputs, "options"}
             and all(is_unchanged(known[what], path) for what, path in inputs.items())
             and (report := _read_report(self.out / name)) is not None

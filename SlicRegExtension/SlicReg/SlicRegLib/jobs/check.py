@@ -19,6 +19,7 @@ from .options import CheckRequest
 
 def check_files(request: CheckRequest, progress: Progress = silent) -> str:
     """`slicreg check`: the findings as text; with ``request.out``, also written to that folder, with a picture."""
+    request.training(), request.preparation()  # wrong options are reported before the scans are read
     choose_device(request.device)  # a wrong name is reported before the scans are read
     template = load_scan(request.template)
     cohort = check_cohort(request.template, request.images, max(1, request.workers), progress, template)

@@ -16,12 +16,11 @@ Every file except the log is written completely or not at all, so that a run can
 from __future__ import annotations
 
 import shutil
-import traceback
 from pathlib import Path
 
 from ..cohort.check import check_cohort, load_cohort, save_cohort
 from ..cohort.facts import Cohort
-from ..errors import UserError, one_sentence
+from ..errors import UserError
 from ..images.files import MODEL_SUFFIX, atomic, stem
 from ..images.volumes import Volume, load_labels, load_scan
 from ..network.devices import choose_device
@@ -37,7 +36,7 @@ from ..training.train import train_model
 from .check import estimate_training_cost
 from .options import JobOptions
 from .recorder import Recorder
-from .report.collect import collect_report
+from .report.collect import FinishedTraining, collect_report
 from .report.page import write_report
 from .snapshot import ValidationSnapshot
 
@@ -56,29 +55,19 @@ def learn(folder: Path, options: JobOptions, recorder: Recorder) -> Path:
     history = train_model(make_train_request(study, model, options), recorder, snapshot)
     if options.models:
         copy_model(model, Path(options.models))
-    content = collect_report(
-        folder, options, cohort, study, held_out, load_model(model), history, template, template_labels, recorder
+    training = FinishedTraining(
+        folder=folder,
+        options=options,
+        cohort=cohort,
+        study=study,
+        held_out=held_out,
+        model=load_model(model),
+        history=history,
+        template=template,
+        template_labels=template_labels,
     )
-    write_report(folder / "report.html", content)
+    write_report(folder / "report.html", collect_report(training, recorder))
     recorder(REPORT, 1.0, "")
-    return model
-
-
-def learn_and_record(folder: Path, options: JobOptions, recorder: Recorder) -> Path:
-    """`learn`; records how it ended in the job's state and log."""
-    try:
-        model = learn(folder, options, recorder)
-    except (UserError, OSError) as error:
-        recorder.end("failed", one_sentence(error))
-        raise
-    except KeyboardInterrupt:
-        recorder.end("stopped")
-        raise
-    except BaseException as error:
-        recorder.log(traceback.format_exc())
-        recorder.end("failed", f"An unexpected {type(error).__name__}; see {folder / 'job.log'}.")
-        raise
-    recorder.end("finished")
     return model
 
 

@@ -13,6 +13,7 @@ from ..images.files import write_json
 from ..images.options import FrameOptions
 from ..network.options import DeviceOptions
 from ..option import Word
+from ..registration.model_header import find_model
 from ..registration.options import RegistrationOptions
 from ..teaching.options import TeacherOptions
 from ..training.options import ScheduleOptions
@@ -58,8 +59,10 @@ class JobOptions(ScheduleOptions, TeacherOptions, FrameOptions, DeviceOptions):
                 raise UserError(f"{path} does not exist; check the path.")
 
     def absolute(self) -> JobOptions:
-        """The same options with absolute paths."""
+        """The same options with absolute paths, that of a bundled model in place of its name."""
         paths: dict[str, Any] = {n: str(Path(path).absolute()) for n in PATHS if (path := getattr(self, n))}
+        if self.start:
+            paths["start"] = str(find_model(self.start).absolute())
         return replace(self, **paths)
 
     def to_json(self) -> dict[str, Any]:

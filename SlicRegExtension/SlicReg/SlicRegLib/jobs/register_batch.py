@@ -8,13 +8,14 @@ from pathlib import Path
 
 from ..cohort.listing import list_cohort
 from ..errors import UserError, one_sentence
+from ..images.files import stem
 from ..progress import Progress, silent
-from ..registration.model import find_model
+from ..registration.model_header import find_model
 from ..results.evaluate import find_labels
 from ..results.options import RegisterRequest
 from ..results.register_files import register_files
 from .arguments import write_arguments
-from .batch import CANCELLED, Batch, name_scans
+from .batch import CANCELLED, DONE, Batch, name_scans
 from .options import BatchRequest
 
 
@@ -28,7 +29,10 @@ class Outcome:
 
 
 def register_batch(request: BatchRequest, progress: Progress = silent) -> Batch:
-    """`slicreg batch`: the batch with all its scans tried once. A scan that fails does not stop the others."""
+    """`slicreg batch`: the batch with all its scans tried once. A scan that fails does not stop the others.
+
+    Raises UserError where none could be registered.
+    """
     batch = make_batch(request)
     while batch.next() is not None:
         name, started = batch.current, time.monotonic()
@@ -49,11 +53,16 @@ def register_batch(request: BatchRequest, progress: Progress = silent) -> Batch:
             outcome = Outcome("finished", "", time.monotonic() - started)
         except (UserError, OSError) as error:
             outcome = Outcome("failed", one_sentence(error), time.monotonic() - started)
+        except Exception as error:  # a defect on one scan must not end the night's run
+            reason = f"An unexpected {type(error).__name__}: {error}; please report it."
+            outcome = Outcome("failed", reason, time.monotonic() - started)
         except BaseException:
             batch.record(Outcome(CANCELLED, "", time.monotonic() - started))
             raise
         batch.record(outcome)
     progress("batch", 1.0, f"{len(batch.targets)} scans")
+    if not any(row["status"] == DONE for row in batch.rows()):
+        raise UserError(f"No scan could be registered. {batch.summary()}")
     return batch
 
 
@@ -64,7 +73,7 @@ def make_batch(request: BatchRequest) -> Batch:
     scans = name_scans(list_cohort(request.images))
     labels: dict[str, Path] = {}
     if request.labels:
-        labels = {name: path for name, _ in scans if (path := find_labels(request.labels, name))}
+        labels = {name: path for name, scan in scans if (path := find_labels(request.labels, stem(scan)))}
         if not labels:
             raise UserError(f"No file of {request.labels} has the name of a scan; labels are matched to scans by name.")
     options = ["--device", request.device, *(["--overlays"] if request.overlays else [])]

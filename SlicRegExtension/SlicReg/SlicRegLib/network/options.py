@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
+from ..errors import refuse
+
+Features = Literal["probabilities", "labels"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 STRIDE = 2
 """Input voxels per output voxel along each axis, for every network; output voxel o lies on input voxel 2 o."""
 
@@ -47,7 +51,7 @@ class DeviceOptions:
 class PredictionOptions:
     """How the network's output becomes the features that the alignment compares."""
 
-    features: Literal["probabilities", "labels"] = "probabilities"
+    features: Features = "probabilities"
     """Compare voxels by the class probabilities predicted in both scans, or by the published hard labels."""
     buckets: int = 16
     """Channels per layer; each is the sum of 8 of the 128 classes, chosen at random."""
@@ -55,7 +59,21 @@ class PredictionOptions:
     """Width of the box filter on the features, in voxels of the output grid."""
     chunk: int = 2048
     """Voxels classified at a time. Each has 2048 logits, which are not kept for all voxels at once."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Precision = "auto"
     """Arithmetic of the network. auto: fp16 on CUDA, bf16 on CPUs with bf16 instructions, else fp32."""
     bucket_seed: int = 0
     """Random seed of the buckets."""
+
+    def __post_init__(self) -> None:
+        refuse(
+            "Registration",
+            [
+                (min(self.buckets, self.smoothing, self.chunk) < 1, "buckets, smoothing and chunk must be at least 1"),
+                (self.smoothing % 2 == 0, "smoothing must be an odd number of voxels"),
+                (self.features not in get_args(Features), f"features must be one of {', '.join(get_args(Features))}"),
+                (
+                    self.precision not in get_args(Precision),
+                    f"precision must be one of {', '.join(get_args(Precision))}",
+                ),
+            ],
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,14 +14,14 @@ from ..geometry.grid import Grid
 from ..images.preparation import PreparedScan, network_input
 from .devices import autocast
 from .networks import SupervoxelNet
-from .options import STRIDE, PredictionOptions
+from .options import STRIDE, Precision, PredictionOptions
 
 
 @dataclass(frozen=True, eq=False)
 class EncodedScan:
     """The trunk's features of a prepared scan, from which all predictions are made.
 
-    features: (n, C), the trunk's output at the n voxels of the body region, in the precision of the prediction.
+    features: (n, C), the trunk's output at the n voxels of the body region, in the arithmetic of ``precision``.
     voxels: (n,) flat indices of these voxels in ``grid``, the output grid (`STRIDE` times the canonical voxel edge).
     """
 
@@ -29,6 +29,11 @@ class EncodedScan:
     features: torch.Tensor
     voxels: torch.Tensor
     grid: Grid
+    precision: Precision = "auto"
+
+    def to(self, device: torch.device) -> EncodedScan:
+        """The same on ``device``."""
+        return replace(self, features=self.features.to(device), voxels=self.voxels.to(device))
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +64,7 @@ def encode(net: SupervoxelNet, scan: PreparedScan, options: PredictionOptions = 
     image = network_input(scan.hu)[None, None].to(device, memory_format=torch.channels_last_3d)
     with autocast(device, options.precision):
         features = net.features(image)[0].flatten(1).T[inside]
-    return EncodedScan(scan, features, inside, grid)
+    return EncodedScan(scan, features, inside, grid, options.precision)
 
 
 def _classify(
@@ -68,7 +73,7 @@ def _classify(
     """Chunk by chunk: flat indices (n,) of voxels of the body and their logits (layers, n, classes)."""
     chunks = encoded.voxels.split(options.chunk), encoded.features.split(options.chunk)
     for voxels, features in zip(*chunks, strict=True):
-        with autocast(features.device, options.precision):
+        with autocast(features.device, encoded.precision):
             logits = net.logits(features)
         yield voxels, logits
 

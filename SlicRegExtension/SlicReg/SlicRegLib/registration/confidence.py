@@ -11,8 +11,8 @@ from ..geometry.grid import Grid
 from ..geometry.sampling import sample
 from ..images.preparation import PreparedScan
 from ..images.volumes import Volume
-from ..network.options import STRIDE
-from ..network.prediction import encode, expected_positions, predict_layers
+from ..network.options import STRIDE, PredictionOptions
+from ..network.prediction import describe, encode, expected_positions, predict_layers
 from .model import Model
 from .result import Registration
 
@@ -40,11 +40,11 @@ def compute_overlays(model: Model, result: Registration, device: torch.device = 
     """
     if result.views is None:
         raise ValueError("this registration used no network, so it has no overlays")
-    net, views = model.network(device), result.views
-    scans = [encode(net, views.fixed), views.moving]
-    layers = [Volume(predict_layers(net, scan)[0].numpy(), scan.grid) for scan in scans]
-    positions = expected_positions(net, views.moving, views.centroids).cpu()
-    return Overlays(confidence(positions, views.moving.grid, result.dense, views.fixed), *layers)
+    net, moving = model.network(device), result.views.moving.to(device)
+    fixed = encode(net, result.views.fixed, PredictionOptions(precision=moving.precision))
+    layers = [Volume(predict_layers(net, scan)[0].numpy(), scan.grid) for scan in (fixed, moving)]
+    positions = expected_positions(net, moving, describe(net, fixed).centroids).cpu()
+    return Overlays(confidence(positions, moving.grid, result.dense, fixed.scan), *layers)
 
 
 def confidence(positions: torch.Tensor, grid: Grid, field: DisplacementField, fixed: PreparedScan) -> Volume:

@@ -22,15 +22,15 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from .. import MODELS
 from ..errors import UserError
 from ..geometry.grid import Grid
-from ..images.files import MODEL_SUFFIX, MODEL_VERSION, atomic
+from ..images.files import MODEL_VERSION, atomic
 from ..images.options import PreparationOptions
 from ..images.volumes import Volume
 from ..network.networks import SupervoxelNet, build
 from ..network.options import NetworkOptions
 from .key_points import KeyPoints
+from .model_header import find_model
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,17 +101,6 @@ def save_model(path: str | Path, model: Model) -> None:
     with atomic(path) as part, zipfile.ZipFile(part, "w") as archive:
         for name, content in parts.items():
             archive.writestr(zipfile.ZipInfo(name), content)  # ZipInfo without a date: reproducible bytes
-
-
-def find_model(name: str | Path) -> Path:
-    """The file of a model given by its path or, if bundled, by its name. Raises UserError where there is none."""
-    path, bundled = Path(name), MODELS / f"{name}{MODEL_SUFFIX}"
-    if path.is_file():
-        return path
-    if path.name == str(name) and bundled.is_file():
-        return bundled
-    names = ", ".join(sorted(file.stem for file in MODELS.glob(f"*{MODEL_SUFFIX}")))
-    raise UserError(f"The model {name} does not exist; give a model file or the name of a bundled model ({names}).")
 
 
 def load_model(path: str | Path) -> Model:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .. import MODELS
 from ..errors import UserError
 from ..images.files import MODEL_SUFFIX, MODEL_VERSION, atomic
 from ..network.options import NetworkOptions
@@ -129,6 +130,17 @@ class ModelHeader:
     def _section(self, key: str) -> dict[str, Any]:
         part = self.about.get(key)
         return part if isinstance(part, dict) else {}
+
+
+def find_model(name: str | Path) -> Path:
+    """The file of a model given by its path or, if bundled, by its name. Raises UserError where there is none."""
+    path, bundled = Path(name), MODELS / f"{name}{MODEL_SUFFIX}"
+    if path.is_file():
+        return path
+    if path.name == str(name) and bundled.is_file():
+        return bundled
+    names = ", ".join(sorted(file.stem for file in MODELS.glob(f"*{MODEL_SUFFIX}")))
+    raise UserError(f"The model {name} does not exist; give a model file or the name of a bundled model ({names}).")
 
 
 def read_model(path: str | Path, bundled: bool = False) -> ModelHeader:

@@ -90,3 +90,6 @@ class RegistrationOptions:
     prediction: PredictionOptions = field(default_factory=PredictionOptions)
     alignment: AlignmentOptions = field(default_factory=AlignmentOptions)
     refinement: RefinementOptions = field(default_factory=RefinementOptions)
+
+    def __post_init__(self) -> None:
+        refuse("Registration", [(not 0 <= self.least_stretch <= 1, "the least stretch must lie between 0 and 1")])

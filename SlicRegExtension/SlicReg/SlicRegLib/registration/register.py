@@ -73,7 +73,7 @@ def register(
         aligned = thin_plate_spline(key_points.points, displacements, grid, options.alignment.spline_lambda)
     starts = [aligned, affine_field(affine, grid)]
     dense = refine_and_unfold(starts, fixed, encoded.scan, clock, options, device)
-    views = Views(fixed, encoded, key_points.centroids)
+    views = Views(fixed, encoded.to(torch.device("cpu")))
     return Registration(template, target, dense, clock.seconds, own, views)
 
 

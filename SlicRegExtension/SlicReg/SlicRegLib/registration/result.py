@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-import torch
-
 from ..geometry.field import DisplacementField, taper
 from ..geometry.folding import jacobian_determinant
 from ..geometry.grid import bounding_grid
@@ -24,15 +22,13 @@ TAPER_MM = 30.0
 
 @dataclass(frozen=True, eq=False)
 class Views:
-    """The scans as the network saw them, kept with the result so that overlays need not prepare and encode them again.
+    """What the network saw: kept with the result, on the CPU, so that nothing is prepared twice.
 
     fixed: the template in its canonical frame. moving: the target, encoded in the frame in which it was compared.
-    centroids: (layers, classes, 4), the template's supervoxels as in `Description`.
     """
 
     fixed: PreparedScan
     moving: EncodedScan
-    centroids: torch.Tensor
 
 
 @dataclass(frozen=True, eq=False)

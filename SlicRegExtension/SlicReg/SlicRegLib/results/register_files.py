@@ -103,7 +103,7 @@ def _attempts(
     chunks there, then the CPU."""
     if device.type == "cpu":
         return [(device, options, reason)]
-    smaller = replace(options, prediction=replace(options.prediction, chunk=options.prediction.chunk // 8))
+    smaller = replace(options, prediction=replace(options.prediction, chunk=max(1, options.prediction.chunk // 8)))
     return [
         (device, options, reason),
         (device, smaller, f"{reason}, in smaller chunks since its memory ran out"),

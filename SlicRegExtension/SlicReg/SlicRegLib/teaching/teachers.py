@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from ..geometry.field import DisplacementField
 from ..geometry.grid import Grid, apply_affine
 from ..geometry.resampling import resample
-from ..images.itk import LPS
+from ..images.itk import flip_matrix, flip_vectors
 from ..images.preparation import PreparedScan
 from ..images.volumes import Volume, to_itk
 
@@ -106,7 +106,7 @@ def register_affinely(scan: PreparedScan, template: PreparedScan) -> np.ndarray:
     fixed, moving = (to_itk(Volume(p.hu.numpy(), p.grid)) for p in (scan, template))
     start = sitk.AffineTransform(3)
     start.SetCenter(fixed.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in fixed.GetSize()]))
-    start.SetTranslation((LPS[:3, :3] @ (template.grid.centre - scan.grid.centre)).tolist())
+    start.SetTranslation(flip_vectors(template.grid.centre - scan.grid.centre).tolist())
     method = sitk.ImageRegistrationMethod()
     method.SetMetricAsMattesMutualInformation(32)
     method.SetMetricSamplingStrategy(method.RANDOM)
@@ -122,4 +122,4 @@ def register_affinely(scan: PreparedScan, template: PreparedScan) -> np.ndarray:
     matrix[:3, :3] = np.asarray(start.GetMatrix()).reshape(3, 3)
     centre = np.asarray(start.GetCenter())
     matrix[:3, 3] = np.asarray(start.GetTranslation()) + centre - matrix[:3, :3] @ centre
-    return LPS @ matrix @ LPS
+    return flip_matrix(matrix)
