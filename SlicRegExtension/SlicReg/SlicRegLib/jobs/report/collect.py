@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...cohort.facts import Cohort
@@ -28,45 +28,52 @@ SHOWN = 4
 """Held-out scans in the report, at most."""
 
 
-def collect_report(
-    folder: Path,
-    options: JobOptions,
-    cohort: Cohort,
-    study: Study,
-    held_out: list[str],
-    model: Model,
-    history: History,
-    template: Volume,
-    template_labels: Volume | None,
-    recorder: Recorder,
-) -> ReportContent:
+@dataclass(frozen=True, eq=False, kw_only=True)
+class FinishedTraining:
+    """What a training job has read and made."""
+
+    folder: Path
+    """Of the job."""
+    options: JobOptions
+    cohort: Cohort
+    study: Study
+    held_out: list[str]
+    """Names of the validation scans."""
+    model: Model
+    history: History
+    template: Volume
+    template_labels: Volume | None
+
+
+def collect_report(training: FinishedTraining, recorder: Recorder) -> ReportContent:
     """The content of the report. A scan that cannot be measured is missing in it and named in the job's log."""
+    options, cohort, study, model = training.options, training.cohort, training.study, training.model
     recorder(REPORT, 0.0, "registering the held-out scans")
-    shown = held_out[:SHOWN] or study.scans[:1]
+    shown = training.held_out[:SHOWN] or study.scans[:1]
     paths = {scan.name: Path(scan.path) for scan in cohort.scans}
     device, _ = choose_device(options.device)
     overlays, dice = [], {}
     for index, name in enumerate(shown):
         try:
             target = load_scan(paths[name])
-            result = register(model, template, target, device=device)
+            result = register(model, training.template, target, device=device)
             overlays.append((name, _picture(result)))
-            labels = find_labels(Path(options.labels), name) if template_labels else None
-            if template_labels and labels:
-                dice[name] = compare(result, template_labels, load_labels(labels, target))
+            labels = find_labels(Path(options.labels), name) if training.template_labels else None
+            if training.template_labels and labels:
+                dice[name] = compare(result, training.template_labels, load_labels(labels, target))
         except UserError as error:
             recorder.log(f"{name} is not measured in the report: {error}")
         recorder(REPORT, (index + 1) / (len(shown) + 1), f"held-out scan {index + 1} of {len(shown)}")
-    unusual = folder / "cohort_unusual.png"
+    unusual = training.folder / "cohort_unusual.png"
     unusable = {s.name: s.problem or f"the same voxels as {s.same_as}" for s in cohort.scans if s.problem or s.same_as}
     return ReportContent(
         name=options.name,
         finished=time.strftime("%Y-%m-%d %H:%M"),
-        trained=[name for name in study.scans if name not in held_out],
-        held_out=held_out,
+        trained=[name for name in study.scans if name not in training.held_out],
+        held_out=training.held_out,
         excluded=unusable | study.failed,
         classes=model.net.options.classes,
-        curve=history.rows,
+        curve=training.history.rows,
         template=asdict(cohort.template),
         cohort=[asdict(scan) for scan in cohort.scans],
         unusual_picture=unusual.read_bytes() if unusual.is_file() else b"",
@@ -76,7 +83,7 @@ def collect_report(
         configuration=asdict(options),
         hardware=describe_hardware(),
         seconds=recorder.seconds,
-        waiting_share=history.waiting_share,
+        waiting_share=training.history.waiting_share,
         peak_memory_mb=peak_memory_mb(device),
         versions=model.provenance["versions"],
         provenance=model.provenance,
