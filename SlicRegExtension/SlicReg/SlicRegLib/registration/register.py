@@ -22,6 +22,7 @@ from ..network.networks import SupervoxelNet
 from ..network.options import PredictionOptions
 from ..network.prediction import Description, EncodedScan, describe, describe_layers, encode
 from ..progress import Progress, silent
+from ..stages import ALIGNMENT, PREDICTION, PREPARATION, REFINEMENT, SPLINE, UNFOLDING
 from .affine import fit_affine, is_rotated_or_scaled, similarity_part
 from .alignment import align
 from .key_points import KeyPoints, describe_key_points
@@ -51,9 +52,9 @@ def register(
     """
     clock = Stopwatch(progress)
     net, own = model.network(device), template.fingerprint() == model.template_sha256
-    with clock("preparation"):
+    with clock(PREPARATION):
         fixed, moving = (prepare_scan(scan, model.preparation) for scan in (template, target))
-    with clock("prediction"):
+    with clock(PREDICTION):
         key_points = fixed_key_points(model, net, fixed, own, options)
         encoded = encode(net, moving, options.prediction)
         description = describe(net, encoded, options.prediction)
@@ -65,10 +66,10 @@ def register(
                 encoded, description = better_of(net, upright, encoded, description, key_points, options)
                 fit = fit_affine(key_points.centroids, description.centroids)
             affine = affine if fit is None else fit
-    with clock("alignment"):
+    with clock(ALIGNMENT):
         start = apply_affine(affine, key_points.points) - key_points.points
         displacements = align(key_points.points, key_points.features, description, start, options.alignment, progress)
-    with clock("spline"):
+    with clock(SPLINE):
         grid = bounding_grid([fixed.grid], options.alignment.field_spacing_mm)
         aligned = thin_plate_spline(key_points.points, displacements, grid, options.alignment.spline_lambda)
     starts = [aligned, affine_field(affine, grid)]
@@ -95,7 +96,7 @@ def refine_and_unfold(
     """
     dense = starts[0]
     if options.refine:
-        with clock("refinement"):
+        with clock(REFINEMENT):
             forward = int(fixed.region.sum()) < SHOWS_LESS * int(moving.region.sum())
             if not forward:
                 starts = [invert(unfold(start, options.least_stretch), moving.grid.pooled(4)) for start in starts]
@@ -104,7 +105,7 @@ def refine_and_unfold(
             dense = refine(starts, first, second, first.region, options.refinement, clock.progress).to("cpu")
             if not forward:
                 dense = invert(unfold(dense, options.least_stretch), fixed.grid.pooled(2))
-    with clock("unfolding"):
+    with clock(UNFOLDING):
         return unfold(dense, options.least_stretch)
 
 
