@@ -45,7 +45,7 @@ def test_a_package_that_cannot_be_imported_is_recorded(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, LEARN, None)
     with pytest.raises(ImportError):
         run_job(tmp_path, OPTIONS, silent)
-    assert read_last_state(tmp_path).state == "failed" and "ImportError" in read_last_state(tmp_path).error
+    assert read_last_state(tmp_path).state == "failed" and "ModuleNotFoundError" in read_last_state(tmp_path).error
     assert "Traceback" in (tmp_path / "job.log").read_text()
 
 
