@@ -8,7 +8,7 @@ import torch
 
 from SlicRegLib.teaching.study import open_study
 from SlicRegLib.training.distributed import join_processes
-from SlicRegLib.training.loop import train
+from SlicRegLib.training.loop import TrainingPlan, train
 from SlicRegLib.training.options import TrainingOptions
 from tiny import NETWORK
 
@@ -21,7 +21,8 @@ def train_and_save(study: Path, out: Path) -> None:
     """Write OUT/weights and OUT/curve.json: [iteration, training loss, validation loss] of each validation."""
     out.mkdir(exist_ok=True)
     with join_processes(torch.device("cpu")) as (processes, device):
-        net, history = train(open_study(study), NETWORK, OPTIONS, out / "checkpoint", device, processes=processes)
+        plan = TrainingPlan(open_study(study), NETWORK, OPTIONS)
+        net, history = train(plan, out / "checkpoint", device, processes=processes)
         if processes.first:
             torch.save(net.state_dict(), out / "weights")
             (out / "curve.json").write_text(json.dumps([[row[0], *row[2:4]] for row in history.rows]))

@@ -8,7 +8,7 @@ import torch
 
 from ramp import ramp_study
 from SlicRegLib.errors import UserError
-from SlicRegLib.training.loop import split, train
+from SlicRegLib.training.loop import TrainingPlan, split, train
 from SlicRegLib.training.objective import SupervoxelLoss
 from SlicRegLib.training.options import TrainingOptions, training_preset
 from tiny import NETWORK, same_weights, tiny_net, tiny_study
@@ -41,7 +41,7 @@ def test_the_loss_falls(study, tmp_path):
     options = replace(
         SHORT, iterations=45, validation_every=15, loss_voxels=1000, learning_rate=0.01, decay=False, precision="fp32"
     )
-    net, history = train(study, NETWORK, options, tmp_path / "run.checkpoint", CPU)
+    net, history = train(TrainingPlan(study, NETWORK, options), tmp_path / "run.checkpoint", CPU)
     iterations, _, training, validation, accuracy = zip(*history.rows, strict=True)
     assert iterations == (15, 30, 45)
     assert training[0] > training[1] > training[2] and validation[0] > validation[2]
@@ -50,16 +50,16 @@ def test_the_loss_falls(study, tmp_path):
 
 
 def test_a_resumed_run_equals_an_uninterrupted_one(study, tmp_path):
-    whole, history = train(study, NETWORK, SHORT, tmp_path / "whole", CPU)
+    whole, history = train(TrainingPlan(study, NETWORK, SHORT), tmp_path / "whole", CPU)
     with pytest.raises(Stop):  # after the checkpoint of iteration 2, before that of iteration 4
-        train(study, NETWORK, SHORT, tmp_path / "stopped", CPU, progress=stop_after(3))
+        train(TrainingPlan(study, NETWORK, SHORT), tmp_path / "stopped", CPU, progress=stop_after(3))
     torch.rand(7)  # the state of the random generator in between must not matter
-    resumed, resumed_history = train(study, NETWORK, SHORT, tmp_path / "stopped", CPU, resume=True)
+    resumed, resumed_history = train(TrainingPlan(study, NETWORK, SHORT), tmp_path / "stopped", CPU, resume=True)
     assert same_weights(whole, resumed)
     assert not same_weights(whole, tiny_net())
     rows, resumed_rows = ([(row[0], *row[2:]) for row in one.rows] for one in (history, resumed_history))
     assert rows == resumed_rows  # but for the seconds
-    finished, _ = train(study, NETWORK, SHORT, tmp_path / "stopped", CPU, resume=True)
+    finished, _ = train(TrainingPlan(study, NETWORK, SHORT), tmp_path / "stopped", CPU, resume=True)
     assert same_weights(whole, finished)
 
 
@@ -68,36 +68,37 @@ def test_a_resumed_run_of_the_paper_equals_an_uninterrupted_one(tmp_path):
     study, _ = ramp_study(0)
     network = replace(NETWORK, kind="deeplab", layers=1)
     options = training_preset("paper", iterations=2, batch=1, checkpoint_every=1)
-    whole, _ = train(study, network, options, tmp_path / "whole", CPU)
+    whole, _ = train(TrainingPlan(study, network, options), tmp_path / "whole", CPU)
     with pytest.raises(Stop):
-        train(study, network, options, tmp_path / "stopped", CPU, progress=stop_after(1))
-    resumed, _ = train(study, network, options, tmp_path / "stopped", CPU, resume=True)
+        train(TrainingPlan(study, network, options), tmp_path / "stopped", CPU, progress=stop_after(1))
+    resumed, _ = train(TrainingPlan(study, network, options), tmp_path / "stopped", CPU, resume=True)
     assert same_weights(whole, resumed)
 
 
 def test_a_resumed_run_counts_the_time_of_the_earlier_one(study, tmp_path):
     with pytest.raises(Stop):
-        train(study, NETWORK, SHORT, tmp_path / "run", CPU, progress=stop_after(4))
+        train(TrainingPlan(study, NETWORK, SHORT), tmp_path / "run", CPU, progress=stop_after(4))
     content = torch.load(tmp_path / "run", weights_only=True)
     torch.save(content | {"seconds": 1000.0, "waited": 900.0}, tmp_path / "run")
-    _, history = train(study, NETWORK, SHORT, tmp_path / "run", CPU, resume=True)
+    _, history = train(TrainingPlan(study, NETWORK, SHORT), tmp_path / "run", CPU, resume=True)
     assert 1000 < history.rows[-1][1] < 1100 and history.waiting_share == pytest.approx(0.9, abs=0.05)
 
 
 def test_the_seed_decides(study, tmp_path):
-    first, again, other = (train(study, NETWORK, replace(ONE, seed=s), tmp_path / "run", CPU)[0] for s in (0, 0, 1))
+    plans = [TrainingPlan(study, NETWORK, replace(ONE, seed=seed)) for seed in (0, 0, 1)]
+    first, again, other = (train(plan, tmp_path / "run", CPU)[0] for plan in plans)
     assert same_weights(first, again) and not same_weights(first, other)
 
 
 def test_a_training_starts_from_given_weights(study, tmp_path):
     options, start = replace(ONE, learning_rate=1e-12), tiny_net(5)
-    net, _ = train(study, NETWORK, options, tmp_path / "run", CPU, start=start)
+    net, _ = train(TrainingPlan(study, NETWORK, options, start=start), tmp_path / "run", CPU)
     moved = [(a - b).abs().max() for a, b in zip(net.parameters(), start.parameters(), strict=True)]
     assert max(moved) < 1e-6
-    train(study, NETWORK, options, tmp_path / "run", CPU, start=start, resume=True)
+    train(TrainingPlan(study, NETWORK, options, start=start), tmp_path / "run", CPU, resume=True)
     for other in (None, tiny_net(6)):
         with pytest.raises(UserError, match=r"other options; .* \(and --from\)"):
-            train(study, NETWORK, options, tmp_path / "run", CPU, start=other, resume=True)
+            train(TrainingPlan(study, NETWORK, options, start=other), tmp_path / "run", CPU, resume=True)
 
 
 # ---- checkpoints ----------------------------------------------------------------------------------------------
@@ -107,32 +108,32 @@ def test_a_training_starts_from_given_weights(study, tmp_path):
 def checkpoint(study, tmp_path_factory):
     """Of a finished run with the options `ONE`; not to be changed."""
     path = tmp_path_factory.mktemp("run") / "run.checkpoint"
-    train(study, NETWORK, ONE, path, CPU)
+    train(TrainingPlan(study, NETWORK, ONE), path, CPU)
     return path
 
 
 def test_a_missing_checkpoint(study, tmp_path):
     with pytest.raises(UserError, match=r"no checkpoint .*run.checkpoint"):
-        train(study, NETWORK, ONE, tmp_path / "run.checkpoint", CPU, resume=True)
+        train(TrainingPlan(study, NETWORK, ONE), tmp_path / "run.checkpoint", CPU, resume=True)
 
 
 @pytest.mark.parametrize("changes", [{"options": SHORT}, {"network": replace(NETWORK, hidden=8)}], ids=str)
 def test_the_checkpoint_of_other_options_is_refused(study, checkpoint, changes):
     arguments = {"network": NETWORK, "options": ONE, **changes}
     with pytest.raises(UserError, match=r"other options"):
-        train(study, **arguments, checkpoint=checkpoint, device=CPU, resume=True)
+        train(TrainingPlan(study, **arguments), checkpoint, CPU, resume=True)
 
 
 def test_the_checkpoint_of_other_scans_is_refused(study, checkpoint):
     with pytest.raises(UserError, match=r"other scans; delete it"):
-        train(replace(study, scans=study.scans[1:]), NETWORK, ONE, checkpoint, CPU, resume=True)
+        train(TrainingPlan(replace(study, scans=study.scans[1:]), NETWORK, ONE), checkpoint, CPU, resume=True)
 
 
 def test_the_checkpoint_of_another_version_is_refused(study, checkpoint, tmp_path):
     content = torch.load(checkpoint, weights_only=True)
     torch.save(content | {"options": content["options"].replace("batch", "batch_size")}, tmp_path / "other")
     with pytest.raises(UserError, match=r"another version"):
-        train(study, NETWORK, ONE, tmp_path / "other", CPU, resume=True)
+        train(TrainingPlan(study, NETWORK, ONE), tmp_path / "other", CPU, resume=True)
 
 
 @pytest.mark.parametrize("damage", ["half", "empty", "text", "of another program"])
@@ -143,7 +144,7 @@ def test_a_damaged_checkpoint_is_refused(study, checkpoint, tmp_path, damage):
     else:
         path.write_bytes({"half": whole[: len(whole) // 2], "empty": b"", "text": b"no checkpoint at all"}[damage])
     with pytest.raises(UserError, match=r"run.checkpoint is damaged; delete it"):
-        train(study, NETWORK, ONE, path, CPU, resume=True)
+        train(TrainingPlan(study, NETWORK, ONE), path, CPU, resume=True)
 
 
 # ---- the rest -------------------------------------------------------------------------------------------------
@@ -152,7 +153,7 @@ def test_a_damaged_checkpoint_is_refused(study, checkpoint, tmp_path, damage):
 def test_a_diverging_training_ends_with_a_sentence(study, tmp_path, monkeypatch):
     monkeypatch.setattr(SupervoxelLoss, "forward", lambda *_: torch.tensor(float("nan")))
     with pytest.raises(UserError, match=r"diverged at iteration 1; reduce the learning rate"):
-        train(study, NETWORK, SHORT, tmp_path / "run", CPU)
+        train(TrainingPlan(study, NETWORK, SHORT), tmp_path / "run", CPU)
 
 
 def test_validation_scans_are_spread_over_the_cohort():

@@ -17,6 +17,7 @@ from SlicRegLib.network.options import STRIDE
 from SlicRegLib.registration.key_points import choose_key_points
 from SlicRegLib.registration.model import Model
 from SlicRegLib.registration.options import AlignmentOptions, RegistrationOptions
+from SlicRegLib.training.loop import TrainingPlan
 from SlicRegLib.training.options import AugmentationOptions, TrainingOptions
 from SlicRegLib.training.samples import SampleBatch, TrainingSet
 from tiny import NETWORK, phantom, same_weights, wave
@@ -110,10 +111,9 @@ def test_regression_learns_a_shift_and_undoes_it(study, tmp_path):
         augmentation=AugmentationOptions(affine_noise=0.0, shift_noise=0.0),
     )
     content, checkpoint = shift_teacher(study, SHIFT_MM), tmp_path / "checkpoint"
-    net, history = regression.train_regression(content, NETWORK, options, checkpoint, CPU)
-    assert same_weights(
-        net, regression.train_regression(content, NETWORK, options, checkpoint, CPU, True)[0]
-    )  # finished before
+    plan = TrainingPlan(content, NETWORK, options)
+    net, history = regression.train_regression(plan, checkpoint, CPU)
+    assert same_weights(net, regression.train_regression(plan, checkpoint, CPU, True)[0])  # finished before
     assert history.rows[-1][3] < 4.0 and history.rows[-1][4] > 0.95  # mm, share within 10 mm; 30 mm and 0 at the start
     model = Model(net, study.preparation, study.layers(), study.template().grid, study.template_sha256)
     template, target = phantom(0)[0], phantom(1)[0]

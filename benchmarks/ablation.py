@@ -40,7 +40,7 @@ from SlicRegLib.registration.register import Stopwatch, refine_and_unfold, regis
 from SlicRegLib.registration.result import Registration
 from SlicRegLib.results.evaluate import evaluate
 from SlicRegLib.teaching.study import Study, open_study
-from SlicRegLib.training.loop import train
+from SlicRegLib.training.loop import TrainingPlan, train
 from SlicRegLib.training.options import TrainingOptions, training_preset
 
 
@@ -88,7 +88,8 @@ def train_row(
     key_points = None
     if row.train is not None:
         resume = checkpoint.is_file()
-        net, history = row.train(study, PRESETS[row.preset], schedule, checkpoint, device, resume, progress)
+        plan = TrainingPlan(study, PRESETS[row.preset], schedule)
+        net, history = row.train(plan, checkpoint, device, resume, progress)
         net = net.cpu()
     names = ("distance_mm", f"within_{NEAR_MM:.0f}_mm")
     if row.train is train:

@@ -32,12 +32,10 @@ from SlicRegLib.registration.model import Model
 from SlicRegLib.registration.options import RegistrationOptions
 from SlicRegLib.registration.register import Stopwatch, refine_and_unfold
 from SlicRegLib.registration.result import Registration
-from SlicRegLib.teaching.study import Study
 from SlicRegLib.teaching.teachers import field_from_voxels
 from SlicRegLib.training.history import History
-from SlicRegLib.training.loop import train
+from SlicRegLib.training.loop import TrainingPlan, train
 from SlicRegLib.training.objective import Task
-from SlicRegLib.training.options import TrainingOptions
 from SlicRegLib.training.samples import TrainingSet
 
 POINTS = 1024
@@ -119,14 +117,13 @@ def validate_displacements(
 DISPLACEMENTS = Task(DisplacementNet, DisplacementLoss, validate_displacements, locate_in_template)
 
 
-def train_regression(
-    study: Study, network: NetworkOptions, options: TrainingOptions, *more: Any
-) -> tuple[Any, History]:
+def train_regression(plan: TrainingPlan, *more: Any) -> tuple[Any, History]:
     """`training.loop.train` with another task and fewer points, so that nothing else differs from supervoxels.
 
     Returns a `DisplacementNet`. more: checkpoint, device, resume and progress, as for `train`.
     """
-    return train(study, network, replace(options, loss_voxels=POINTS), *more, task=DISPLACEMENTS)
+    options = replace(plan.options, loss_voxels=POINTS)
+    return train(replace(plan, options=options, task=DISPLACEMENTS), *more)
 
 
 def register_by_regression(

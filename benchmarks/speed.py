@@ -44,7 +44,7 @@ from SlicRegLib.registration.options import AlignmentOptions
 from SlicRegLib.registration.register import Stopwatch, refine_and_unfold
 from SlicRegLib.teaching.create import create_study
 from SlicRegLib.teaching.study import Study
-from SlicRegLib.training.loop import train
+from SlicRegLib.training.loop import TrainingPlan, train
 from SlicRegLib.training.options import training_preset
 
 SHAPES = ((64, 48, 80), (96, 80, 128), (160, 144, 176))
@@ -132,8 +132,9 @@ def measure_training(preset: str, sizes: list[int]) -> dict:
         with tempfile.TemporaryDirectory() as folder:
             study = make_study_of_copies(Path(folder), size)
             run = training_preset(preset, iterations=4, batch=2, validation_every=4, validation_scans=1)
+            plan = TrainingPlan(study, PRESETS[preset], run)
             with Meter() as training:
-                _, history = train(study, PRESETS[preset], run, Path(folder) / "checkpoint", torch.device("cpu"))
+                _, history = train(plan, Path(folder) / "checkpoint", torch.device("cpu"))
             rows.append((size, history.rows[-1][1] / 4, training.peak, history.waiting_share))
             print(
                 "{} scans: {:.2f} s an iteration (batch 2, with one validation in four), {:.0f} MB peak, {:.0%} of the "

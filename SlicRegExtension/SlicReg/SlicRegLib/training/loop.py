@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -35,41 +36,48 @@ def split(names: list[str], validation_scans: int) -> tuple[list[str], list[str]
     return [n for n in names if n not in held], [n for n in names if n in held]
 
 
+@dataclass(frozen=True, eq=False)
+class TrainingPlan:
+    """What is trained, on which scans, and how."""
+
+    study: Study
+    network: NetworkOptions
+    options: TrainingOptions
+    start: SupervoxelNet | None = None
+    """A trained network with the same options, whose weights are the first ones; None: random weights."""
+    task: Task = field(default_factory=Task)
+    """What is learned."""
+
+
 def train(
-    study: Study,
-    network: NetworkOptions,
-    options: TrainingOptions,
+    plan: TrainingPlan,
     checkpoint: Path,
     device: torch.device,
     resume: bool = False,
     progress: Progress = silent,
-    start: SupervoxelNet | None = None,
     watch: Callable[[SupervoxelNet, History], None] = lambda net, history: None,
     processes: Processes = Processes(),
-    task: Task | None = None,
 ) -> tuple[SupervoxelNet, History]:
-    """Train on ``study``; returns the network in evaluation mode and its learning curve.
+    """Train a network; returns it in evaluation mode, and its learning curve.
 
     ``checkpoint`` is rewritten every `checkpoint_every` iterations and after `checkpoint_seconds`; ``resume`` continues
     from it. On a CPU, a run that was stopped and resumed ends with the same weights as one that was not.
 
-    start: a trained network with the same options, whose weights are the first ones; None: random weights.
     watch: called after each validation. processes: which of the processes that share each batch this one is.
-    task: what is learned instead of supervoxels.
     """
+    study, options, task = plan.study, plan.options, plan.task
     torch.manual_seed(options.seed)
-    task = task or Task()
     names, held = split(study.scans, options.validation_scans)
     training = TrainingSet(study, names, options.augmentation, options.loss_voxels, task.targets)
     validation = training
     if held:
         voxels = options.loss_voxels or VALIDATION_VOXELS
         validation = TrainingSet(study, held, options.augmentation, voxels, task.targets)
-    net = task.build(network).to(device, memory_format=torch.channels_last_3d)
+    net = task.build(plan.network).to(device, memory_format=torch.channels_last_3d)
     precision = choose_precision(device, options.precision, training=True)
     run = TrainingRun(net, task.loss(net, precision), options, device, processes, [names, held])
-    if start:
-        run.start_from(start)
+    if plan.start:
+        run.start_from(plan.start)
     if resume:
         load_checkpoint(checkpoint, run)
     share = processes.share(options.batch)

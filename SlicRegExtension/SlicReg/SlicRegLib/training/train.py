@@ -25,7 +25,7 @@ from ..registration.model import Model, load_model, save_model
 from ..teaching.study import Study, open_study
 from .distributed import join_processes
 from .history import History
-from .loop import train
+from .loop import TrainingPlan, train
 from .options import TrainRequest
 
 
@@ -61,18 +61,8 @@ def train_model(
         watch(net)
 
     with join_processes(device) as (processes, device):
-        net, history = train(
-            study,
-            network,
-            options,
-            checkpoint,
-            device,
-            request.resume,
-            progress,
-            start.net if start else None,
-            after_validation,
-            processes,
-        )
+        plan = TrainingPlan(study, network, options, start.net if start else None)
+        net, history = train(plan, checkpoint, device, request.resume, progress, after_validation, processes)
     if not processes.first:
         return history
     history.save(curve)
