@@ -80,7 +80,7 @@ def small(monkeypatch):
     """A cheap teacher, two layers, a tiny network as the compact preset, coarse pictures and inverse fields."""
     monkeypatch.setattr(create, "make_teacher", lambda *_: CentreTeacher())
     layers = SupervoxelOptions(layers=NETWORK.layers)
-    monkeypatch.setattr(create, "create_study", partial(create.create_study, supervoxels=layers))
+    monkeypatch.setattr(create, "StudyPlan", partial(create.StudyPlan, supervoxels=layers))
     monkeypatch.setitem(PRESETS, "compact", NETWORK)
     monkeypatch.setattr(register_files, "draw_overview", partial(draw_overview, spacing_mm=8.0))
     monkeypatch.setattr("SlicRegLib.registration.result.INVERSE_SPACING_MM", 12.0)

@@ -9,7 +9,7 @@ import numpy as np
 from SlicRegLib.geometry.field import DisplacementField
 from SlicRegLib.images.options import PreparationOptions
 from SlicRegLib.images.preparation import PreparedScan
-from SlicRegLib.teaching.create import create_study
+from SlicRegLib.teaching.create import StudyPlan, create_study
 from SlicRegLib.teaching.options import SupervoxelOptions
 from SlicRegLib.teaching.study import Study
 from tiny import NETWORK, CentreTeacher, write_cohort
@@ -26,16 +26,15 @@ def coarse_cohort(folder: Path) -> Path:
 def make_study(
     cohort: Path, folder: Path, teacher=CentreTeacher(), images: Path | Sequence[Path] | None = None, **more
 ) -> Study:
-    return create_study(
-        cohort / "template.nii.gz",
-        images or cohort / "img",
-        folder,
-        teacher,
-        1,
-        FRAME,
-        SupervoxelOptions(layers=NETWORK.layers),
-        **more,
+    plan = StudyPlan(
+        template_path=cohort / "template.nii.gz",
+        images=images or cohort / "img",
+        folder=folder,
+        teacher=teacher,
+        preparation=FRAME,
+        supervoxels=SupervoxelOptions(layers=NETWORK.layers),
     )
+    return create_study(plan, **more)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -13,7 +13,7 @@ import torch
 from shared_training import train_and_save
 from SlicRegLib.errors import UserError
 from SlicRegLib.registration.model import load_model
-from SlicRegLib.teaching.create import create_study
+from SlicRegLib.teaching.create import StudyPlan, create_study
 from SlicRegLib.training.distributed import Processes
 from study_samples import FRAME, coarse_cohort
 from tiny import CentreTeacher, tiny_study
@@ -49,7 +49,14 @@ def test_two_processes_learn_what_one_learns(tmp_path, tmp_path_factory):
 def test_the_command_line_under_torchrun(tmp_path, tmp_path_factory):
     cohort, out = coarse_cohort(tmp_path_factory.getbasetemp()), tmp_path / "shared.slicreg"
     images = [cohort / "img" / f"pt_{n}.nii.gz" for n in (1, 2)]
-    study = create_study(cohort / "template.nii.gz", images, tmp_path / "study", CentreTeacher(), 1, FRAME)
+    plan = StudyPlan(
+        template_path=cohort / "template.nii.gz",
+        images=images,
+        folder=tmp_path / "study",
+        teacher=CentreTeacher(),
+        preparation=FRAME,
+    )
+    study = create_study(plan)
     options = ["--study", study.folder, "--out", out, "--iterations", 2, "--batch", 2, "--device", "cpu"]
     printed = python(*TORCHRUN, "-m", "SlicRegLib", "train", *options)
     assert printed.count("written after") == 1  # by the first process alone

@@ -17,7 +17,7 @@ from SlicRegLib.network.networks import SupervoxelNet, build
 from SlicRegLib.network.options import NetworkOptions
 from SlicRegLib.phantoms.phantom import PhantomOptions, make_phantom
 from SlicRegLib.registration.model import Model
-from SlicRegLib.teaching.create import create_study
+from SlicRegLib.teaching.create import StudyPlan, create_study
 from SlicRegLib.teaching.options import SupervoxelOptions
 from SlicRegLib.teaching.study import Study
 
@@ -60,15 +60,15 @@ def write_cohort(folder: Path, scans: int = 5) -> Path:
 def tiny_study(folder: Path) -> Study:
     """A study of five phantoms with two layers; made in ``folder`` once, then read from there."""
     cohort = write_cohort(folder)
-    return create_study(
-        cohort / "template.nii.gz",
-        cohort / "img",
-        folder / "study",
-        CentreTeacher(),
-        1,
-        FRAME,
-        SupervoxelOptions(layers=NETWORK.layers),
+    plan = StudyPlan(
+        template_path=cohort / "template.nii.gz",
+        images=cohort / "img",
+        folder=folder / "study",
+        teacher=CentreTeacher(),
+        preparation=FRAME,
+        supervoxels=SupervoxelOptions(layers=NETWORK.layers),
     )
+    return create_study(plan)
 
 
 def tiny_net(seed: int = 0) -> SupervoxelNet:

@@ -42,7 +42,7 @@ from SlicRegLib.registration.alignment import align
 from SlicRegLib.registration.key_points import describe_key_points
 from SlicRegLib.registration.options import AlignmentOptions
 from SlicRegLib.registration.register import Stopwatch, refine_and_unfold
-from SlicRegLib.teaching.create import create_study
+from SlicRegLib.teaching.create import StudyPlan, create_study
 from SlicRegLib.teaching.study import Study
 from SlicRegLib.training.loop import TrainingPlan, train
 from SlicRegLib.training.options import training_preset
@@ -163,7 +163,9 @@ def make_study_of_copies(folder: Path, size: int) -> Study:
     image, _ = write_phantom(folder / "cohort", 1)
     for index in range(size - 1):
         shutil.copy(image, image.with_name(f"copy_{index}.nii.gz"))
-    return create_study(folder / "img" / "phantom_0.nii.gz", image.parent, folder / "study", IdentityTeacher())
+    template = folder / "img" / "phantom_0.nii.gz"
+    plan = StudyPlan(template_path=template, images=image.parent, folder=folder / "study", teacher=IdentityTeacher())
+    return create_study(plan)
 
 
 def main(arguments: list[str] | None = None) -> None:

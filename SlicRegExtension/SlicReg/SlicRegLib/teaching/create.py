@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +31,24 @@ from .teach import teach_locally
 from .teachers import ConvexAdamTeacher, Teacher
 
 
+@dataclass(frozen=True, eq=False, kw_only=True)
+class StudyPlan:
+    """From what a study is made, and where."""
+
+    template_path: Path
+    images: Path | Sequence[Path]
+    """A folder, or files with different names; the template itself is skipped."""
+    folder: Path
+    """Of the study."""
+    teacher: Teacher
+    preparation: PreparationOptions = field(default_factory=PreparationOptions)
+    supervoxels: SupervoxelOptions = field(default_factory=SupervoxelOptions)
+    supervoxel_layers: tuple[np.ndarray, Grid] | None = None
+    """Layers (uint8) and grid that were cut from this template before, to be used again."""
+    template: Volume | None = None
+    """The content of ``template_path`` if it is known already."""
+
+
 def prepare_study(
     request: PrepareRequest,
     progress: Progress = silent,
@@ -51,18 +69,16 @@ def prepare_study(
                 "from it."
             )
         preparation, layers = model.preparation, (model.layers, model.template_grid)
-    return create_study(
-        request.template,
-        list_cohort(request.images) if paths is None else paths,
-        request.out,
-        make_teacher(request, request.template),
-        max(1, request.workers),
-        preparation,
-        progress=progress,
-        scheduler=request.scheduler,
+    plan = StudyPlan(
+        template_path=request.template,
+        images=list_cohort(request.images) if paths is None else paths,
+        folder=request.out,
+        teacher=make_teacher(request, request.template),
+        preparation=preparation,
         supervoxel_layers=layers,
         template=template,
     )
+    return create_study(plan, max(1, request.workers), progress, request.scheduler)
 
 
 def make_teacher(options: TeacherOptions, template: Path) -> Teacher:
@@ -77,55 +93,44 @@ def make_teacher(options: TeacherOptions, template: Path) -> Teacher:
     return ConvexAdamTeacher(affine_first=options.affine_first)
 
 
-def create_study(
-    template_path: Path,
-    images: Path | Sequence[Path],
-    folder: Path,
-    teacher: Teacher,
-    jobs: int = 1,
-    preparation: PreparationOptions = PreparationOptions(),
-    supervoxels: SupervoxelOptions = SupervoxelOptions(),
-    progress: Progress = silent,
-    scheduler: str = "",
-    supervoxel_layers: tuple[np.ndarray, Grid] | None = None,
-    template: Volume | None = None,
-) -> Study:
-    """Cut the template into supervoxels, register it to every scan of ``images`` with ``teacher`` and write the study.
+def create_study(plan: StudyPlan, jobs: int = 1, progress: Progress = silent, scheduler: str = "") -> Study:
+    """Cut the template into supervoxels, register it to every scan with the teacher and write the study.
 
     An interrupted study that was made with the same options is resumed. Scans that cannot be read or registered, and
     those with an implausible field (`find_implausible`), are listed in ``study.failed`` with the reason.
 
-    images: a folder, or files with different names; the template itself is skipped. jobs: processes that share the
-    cores. scheduler: address of a Dask scheduler whose workers register the scans instead. supervoxel_layers: layers
-    (uint8) and grid that were cut from this template before, to be used again. template: the content of
-    ``template_path`` if it is known already.
+    jobs: processes that share the cores. scheduler: address of a Dask scheduler whose workers register the scans
+    instead.
 
     Raises UserError if the folder holds a study made with other options, and if no scan can be used.
     """
-    folder, template_path = Path(folder), Path(template_path)
+    folder, template_path, images = Path(plan.folder), Path(plan.template_path), plan.images
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder} is a file; give a folder for the study.")
     if scheduler:
         check_scheduler(scheduler)  # a wrong address is reported now, not after the supervoxels
-    template = template or load_scan(template_path)
+    template = plan.template or load_scan(template_path)
     origin = str(images) if isinstance(images, (str, Path)) else "the list of scans"
     paths = _find_scans(list_images(images) if isinstance(images, (str, Path)) else images, template_path, origin)
-    shape = supervoxel_layers[1].shape if supervoxel_layers else fit_shape(template, preparation)
-    preparation = replace(preparation, shape=shape)
-    study = Study(folder, stem(template_path), template.fingerprint(), teacher.name, preparation, supervoxels, [])
+    cut_before = plan.supervoxel_layers
+    shape = cut_before[1].shape if cut_before else fit_shape(template, plan.preparation)
+    preparation = replace(plan.preparation, shape=shape)
+    study = Study(
+        folder, stem(template_path), template.fingerprint(), plan.teacher.name, preparation, plan.supervoxels, []
+    )
     check_same_study(study)
     new = not folder.exists()
     (folder / "scans").mkdir(parents=True, exist_ok=True)
     save_study(study)
-    grid = supervoxel_layers[1] if supervoxel_layers else None
+    grid = cut_before[1] if cut_before else None
     prepared = prepare_scan(template, preparation, grid, template_path)
     if not (folder / "supervoxels.npz").exists():
         save_arrays(folder / "template.npz", pack_scan(prepared))
         try:
             layers = (
-                supervoxel_layers[0]
-                if supervoxel_layers
-                else cut(prepared.hu, prepared.grid, supervoxels, lambda share: progress(SUPERVOXELS, share, ""))
+                cut_before[0]
+                if cut_before
+                else cut(prepared.hu, prepared.grid, plan.supervoxels, lambda share: progress(SUPERVOXELS, share, ""))
             )
         except UserError:
             if new:
@@ -133,7 +138,7 @@ def create_study(
             raise
         save_arrays(folder / "supervoxels.npz", {"layers": layers})
 
-    failed = _teach_all(study, paths, prepared, teacher, jobs, scheduler, progress)
+    failed = _teach_all(study, paths, prepared, plan.teacher, jobs, scheduler, progress)
     qualities = {
         name: quality for name in paths if name not in failed and (quality := load_quality(study.scan_path(name)))
     }
