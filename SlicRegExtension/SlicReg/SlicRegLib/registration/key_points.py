@@ -1,4 +1,4 @@
-"""Key points of the fixed scan and the features at them."""
+"""Key points of the fixed scan and the features at them. Their number is `AlignmentOptions.key_points`."""
 
 from __future__ import annotations
 
