@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 WINDOWS = os.name == "nt"
 TERMINATE, KILL, GIVE_UP = 0.4, 1.2, 1.8
 """Seconds after which `end_tree` sends SIGTERM, then SIGKILL, and after which it gives up."""
-STARTED: list[subprocess.Popen] = []
+STARTED: list[subprocess.Popen[bytes]] = []
 """Detached processes that this one started, to be reaped when they have ended."""
 
 
@@ -31,7 +31,7 @@ def make_group_options(outlive_job: bool = False) -> dict[str, Any]:
     return {"start_new_session": True}
 
 
-def start_detached(command: list[str], **options: Any) -> subprocess.Popen:
+def start_detached(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
     """Start a process that does not end with this one. options: of `subprocess.Popen`."""
     try:
         process = subprocess.Popen(command, **make_group_options(outlive_job=True), **options)

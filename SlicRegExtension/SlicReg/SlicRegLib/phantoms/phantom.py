@@ -161,7 +161,7 @@ class _Painter:
         self.texture = _smooth_field(rng, options.shape, spacing, 9.0)
         self.image = np.full(options.shape, -1000, np.float32)
         self.labels = np.zeros(options.shape, np.uint8)
-        self.placements: dict[str, tuple] = {}
+        self.placements: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def _placement(self, part: Part) -> tuple[np.ndarray, np.ndarray]:
         """Scale (3,) and offset (3,) in mm that take the part's own frame to the canonical one."""

@@ -49,7 +49,7 @@ class Model:
     layers: np.ndarray
     template_grid: Grid
     template_sha256: str
-    provenance: dict = field(default_factory=dict)
+    provenance: dict[str, Any] = field(default_factory=dict)
     key_points: KeyPoints | None = None
     template: Volume | None = None
     template_labels: Volume | None = None
@@ -61,7 +61,7 @@ class Model:
             return self.net
         return copy.deepcopy(self.net).to(device)
 
-    def summary(self) -> dict:
+    def summary(self) -> dict[str, Any]:
         """The content of bundle.json, and whether the template and its labels are included; `slicreg info` shows it."""
         return {
             "version": MODEL_VERSION,

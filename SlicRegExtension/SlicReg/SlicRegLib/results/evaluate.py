@@ -56,7 +56,7 @@ def evaluate(
     labelled = {name: path for name in scans if (path := find_labels(labels, name))}
     if not labelled:
         raise UserError(f"No file of {labels} has the name of a scan in {images}; labels are matched to scans by name.")
-    cases: dict[str, dict] = {}
+    cases: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
     for index, (name, path) in enumerate(labelled.items()):
         progress("evaluation", index / len(labelled), name)
@@ -107,7 +107,7 @@ def find_labels(folder: Path, name: str) -> Path | None:
     return next((p for s in IMAGE_SUFFIXES if (p := Path(folder) / f"{name}{s}").is_file()), None)
 
 
-def _means(cases: dict[str, dict]) -> dict[str, Any]:
+def _means(cases: dict[str, dict[str, Any]]) -> dict[str, Any]:
     def mean(*keys: str) -> float | None:
         values = []
         for case in cases.values():

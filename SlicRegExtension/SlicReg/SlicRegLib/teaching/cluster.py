@@ -85,8 +85,7 @@ def teach_on_cluster(
 
 def _collect(future: Any, study: Study, scheduler: str) -> Outcome | None:
     """A scan's outcome; None if it killed workers. Raises UserError if the cluster is to blame."""
-    from distributed import KilledWorker
-    from distributed.client import CancelledError
+    from distributed import CancelledError, KilledWorker
 
     try:
         name, problem = future.result()

@@ -14,7 +14,7 @@ from ..images.files import atomic
 class History:
     """The learning curve of a training."""
 
-    rows: list[tuple] = field(default_factory=list)
+    rows: list[tuple[float, ...]] = field(default_factory=list)
     """One per validation, with the values of `COLUMNS`."""
     waiting_share: float = 0.0
     """Share of the time in which there was no batch to learn from, 0 to 1."""
