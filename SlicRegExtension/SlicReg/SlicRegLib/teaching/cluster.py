@@ -85,7 +85,8 @@ def teach_on_cluster(
 
 def _collect(future: Any, study: Study, scheduler: str) -> Outcome | None:
     """A scan's outcome; None if it killed workers. Raises UserError if the cluster is to blame."""
-    from distributed import CancelledError, KilledWorker
+    from distributed import KilledWorker
+    from distributed.client import CancelledError  # type: ignore[attr-defined]  # older versions have it only here
 
     try:
         name, problem = future.result()
