@@ -1,6 +1,7 @@
 """One sentence and exit code 2 for every mistake on the command line, and nothing left behind; help; as a program."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -160,6 +161,16 @@ def test_wrong_words(capfd, arguments, part):
     with pytest.raises(SystemExit) as end:
         main(arguments.split())
     assert end.value.code == 2 and is_one_sentence(capfd, part)
+
+
+def test_long_words_are_not_broken(capfd, monkeypatch):
+    """Nor does a narrow window change what is said."""
+    monkeypatch.setenv("COLUMNS", "40")
+    path = "/" + "/".join(["a-long-folder"] * 20)
+    with pytest.raises(SystemExit):
+        main(["demo", "--foo", path])
+    assert is_one_sentence(capfd, f"Unrecognized options: --foo, {path}; see `slicreg demo --help`.")
+    assert os.environ["COLUMNS"] == "40"
 
 
 @pytest.mark.parametrize("command", REQUESTS)

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from SlicRegLib.errors import UserError
+from SlicRegLib.jobs.arguments import changed_arguments
 from SlicRegLib.jobs.options import JOB_VERSION, JobOptions, read_config, read_options, write_config
 
 OPTIONS = JobOptions(name="mine", template="/t.nii.gz", images="/scans", shape=(48, 32, 48), deeds_dir="/deeds")
@@ -65,3 +66,16 @@ def test_options_that_no_training_can_start_with(changes, words):
     with pytest.raises(UserError) as error:
         replace(good, **changes).check()
     assert words in str(error.value)
+
+
+def test_what_differs_from_the_defaults():
+    defaults = ["--device", "auto", "--alpha", "0.015", "--refine", "--shape", "1", "2"]
+    assert changed_arguments(defaults, defaults) == changed_arguments(["--alpha", "0.015"], defaults) == {}
+    words = ["--no-refine", "--alpha", "-1", "--shape", "1", "3", "--overlays"]
+    assert changed_arguments(words, defaults) == {
+        "refine": ["no"],
+        "alpha": ["-1"],
+        "shape": ["1", "3"],
+        "overlays": [],
+    }
+    assert changed_arguments(["cpu"], defaults) == {}  # no option at all

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import io
+import os
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Annotated, Any, get_type_hints
@@ -33,14 +34,17 @@ REQUESTS: dict[str, type] = {
     "demo": DemoRequest,
 }
 """Commands and what each asks for."""
-EPILOGUE = "Results go to files, progress to stderr. Exit code 2 means that something you gave is wrong."
+EPILOGUE = (
+    "Results go to files, progress to stderr. Exit code 2 means that something you gave is wrong. `slicreg --version` "
+    "prints the version."
+)
 
 
 def parse(arguments: list[str]) -> tuple[str, Any, OutputOptions]:
     """(command, its request, output options). Exits with code 2 and one sentence where the arguments are wrong."""
     printed = io.StringIO()
     try:
-        with contextlib.redirect_stderr(printed):
+        with contextlib.redirect_stderr(printed), _wide_lines({"-h", "--help"}.isdisjoint(arguments)):
             return tyro.extras.subcommand_cli_from_dict(
                 {name: _constructor(name, cls) for name, cls in REQUESTS.items()},
                 prog="slicreg",
@@ -53,6 +57,21 @@ def parse(arguments: list[str]) -> tuple[str, Any, OutputOptions]:
         if end.code:
             print(f"slicreg: {_explain(arguments, printed.getvalue())}", file=sys.stderr)
         raise
+
+
+@contextlib.contextmanager
+def _wide_lines(wanted: bool) -> Iterator[None]:
+    """Where it is ``wanted``, tyro breaks no line: a message in its box is read word by word."""
+    before = os.environ.get("COLUMNS")
+    if wanted:
+        os.environ["COLUMNS"] = "10000"
+    try:
+        yield
+    finally:
+        if wanted and before is None:
+            del os.environ["COLUMNS"]
+        elif wanted and before is not None:
+            os.environ["COLUMNS"] = before
 
 
 def _constructor(name: str, cls: type) -> Callable[..., tuple[str, Any, OutputOptions]]:
@@ -96,7 +115,9 @@ def _explain(arguments: list[str], box: str) -> str:
     lines = [line.strip("│ ") for line in box.splitlines() if line and line[0] == "│"]
     rule = next((n for n, line in enumerate(lines) if set(line) == {"─"}), len(lines))
     message, rest = " ".join(lines[:rule]).replace("request.", ""), lines[rule + 1 :]
-    described = next((line for line in rest if line.startswith("--")), "")  # the flag in question, or a similar one
+    described = next(
+        (line for line in rest if re.match("--(?!help)", line)), ""
+    )  # the flag in question, or a similar one
     look = f"; see `slicreg {command} --help`."
     if message.startswith("Missing from"):
         flags = ", ".join(line for line in lines[:rule] if re.match(r"-|[A-Z|{}]+$", line))

@@ -42,6 +42,7 @@ def changed_arguments(words: Sequence[str], defaults: Sequence[str]) -> dict[str
 def _by_option(words: Sequence[str]) -> dict[str, list[str]]:
     """Option, without dashes, -> its values; "no" for a negated flag, nothing for a flag."""
     options: dict[str, list[str]] = {}
+    values: list[str] = []  # what comes before the first option belongs to none
     for word in words:
         if word.startswith("--no-"):
             values = options[word.removeprefix("--no-")] = ["no"]

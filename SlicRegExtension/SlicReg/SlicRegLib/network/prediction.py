@@ -74,7 +74,8 @@ def _classify(
     chunks = encoded.voxels.split(options.chunk), encoded.features.split(options.chunk)
     for voxels, features in zip(*chunks, strict=True):
         with autocast(features.device, encoded.precision):
-            logits = net.logits(features)
+            # single precision goes in: autocast halves it again without loss, where this device does so
+            logits = net.logits(features.float())
         yield voxels, logits
 
 
