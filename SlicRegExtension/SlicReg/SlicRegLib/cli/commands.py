@@ -24,6 +24,7 @@ def register(request: RegisterRequest, output: OutputOptions, progress: Progress
     report = register_files(request, progress)
     seconds, device = report["seconds"]["total"], report["device_reason"]
     lines = [f"Registered in {seconds:.1f} s on {device}; folding {report['folding_percent']:.2f} %."]
+    lines += [f"Note: {note}" for note in report["notes"]]
     if not report["own_template"]:
         lines.append(OTHER_TEMPLATE)
     if "after" in report:

@@ -25,6 +25,8 @@ class Volume:
 
     data: np.ndarray
     grid: Grid
+    notes: tuple[str, ...] = ()
+    """Sentences about what was corrected, or is worth knowing, when the file was read; each names the file."""
 
     @property
     def tensor(self) -> torch.Tensor:

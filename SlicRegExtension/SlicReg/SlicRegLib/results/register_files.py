@@ -130,6 +130,7 @@ def _report(
         "own_template": result.own_template,
         "seconds": {**seconds, "total": round(sum(result.seconds.values()), 3)},
         "folding_percent": result.folding_percent,
+        "notes": [*result.template.notes, *result.target.notes],
     }
     if template_labels and target_labels:
         report |= compare(result, template_labels, target_labels)
