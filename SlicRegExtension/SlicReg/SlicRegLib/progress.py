@@ -9,6 +9,8 @@ from collections.abc import Callable
 
 from tqdm import tqdm
 
+from .stages import WARNING
+
 Progress = Callable[[str, float, str], None]
 """Called with the stage, the share of the stage that is done (0 to 1), and details for people."""
 
@@ -18,13 +20,16 @@ def silent(stage: str, share: float, details: str = "") -> None:
 
 
 class Bars:
-    """One tqdm bar per stage on stderr, with the remaining time."""
+    """One tqdm bar per stage on stderr, with the remaining time; a warning is a line of its own."""
 
     def __init__(self) -> None:
         self.stage = ""
         self.bar: tqdm | None = None
 
     def __call__(self, stage: str, share: float, details: str = "") -> None:
+        if stage == WARNING:
+            tqdm.write(f"Warning: {details}", file=sys.stderr)
+            return
         if stage == self.stage and self.bar is None and share >= 1:
             return  # its end was reported before
         if stage != self.stage or self.bar is None:

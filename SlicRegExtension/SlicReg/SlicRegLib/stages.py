@@ -6,6 +6,8 @@ STARTING = "starting"
 """What comes before the first report: starting Python, importing torch, reading scans."""
 DEVICE = "device"
 """A message, not a stage: which device computes, and why."""
+WARNING = "warning"
+"""A message, not a stage: what the user should know before the end, such as a model that does not fit the scan."""
 
 PREPARATION = "preparation"
 PREDICTION = "prediction"
