@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from ..errors import UserError
+from ..errors import UserError, show_name, write_error
 
 NIFTI = (".nii", ".nii.gz")
 IMAGE_SUFFIXES = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -51,27 +52,143 @@ def list_images(folder: str | Path) -> list[Path]:
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yields a temporary path beside ``path`` that replaces it if the block succeeds.
 
-    The content reaches the disk first: after a power failure the old or the new file is there, never a part of one.
+    The content reaches the disk first: after a power failure the old or the new file is there, never a part of one. A
+    symbolic link stays, and the file that it leads to is replaced. Raises WriteError where the file cannot be written.
     """
-    path = Path(path)
-    suffix = next((s for s in (*IMAGE_SUFFIXES, MODEL_SUFFIX, ".h5") if path.name.lower().endswith(s)), path.suffix)
-    handle, name = tempfile.mkstemp(suffix=suffix, prefix=f".{stem(path)}{_PART}", dir=path.parent)
-    os.close(handle)
+    check_path(path)
+    name = ""
     try:
+        target = _resolve_file(path)
+        handle, name = tempfile.mkstemp(suffix=_find_suffix(target), prefix=_prefix(target), dir=target.parent)
+        os.close(handle)
         yield Path(name)
         os.chmod(name, 0o666 & ~_umask())
         _flush(name)
-        _replace(name, path)
+        _replace(name, target)
         if os.name != "nt":
-            _flush(path.parent)  # the name too
+            _flush(target.parent)  # the name too
+    except OSError as error:
+        if name and error.filename not in (None, name, *_parts_of(path)):
+            raise  # about another file, which the block read
+        raise write_error(path, error) from error
     finally:
-        Path(name).unlink(missing_ok=True)
+        if name:
+            with suppress(OSError):
+                Path(name).unlink(missing_ok=True)
+
+
+def write_bytes(path: str | Path, content: bytes | memoryview) -> None:
+    """Write ``content``; atomic."""
+    with atomic(path) as part:
+        part.write_bytes(content)
 
 
 def write_json(path: Path, content: Any) -> None:
     """Write ``content`` as indented JSON; atomic."""
-    with atomic(path) as part:
-        part.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    write_bytes(path, json.dumps(content, indent=1).encode())
+
+
+def check_path(path: str | Path) -> None:
+    """Raise UserError for a name that not every reader and writer takes: at some, SimpleITK ends the process."""
+    text = os.fspath(path)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise UserError(f"The name {show_name(text)} is not valid UTF-8; rename the file or folder.") from None
+    if any(c < " " or c == "\x7f" for c in text):
+        raise UserError(f"The name {show_name(text)} contains a control character; rename the file or folder.")
+
+
+def check_output(
+    path: str | Path,
+    folder: bool = False,
+    *,
+    names: Iterable[str] = (),
+    inputs: Iterable[str | Path | None] = (),
+    make_parents: bool = True,
+) -> None:
+    """Raise UserError unless ``path``, a file or a folder, can be written. Leaves nothing: called before any work.
+
+    A temporary file is really made there, since permissions alone do not tell it. names: paths inside the folder that
+    will be written. inputs: files that must not be overwritten. make_parents: whether the parent may be missing.
+    """
+    check_path(path)
+    target, made = Path(path), []
+    files = [target / name for name in names] if folder else [target]
+    given = [Path(one) for one in inputs if one]
+    try:
+        if folder and os.path.lexists(target) and not target.is_dir():
+            raise UserError(f"{path} is a file; give a folder.")
+        place = target if folder else _resolve_file(target).parent
+        if not (make_parents or place.is_dir()):
+            raise UserError(f"The folder of {path} does not exist; create it first.")
+        made = make_folder(place)
+        for file in files:
+            check_path(file)
+            with suppress(FileNotFoundError, NotADirectoryError):
+                os.lstat(file)  # too long a name is an error
+                if any(_is_same(file, other) for other in given):
+                    raise UserError(f"{file} is one of the inputs and would be overwritten; choose another --out.")
+        handle, probe = tempfile.mkstemp(prefix=f".{_PART[1:]}", dir=place)
+        try:
+            os.write(handle, bytes(4096))
+        finally:
+            os.close(handle)
+            os.unlink(probe)
+    except OSError as error:
+        raise write_error(path, error) from error
+    finally:
+        remove_folders(made)
+
+
+def check_space(path: str | Path, needed: int) -> None:
+    """Raise UserError if the disk of ``path`` clearly has too little space. needed: bytes, at least."""
+    place = Path(os.path.realpath(path))
+    while not place.is_dir() and place != place.parent:
+        place = place.parent
+    with suppress(OSError):  # some network disks do not tell
+        disk = shutil.disk_usage(place)
+        if disk.total and disk.free < needed:
+            raise UserError(
+                f"The disk of {path} has {disk.free / 1e6:.1f} MB left, and at least {needed / 1e6:.1f} MB are needed; "
+                "free some space or choose another folder."
+            )
+
+
+def make_folder(path: str | Path) -> list[Path]:
+    """Make a folder with its parents; returns those that were made, the innermost first. Raises WriteError."""
+    check_path(path)
+    made: list[Path] = []
+    folder = Path(path)
+    missing = [one for one in (folder, *folder.parents) if not os.path.lexists(one)]
+    try:
+        for one in reversed(missing):
+            with suppress(FileExistsError):  # another process was faster
+                one.mkdir()
+                made.insert(0, one)
+        folder.mkdir(exist_ok=True)  # an error where it is a file, or a link that leads nowhere
+    except OSError as error:
+        remove_folders(made)
+        raise write_error(path, error) from error
+    return made
+
+
+def remove_folders(folders: Iterable[Path]) -> None:
+    """Remove those folders that are empty, the innermost first."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
+
+
+@contextmanager
+def new_folder(path: str | Path) -> Iterator[Path]:
+    """Makes a folder with its parents. If the block fails, those that were made and are empty are removed."""
+    made = make_folder(path)
+    try:
+        yield Path(path)
+    except BaseException:
+        remove_folders(made)
+        raise
 
 
 def remove_partial_files(folder: Path) -> None:
@@ -81,6 +198,39 @@ def remove_partial_files(folder: Path) -> None:
     """
     for path in folder.glob(f".*{_PART}*"):
         path.unlink(missing_ok=True)
+
+
+def _resolve_file(path: str | Path) -> Path:
+    """Where a file is written that is called ``path``. Raises UserError for a folder, a device or a pipe."""
+    target = Path(os.path.realpath(path))
+    with suppress(FileNotFoundError):  # every other error, such as too long a name, is one
+        target.lstat()
+        if target.is_dir():
+            raise UserError(f"{path} is a folder; give the name of a file.")
+        if not target.is_file():
+            raise UserError(f"{path} is a device or a pipe, which would be replaced; give the name of a file.")
+    return target
+
+
+def _find_suffix(path: Path) -> str:
+    suffixes = (*IMAGE_SUFFIXES, MODEL_SUFFIX, ".h5")
+    return next((s for s in suffixes if path.name.lower().endswith(s)), path.suffix[:16])
+
+
+def _prefix(path: Path) -> str:
+    """Of a temporary name, which must not be too long where the name itself is not."""
+    return f".{stem(path).encode()[:32].decode(errors='ignore')}{_PART}"
+
+
+def _parts_of(path: str | Path) -> set[str]:
+    target = os.path.realpath(path)
+    return {str(path), target, os.path.dirname(target)}
+
+
+def _is_same(a: Path, b: Path) -> bool:
+    with suppress(OSError):
+        return a.samefile(b)
+    return os.path.realpath(a) == os.path.realpath(b)
 
 
 def _replace(name: str, path: Path) -> None:

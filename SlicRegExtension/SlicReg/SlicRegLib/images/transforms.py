@@ -10,8 +10,8 @@ import torch
 
 from ..geometry.field import DisplacementField
 from ..geometry.grid import Grid
-from .files import atomic
 from .itk import make_image, read_displacements
+from .itk_writing import write_transform
 
 
 def itk_transform(field: DisplacementField) -> sitk.DisplacementFieldTransform:
@@ -22,8 +22,7 @@ def itk_transform(field: DisplacementField) -> sitk.DisplacementFieldTransform:
 
 def save_transform(path: str | Path, field: DisplacementField) -> None:
     """Write a field as ITK transform file (``.h5``), which Slicer reads as a from-parent grid transform; atomic."""
-    with atomic(path) as part:
-        sitk.WriteTransform(itk_transform(field), str(part))
+    write_transform(path, itk_transform(field))
 
 
 def load_transform(path: str | Path) -> DisplacementField:

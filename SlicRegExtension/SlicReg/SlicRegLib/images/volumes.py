@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ from ..errors import UserError
 from ..geometry.grid import Grid
 from .files import MAX_SHEAR, MIN_SLICES, NIFTI, atomic
 from .itk import make_image, read_affine
+from .itk_writing import write_image
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,16 +134,23 @@ def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 
 def save_volume(path: str | Path, volume: Volume) -> None:
-    """Write a scan or label map in the format of the suffix: NIfTI (qform and sform) or one of SimpleITK's; atomic."""
-    with atomic(path) as part:
-        if str(path).lower().endswith(NIFTI):
-            image = nib.Nifti1Image(volume.data, volume.grid.affine)
-            image.header.set_xyzt_units("mm")
-            image.set_sform(volume.grid.affine, 1)
-            image.set_qform(volume.grid.affine, 1)
-            nib.save(image, part)
+    """Write a scan or label map in the format of the suffix: NIfTI (qform and sform) or one of SimpleITK's; atomic.
+
+    Raises WriteError, naming the file and the reason.
+    """
+    if not str(path).lower().endswith(NIFTI):
+        write_image(path, to_itk(volume))
+        return
+    image = nib.Nifti1Image(volume.data, volume.grid.affine)
+    image.header.set_xyzt_units("mm")
+    image.set_sform(volume.grid.affine, 1)
+    image.set_qform(volume.grid.affine, 1)
+    with atomic(path) as part, open(part, "wb") as file:  # nibabel would leave the file open after an error
+        if str(path).lower().endswith(".gz"):
+            with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as packed:
+                image.to_stream(packed)
         else:
-            sitk.WriteImage(to_itk(volume), str(part), True)
+            image.to_stream(file)
 
 
 def to_itk(volume: Volume) -> sitk.Image:
