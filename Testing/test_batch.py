@@ -93,9 +93,50 @@ def test_all_scans_one_after_another(cohort):
     assert seen == ["a", "b", "c"] and batch.fraction == 1 and statuses(batch) == ["done"] * 3
     rows = table(cohort / "out")
     assert tuple(rows[0]) == COLUMNS
-    assert list(rows[0].values()) == ["a", "done", "7.5", "0.02", "", "", "", "", ""]
-    assert list(rows[1].values()) == ["b", "done", "7.5", "0.02", "0.2", "0.7", "20.0", "", ""]
-    assert batch.summary().startswith("3 scans: 3 done.")
+    assert list(rows[0].values()) == ["a", "done", "", "7.5", "0.02", "", "", "", "", "", ""]
+    assert list(rows[1].values()) == ["b", "done", "", "7.5", "0.02", "0.2", "0.7", "20.0", "", "", ""]
+    assert batch.summary() == f"3 scans: 3 done. Table: {cohort / 'out' / 'results.csv'}"  # no verdicts in the reports
+
+
+def with_verdict(word: str) -> dict:
+    return REPORT | {"verdict": {"word": word, "sentence": f"That was {word}."}}
+
+
+def test_the_summary_names_what_must_be_looked_at(cohort):
+    batch = make(cohort)
+    for word in ("good", "doubtful", "failed"):
+        batch.record(finish(out_of(batch.next()), with_verdict(word)))
+    rows = {row["name"]: row for row in table(cohort / "out")}
+    assert {name: (row["status"], row["verdict"], row["verdict_reason"]) for name, row in rows.items()} == {
+        "a": ("done", "good", "That was good."),
+        "b": ("done", "doubtful", "That was doubtful."),
+        "c": ("done", "failed", "That was failed."),
+    }
+    assert batch.summary().splitlines()[1:] == [
+        "Verdicts of what was registered: 1 good, 1 doubtful, 1 failed.",
+        "c: Verdict: FAILED. That was failed.",
+        "b: Verdict: DOUBTFUL. That was doubtful.",
+    ]
+    again = make(cohort)  # what is done is read from the reports
+    assert again.pending() == [] and again.summary() == batch.summary()
+
+
+def test_a_batch_of_a_version_without_verdicts_is_continued(cohort):
+    """Its results are kept, without a verdict; its table is written anew with the new columns."""
+    batch = make(cohort)
+    batch.record(finish(out_of(batch.next())))
+    old = [{k: v for k, v in row.items() if not k.startswith("verdict")} for row in table(cohort / "out")]
+    with (cohort / "out" / "results.csv").open("w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.DictWriter(file, list(old[0]))
+        writer.writeheader()
+        writer.writerows(old)
+    batch = make(cohort)
+    assert batch.pending() == ["b", "c"]
+    batch.record(finish(out_of(batch.next()), with_verdict("good")))
+    batch.record(finish(out_of(batch.next()), REPORT | {"verdict": "damaged"}))
+    rows = table(cohort / "out")
+    assert tuple(rows[0]) == COLUMNS and [row["verdict"] for row in rows] == ["", "good", ""]
+    assert "Verdicts of what was registered: 1 good." in batch.summary()
 
 
 def test_one_failing_scan_does_not_end_the_run(cohort):

@@ -10,7 +10,11 @@ import torch
 from command_line import *  # noqa: F403  its fixtures
 from command_line import QUICK, is_one_sentence, json_lines, run
 from SlicRegLib.errors import UserError
+from SlicRegLib.progress import Bars, JsonLines
+from SlicRegLib.registration.verdict import Verdict
+from SlicRegLib.results import evaluate as evaluate_module
 from SlicRegLib.results import register_files
+from SlicRegLib.stages import WARNING
 
 FILES = {"transform.h5", "transform_inverse.h5", "warped_target.nii.gz", "report.json", "overview.png"}
 OVERLAYS = {"confidence.nii.gz", "supervoxels_template.nii.gz", "supervoxels_target.nii.gz"}
@@ -35,7 +39,7 @@ def test_register_writes_everything(cohort, model, tmp_path, capsys, template):
     )
     captured = capsys.readouterr()
     assert code == 0
-    steps = json_lines(captured.out)
+    *steps, last = json_lines(captured.out)
     assert all(set(s) == {"stage", "share", "seconds", "remaining_seconds", "details"} for s in steps)
     assert {"preparation", "prediction", "alignment", "spline", "writing"} <= {s["stage"] for s in steps}
     assert ("Warning" in captured.err) == (not own)
@@ -51,6 +55,9 @@ def test_register_writes_everything(cohort, model, tmp_path, capsys, template):
     assert {"preparation", "prediction", "alignment", "spline", "total"} <= set(report["seconds"])
     assert report["device"] == "cpu" and report["peak_memory_mb"]["process"] > 0
     assert 0 <= report["folding_percent"] <= 100
+    verdict = report["verdict"]
+    assert last["verdict"] == verdict and last["notes"] == report["notes"] and last["share"] == 1
+    assert verdict["sentence"] in captured.err.splitlines()[0] and verdict["word"] in captured.err.lower()
     for when in ("before", "after"):
         assert set(report[when]["dice"]) == {str(k) for k in range(1, 14)}
         assert report[when]["mean_dice"] == pytest.approx(np.mean(list(report[when]["dice"].values())))
@@ -61,6 +68,31 @@ def test_register_alone_writes_no_labels_and_no_warning(model, pair, tmp_path, c
     assert run("register", model=model, **pair, out=tmp_path / "out", **QUICK) == 0
     assert {p.name for p in (tmp_path / "out").iterdir()} == FILES
     assert "Warning" not in capsys.readouterr().out  # the template is the model's own
+
+
+@pytest.mark.parametrize("word", ["good", "doubtful", "failed"])
+def test_the_verdict_comes_first_and_changes_no_exit_code(model, pair, tmp_path, monkeypatch, capsys, word):
+    """Bad news are in capitals."""
+    verdict = Verdict(word, "Look at the liver.", 0.1, 0.2, 0.5, 0.4, ((1.0, 2.0, 3.0, 0.1),), 0.0)
+    monkeypatch.setattr(register_files, "judge", lambda model, result, device: verdict)
+    assert run("register", model=model, **pair, out=tmp_path / "out", **QUICK) == 0
+    shown = "good" if word == "good" else word.upper()
+    assert capsys.readouterr().out.startswith(f"Verdict: {shown}. Look at the liver.\n")
+    report = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert report["verdict"]["word"] == word and report["verdict"]["least_sure"] == [[1.0, 2.0, 3.0, 0.1]]
+
+
+def test_a_warning_before_the_end_is_a_line_of_its_own(capsys):
+    bars = Bars()
+    bars("prediction", 0.5)
+    bars(WARNING, 1.0, "The model was made for other anatomy.")
+    bars("prediction", 1.0)
+    bars.close()
+    lines = capsys.readouterr().err.replace("\r", "\n").splitlines()
+    assert "Warning: The model was made for other anatomy." in lines
+    assert sum("100%" in line for line in lines) == 1  # the bar goes on
+    JsonLines()(WARNING, 1.0, "The model was made for other anatomy.")
+    assert json_lines(capsys.readouterr().out)[0]["details"] == "The model was made for other anatomy."
 
 
 def test_out_of_gpu_memory_is_tried_smaller_then_on_the_cpu(model, pair, tmp_path, monkeypatch):
@@ -85,7 +117,7 @@ def test_earlier_results_stay_after_a_failure(model, pair, tmp_path, monkeypatch
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "report.json").write_text("mine")
 
-    def fail(*_):
+    def fail(*_, **options):
         raise UserError("The picture cannot be drawn.")
 
     monkeypatch.setattr(register_files, "draw_overview", fail)
@@ -145,11 +177,32 @@ def test_evaluate_writes_the_agreed_json(evaluate, two_cases, tmp_path, capsys):
         assert set(case["before"]["dice"]) == set(case["after"]["dice"]) == labels
         assert case["after"]["mean_dice"] == pytest.approx(np.mean(list(case["after"]["dice"].values())))
     assert results["cases"]["pt_1"]["left_out"] == [] and results["cases"]["pt_2"]["left_out"] == [4, 99]
-    assert "pt_2: left out, since only one of the scans has them: labels [4, 99]" in text and "pt_1" not in text
+    assert (
+        "pt_2: left out, since only one of the scans has them: labels [4, 99]" in text and "pt_1: left out" not in text
+    )
     for when in ("before", "after"):
         mean = np.mean([case[when]["mean_dice"] for case in results["cases"].values()])
         assert results["mean"][f"{when}_dice"] == pytest.approx(mean)
     assert results["mean"]["cases"] == 2 and results["own_template"]
+
+
+def test_evaluate_names_the_cases_whose_verdict_is_not_good(evaluate, two_cases, tmp_path, monkeypatch, capsys):
+    words = iter(["good", "failed"])
+    monkeypatch.setattr(
+        evaluate_module,
+        "judge",
+        lambda model, result, device: Verdict(next(words), "Look at the liver.", 0.1, 0.2, 0.5, 0.4, (), 0.0),
+    )
+    assert evaluate(**two_cases) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "Verdicts: 1 good, 1 failed." in lines and "  pt_2: Verdict: FAILED. Look at the liver." in lines
+    assert not any("pt_1" in line for line in lines)
+    results = json.loads((tmp_path / "results.json").read_text())
+    assert results["verdicts"] == {"good": 1, "doubtful": 0, "failed": 1}
+    assert {name: case["verdict"]["word"] for name, case in results["cases"].items()} == {
+        "pt_1": "good",
+        "pt_2": "failed",
+    }
 
 
 def test_evaluate_continues_after_a_bad_case(cohort, evaluate, two_cases, tmp_path, capsys):

@@ -10,7 +10,8 @@ from SlicRegLib.geometry.field import identity_field
 from SlicRegLib.images.volumes import Volume
 from SlicRegLib.phantoms.phantom import ORGANS
 from SlicRegLib.registration.result import Registration
-from SlicRegLib.results.overview import COLOURS, draw_overview
+from SlicRegLib.registration.verdict import Verdict
+from SlicRegLib.results.overview import COLOURS, VERDICT_COLOURS, draw_overview
 from tiny import phantom
 
 
@@ -25,9 +26,9 @@ def result(scans) -> Registration:
     return Registration(scans[0], scans[2], identity_field(scans[0].grid.pooled(4)), {}, True)
 
 
-def draw(path, *arguments) -> np.ndarray:
+def draw(path, *arguments, **more) -> np.ndarray:
     """The picture (rows, columns, 3), from 0 to 1."""
-    draw_overview(path, *arguments, spacing_mm=7.0)
+    draw_overview(path, *arguments, spacing_mm=7.0, **more)
     return image.imread(path)[..., :3]
 
 
@@ -57,6 +58,20 @@ def test_contours_have_their_labels_colours(result, scans, tmp_path):
     assert has_colour(alone, COLOURS[5]) and not has_colour(alone, COLOURS[6])
     for panel in panels(alone):  # on the target by the inverse field
         assert has_colour(panel, COLOURS[5])
+
+
+def test_the_verdict_is_the_title_in_its_own_colour(result, tmp_path):
+    """Long sentences are broken, so that nothing leaves the picture."""
+    for word in ("doubtful", "failed"):
+        colour = VERDICT_COLOURS[word]
+        verdict = Verdict(word, "Look at what does not agree. " * 6, 0.1, 0.2, 0.5, 0.5, (), 0.0)
+        picture = draw(tmp_path / f"{word}.png", result, verdict=verdict)
+        seen = np.abs(picture - matplotlib.colors.to_rgb(colour)).max(-1) < 0.08
+        rows, columns = np.nonzero(seen)
+        assert rows.max() < len(picture) / 10 and np.ptp(rows) > 30  # two lines or more, above the panels
+        assert columns.min() > 5 and columns.max() < picture.shape[1] - 5
+        others = [other for other in VERDICT_COLOURS.values() if other != colour]
+        assert not any(has_colour(picture, other) for other in others)
 
 
 def test_the_callers_backend_stays(result, tmp_path, monkeypatch):

@@ -8,6 +8,8 @@ DEVICE = "device"
 """A message, not a stage: which device computes, and why."""
 WARNING = "warning"
 """A message, not a stage: what the user should know before the end, such as a model that does not fit the scan."""
+VERDICT = "verdict"
+"""A message, not a stage: the last one of a registration, whether its result can be used."""
 
 PREPARATION = "preparation"
 PREDICTION = "prediction"

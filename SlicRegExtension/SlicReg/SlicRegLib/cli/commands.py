@@ -9,6 +9,8 @@ from typing import Any
 from ..jobs.options import BatchRequest, CheckRequest, read_options, write_config
 from ..progress import Progress
 from ..results.options import EvaluateRequest, RegisterRequest
+from ..results.verdict_text import GOOD, describe_counts, describe_verdict
+from ..stages import VERDICT
 from ..teaching.options import PrepareRequest
 from ..training.options import TrainRequest
 from .requests import DemoRequest, InfoRequest, JobRequest, LearnRequest, OutputOptions
@@ -22,8 +24,13 @@ def register(request: RegisterRequest, output: OutputOptions, progress: Progress
     from ..results.register_files import register_files
 
     report = register_files(request, progress)
-    seconds, device = report["seconds"]["total"], report["device_reason"]
-    lines = [f"Registered in {seconds:.1f} s on {device}; folding {report['folding_percent']:.2f} %."]
+    if output.json:
+        _print_result(report)
+    seconds, device, verdict = report["seconds"]["total"], report["device_reason"], report["verdict"]
+    lines = [
+        describe_verdict(verdict["word"], verdict["sentence"]),
+        f"Registered in {seconds:.1f} s on {device}; folding {report['folding_percent']:.2f} %.",
+    ]
     lines += [f"Note: {note}" for note in report["notes"]]
     if not report["own_template"]:
         lines.append(OTHER_TEMPLATE)
@@ -53,7 +60,11 @@ def evaluate(request: EvaluateRequest, output: OutputOptions, progress: Progress
         f"HD95 {_mm(mean['before_hd95_mm'])} before, {_mm(mean['after_hd95_mm'])} after; folding "
         f"{mean['folding_percent']:.3f} %; {mean['seconds']:.1f} s each."
     )
+    lines.append(f"Verdicts: {describe_counts(results['verdicts'])}.")
     for name, case in results["cases"].items():
+        verdict = case["verdict"]
+        if verdict["word"] != GOOD:
+            lines.append(f"  {name}: {describe_verdict(verdict['word'], verdict['sentence'])}")
         if case["left_out"]:
             lines.append(f"  {name}: left out, since only one of the scans has them: labels {case['left_out']}")
     lines += [f"  failed: {reason}" for reason in results["failed"].values()]
@@ -137,6 +148,21 @@ def demo(request: DemoRequest, output: OutputOptions, progress: Progress) -> str
     from .demo import run_demo
 
     return run_demo(replace(request, workers=max(1, request.workers)), progress)
+
+
+def _print_result(report: dict[str, Any]) -> None:
+    """The last JSON object of `slicreg register --json`: as those of the steps, with verdict and notes."""
+    verdict = report["verdict"]
+    step = {
+        "stage": VERDICT,
+        "share": 1.0,
+        "seconds": report["seconds"]["total"],
+        "remaining_seconds": 0.0,
+        "details": describe_verdict(verdict["word"], verdict["sentence"]),
+        "verdict": verdict,
+        "notes": report["notes"],
+    }
+    print(json.dumps(step), flush=True)
 
 
 def _mm(value: Any) -> str:

@@ -17,6 +17,7 @@ from ..errors import UserError
 from ..images.files import atomic, stem, write_json
 from ..network.options import DeviceOptions
 from ..registration.options import RegistrationOptions
+from ..results.verdict_text import WORDS, count_verdicts, describe_counts, describe_verdict
 from .arguments import changed_arguments, write_arguments
 from .file_stamps import is_unchanged, make_stamp
 
@@ -25,19 +26,21 @@ RESULTS = ("transform.h5", "transform_inverse.h5", "warped_target.nii.gz", "repo
 COLUMNS = (
     "name",
     "status",
+    "verdict",
     "seconds",
     "folding_percent",
     "dice_before",
     "dice_after",
     "hd95_before_mm",
     "hd95_after_mm",
+    "verdict_reason",
     "error",
 )
 WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "failed", "cancelled"
 STATE_VERSION = 1
 
 Row = dict[str, Any]
-"""A row of the table: a value for each of `COLUMNS`, None if it is unknown."""
+"""A row of the table: a value for each of `COLUMNS`, None if it is unknown, as the verdicts of older versions are."""
 
 
 class EndedProcess(Protocol):
@@ -158,12 +161,19 @@ class Batch:
         self._save()
 
     def summary(self) -> str:
-        """A sentence with the counts, then a line with the reason of each failure."""
-        states = [row["status"] for row in self._rows.values()]
+        """A sentence with the counts, then a line for each failure and each verdict other than "good", with the reason."""
+        rows = list(self._rows.values())
+        states, verdicts = ([row[column] for row in rows] for column in ("status", "verdict"))
         counts = ", ".join(f"{states.count(s)} {s}" for s in (DONE, FAILED, CANCELLED, RUNNING, WAITING) if s in states)
-        failures = "".join(f"\n{row['name']}: {row['error']}" for row in self._rows.values() if row["status"] == FAILED)
         table = self.warning or f"Table: {self.out / 'results.csv'}"
-        return f"{len(self._rows)} scans: {counts}. {table}{failures}"
+        lines = [f"{len(rows)} scans: {counts}. {table}"]
+        lines += [f"{row['name']}: {row['error']}" for row in rows if row["status"] == FAILED]
+        if any(verdicts):
+            lines.append(f"Verdicts of what was registered: {describe_counts(count_verdicts(verdicts))}.")
+        doubted = [row for row in rows if row["verdict"] in WORDS[1:]]
+        for row in sorted(doubted, key=lambda row: WORDS.index(row["verdict"]), reverse=True):  # the worst first
+            lines.append(f"{row['name']}: {describe_verdict(row['verdict'], row['verdict_reason'])}")
+        return "\n".join(lines)
 
     def _inputs(self, name: str) -> dict[str, Path]:
         files = {
@@ -265,7 +275,8 @@ def _empty_row(name: str, status: str) -> Row:
 
 
 def _make_done_row(name: str, report: Mapping[str, Any]) -> Row:
-    before, after = report.get("before") or {}, report.get("after") or {}
+    parts = (report.get(name) for name in ("before", "after", "verdict"))
+    before, after, verdict = (part if isinstance(part, dict) else {} for part in parts)
     return _empty_row(name, DONE) | {
         "seconds": report["seconds"]["total"],
         "folding_percent": report["folding_percent"],
@@ -273,4 +284,6 @@ def _make_done_row(name: str, report: Mapping[str, Any]) -> Row:
         "dice_after": after.get("mean_dice"),
         "hd95_before_mm": before.get("mean_hd95_mm"),
         "hd95_after_mm": after.get("mean_hd95_mm"),
+        "verdict": verdict.get("word"),
+        "verdict_reason": verdict.get("sentence"),
     }

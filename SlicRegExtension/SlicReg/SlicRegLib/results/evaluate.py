@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from ..progress import Progress, silent
 from ..registration.model import load_model
 from ..registration.register import register
 from ..registration.result import Registration
+from ..registration.verdict import Verdict, judge
 from .metrics import compare_labels
 from .options import EvaluateRequest
+from .verdict_text import count_verdicts
 
 
 def evaluate_files(request: EvaluateRequest, progress: Progress = silent) -> dict[str, Any]:
@@ -33,7 +36,10 @@ def evaluate_files(request: EvaluateRequest, progress: Progress = silent) -> dic
     def register_target(target: Volume) -> Registration:
         return register(model, template, target, request.registration, device)
 
-    results = evaluate(register_target, template_labels, request.images, request.labels, progress)
+    def judge_result(result: Registration) -> Verdict:
+        return judge(model, result, device)
+
+    results = evaluate(register_target, template_labels, request.images, request.labels, progress, judge_result)
     results = {"own_template": template.fingerprint() == model.template_sha256, **results}
     write_json(request.out, results)
     return results
@@ -45,12 +51,14 @@ def evaluate(
     images: Path,
     labels: Path,
     progress: Progress = silent,
+    judge_result: Callable[[Registration], Verdict] | None = None,
 ) -> dict[str, Any]:
     """Register every scan of the folder ``images`` that has labels of the same name in ``labels``, and measure.
 
-    register_target: any function that registers a target to the template. Returns "cases" (name: result of `compare`,
-    and seconds), "mean" of all cases, "failed" (name: reason; a case that fails does not stop the others) and
-    "without_labels" (names). Raises UserError where no case could be evaluated.
+    register_target: any function that registers a target to the template. judge_result: gives its verdict, if there is
+    one. Returns "cases" (name: result of `compare`, seconds, verdict), "mean" of all cases, "verdicts" (word: number of
+    cases), "failed" (name: reason; a case that fails does not stop the others) and "without_labels" (names). Raises
+    UserError where no case could be evaluated.
     """
     scans = {stem(p): p for p in list_images(images)}
     labelled = {name: path for name in scans if (path := find_labels(labels, name))}
@@ -65,7 +73,10 @@ def evaluate(
             target_labels = load_labels(path, target)
             result = register_target(target)
             seconds = round(sum(result.seconds.values()), 3)
-            cases[name] = compare(result, template_labels, target_labels) | {"seconds": seconds}
+            case = compare(result, template_labels, target_labels) | {"seconds": seconds}
+            if judge_result:
+                case["verdict"] = asdict(judge_result(result))
+            cases[name] = case
         except UserError as error:
             failed[name] = str(error)
     progress("evaluation", 1.0, f"{len(cases)} cases")
@@ -74,6 +85,7 @@ def evaluate(
     return {
         "cases": cases,
         "mean": _means(cases),
+        "verdicts": count_verdicts(case["verdict"]["word"] for case in cases.values() if "verdict" in case),
         "failed": failed,
         "without_labels": sorted(set(scans) - set(labelled)),
     }

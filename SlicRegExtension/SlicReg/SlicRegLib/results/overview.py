@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,8 @@ from ..geometry.resampling import resample, resample_labels
 from ..images.files import atomic
 from ..images.volumes import Volume
 from ..registration.result import Registration
+from ..registration.verdict import Verdict
+from .verdict_text import describe_verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -41,18 +44,26 @@ COLOURS = (
 """Contour colours: label n has the n-th; after the last they begin again."""
 
 
+VERDICT_COLOURS = {"good": "#7fd98b", "doubtful": "#ffb000", "failed": "#ff5c5c"}
+"""Colours of the title; the word is written out for those who cannot tell them apart."""
+TITLE_CHARACTERS = 92
+"""Length of a line of the title, which is as wide as the picture."""
+
+
 def draw_overview(
     path: Path,
     result: Registration,
     template_labels: Volume | None = None,
     target_labels: Volume | None = None,
     spacing_mm: float = 2.0,
+    verdict: Verdict | None = None,
 ) -> None:
     """Draw template, target and warped target side by side in three planes, with label contours, as PNG; atomic.
 
     All are shown along the patient's axes on voxels of ``spacing_mm``, cropped to what is not air, the patient's right
     on the left. Solid contours are the template's labels (on the target carried over by the inverse field), dotted ones
-    the target's own. The planes pass through the labels' median, or the template's middle if there are none.
+    the target's own. The planes pass through the labels' median, or the template's middle if there are none. The
+    verdict is written above.
     """
     from matplotlib.figure import Figure  # pyplot would change the caller's backend
 
@@ -79,6 +90,9 @@ def draw_overview(
     ]
     figure = Figure(figsize=(12, 11.5), layout="constrained", facecolor="black")
     axes = figure.subplots(3, 3)
+    if verdict:
+        text = textwrap.fill(describe_verdict(verdict.word, verdict.sentence), TITLE_CHARACTERS)
+        figure.suptitle(text, color=VERDICT_COLOURS[verdict.word], fontsize=14, fontweight="bold")
     for column, (title, grid, point, scan, solid, dotted) in enumerate(columns):
         for row, (plane, axis) in enumerate(PLANES):
             seen = _slice(grid, axis, point)

@@ -6,7 +6,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from ..registration.model import Model, load_model
 from ..registration.options import RegistrationOptions
 from ..registration.register import register
 from ..registration.result import Registration
+from ..registration.verdict import Verdict, judge
 from ..stages import DEVICE, WRITING
 from .evaluate import compare
 from .options import RegisterRequest
@@ -52,7 +53,7 @@ def register_files(request: RegisterRequest, progress: Progress = silent) -> dic
     template_labels = load_labels(request.template_label, template) if request.template_label else None
     target_labels = load_labels(request.target_label, target) if request.target_label else None
 
-    result, overlays, device, reason = _register(model, template, target, request, device, reason, progress)
+    result, verdict, overlays, device, reason = _register(model, template, target, request, device, reason, progress)
     progress(WRITING, 0.0, "inverse field")
     with all_or_nothing(request.out) as folder:
         save_transform(folder / "transform.h5", result.field)
@@ -65,10 +66,10 @@ def register_files(request: RegisterRequest, progress: Progress = silent) -> dic
             save_volume(folder / "confidence.nii.gz", overlays.confidence)
             save_volume(folder / "supervoxels_template.nii.gz", overlays.template_supervoxels)
             save_volume(folder / "supervoxels_target.nii.gz", overlays.target_supervoxels)
-        report = _report(request, result, template_labels, target_labels, device, reason)
+        report = _report(request, result, verdict, template_labels, target_labels, device, reason)
         write_json(folder / "report.json", report)
         progress(WRITING, 0.8, "picture")
-        draw_overview(folder / "overview.png", result, template_labels, target_labels)
+        draw_overview(folder / "overview.png", result, template_labels, target_labels, verdict=verdict)
     progress(WRITING, 1.0, "")
     return report
 
@@ -81,14 +82,15 @@ def _register(
     device: torch.device,
     reason: str,
     progress: Progress,
-) -> tuple[Registration, Overlays | None, torch.device, str]:
-    """The result, its overlays if requested, the device that computed them, and why that device."""
+) -> tuple[Registration, Verdict, Overlays | None, torch.device, str]:
+    """The result, its verdict, its overlays if requested, the device that computed them, and why that device."""
     for attempt, options, why in _attempts(device, request.registration, reason):
         progress(DEVICE, 1.0, why)
         try:
             result = register(model, template, target, options, attempt, progress)
+            verdict = judge(model, result, attempt)
             overlays = compute_overlays(model, result, attempt) if request.overlays else None
-            return result, overlays, attempt, why
+            return result, verdict, overlays, attempt, why
         except torch.cuda.OutOfMemoryError:
             if attempt.type == "cpu":
                 raise
@@ -114,6 +116,7 @@ def _attempts(
 def _report(
     request: RegisterRequest,
     result: Registration,
+    verdict: Verdict,
     template_labels: Volume | None,
     target_labels: Volume | None,
     device: torch.device,
@@ -128,6 +131,7 @@ def _report(
         "device": str(device),
         "device_reason": reason,
         "own_template": result.own_template,
+        "verdict": asdict(verdict),
         "seconds": {**seconds, "total": round(sum(result.seconds.values()), 3)},
         "folding_percent": result.folding_percent,
         "notes": [*result.template.notes, *result.target.notes],
