@@ -112,7 +112,7 @@ def test_an_output_that_is_a_file(cohort, model, pair, tmp_path, capfd):
 
 def test_a_check_refuses_wrong_options_before_it_reads_the_scans(cohort, tmp_path, capfd):
     """The template and the scans, which do not exist, are not even looked for."""
-    for option, part in (({"spacing": 100}, "voxel edge"), ({"iterations": 0}, "iterations")):
+    for option, part in (({"spacing": 100}, "spacing must lie between 0.5 and 20"), ({"iterations": 0}, "iterations")):
         assert run("check", template=tmp_path / "none", images=tmp_path / "none", **option) == 2
         assert is_one_sentence(capfd, part)
 

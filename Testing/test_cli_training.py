@@ -141,7 +141,7 @@ def test_bad_training(cohort, study, tmp_path, capfd):
     for options, part in (
         ({"study": tmp_path / "none"}, "not a study"),
         ({"study": folder, "resume": True}, "no checkpoint"),
-        ({"study": folder, "iterations": 0, "batch": 0}, "iterations must be at least 1; batch"),
+        ({"study": folder, "iterations": 0, "batch": 0}, "iterations must lie between 1 and 10,000,000 (got 0); batch"),
         ({"study": folder, "include_template": cohort / "none.nii"}, "does not exist"),
         ({"study": folder, "include_labels": cohort / "none.nii"}, "together with the template"),
         ({"study": folder, **SHORT, "include_template": cohort / "img/pt_1.nii.gz"}, "not the template"),

@@ -73,7 +73,7 @@ def test_a_pair_with_segmentations_is_accepted(pair):
         (lambda r: setattr(r, "warpedTarget", r.target), "is an input"),
         (lambda r: setattr(r, "warpedSegmentation", r.templateSegmentation), "is an input"),
         (lambda r: rename_segments(r.targetSegmentation), "no segment name in common"),
-        (lambda r: setattr(r, "alpha", -1.0), "alpha must not be negative"),
+        (lambda r: setattr(r, "alpha", -1.0), "alpha must lie between 0 and 1000"),
     ],
 )
 def test_one_sentence_says_why_a_request_is_refused(scene, pair, change, text):

@@ -113,7 +113,7 @@ def test_a_network_in_training_mode_is_refused(scan):
 
 @pytest.mark.parametrize("options", [PLAIN, LABELS], ids=lambda options: options.features)
 def test_chunks_bound_memory_and_change_nothing(net, encoded, options):
-    whole = describe(net, encoded, replace(options, chunk=10**6))
+    whole = describe(net, encoded, replace(options, chunk=2**16))
     parts = describe(net, encoded, replace(options, chunk=37))
     torch.testing.assert_close(parts.features, whole.features)
     torch.testing.assert_close(parts.centroids, whole.centroids, rtol=1e-4, atol=1e-3)

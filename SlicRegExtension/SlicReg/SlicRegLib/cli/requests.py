@@ -9,7 +9,8 @@ from typing import Annotated, Literal
 
 from ..jobs.options import JobOptions
 from ..network.options import DeviceOptions
-from ..option import Word
+from ..option import Range, Word
+from ..teaching.options import WORKERS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +62,9 @@ class DemoRequest(DeviceOptions):
     """Folder for everything that is written."""
     train: bool = False
     """Run the whole method: phantoms, teacher, supervoxels, training, registration."""
-    iterations: int = 800
+    iterations: Annotated[int, Range(1, 100_000)] = 800
     """Training steps, with --train."""
-    scans: int = 30
-    """Size of the cohort, with --train; at most 30."""
-    workers: Annotated[int, Word("jobs", "N")] = field(default_factory=lambda: os.cpu_count() or 1)
+    scans: Annotated[int, Range(1, 30)] = 30
+    """Size of the cohort, with --train."""
+    workers: Annotated[int, Word("jobs", "N"), WORKERS] = field(default_factory=lambda: os.cpu_count() or 1)
     """Processes of the teacher, with --train; by default one for each core."""

@@ -2,22 +2,38 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Annotated, cast
 
 from ..errors import refuse
-from ..option import Word
+from ..option import Range, Word, find_problems
+
+MAX_FRAME_VOXELS = 8_000_000
+"""Of a canonical frame, given or fitted; the network needs about 1 kB for each."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class FrameOptions:
     """The canonical frame in which the network sees all scans."""
 
-    spacing_mm: Annotated[float, Word("spacing", "MM")] = 4.0
-    """Voxel edge of the canonical frame, 0.5 to 20 mm. Scans are sampled at half of it and averaged."""
-    shape: Annotated[tuple[int, int, int] | None, Word(metavar="R A S")] = None
+    spacing_mm: Annotated[float, Word("spacing", "MM"), Range(0.5, 20)] = 4.0
+    """Voxel edge of the canonical frame, mm. Scans are sampled at half of it and averaged."""
+    shape: Annotated[tuple[int, int, int] | None, Word(metavar="R A S"), Range(16, 1024)] = None
     """Voxels of the canonical frame along R, A and S, best multiples of 16. By default fitted to the template's body;
     published: 96 80 128."""
+
+    def __post_init__(self) -> None:
+        refuse(
+            "Preparation",
+            [
+                *(problems := find_problems(self)),
+                (
+                    not problems and bool(self.shape) and math.prod(self.shape or ()) > MAX_FRAME_VOXELS,
+                    f"a frame of {self.shape} voxels is too large; at most {MAX_FRAME_VOXELS} voxels are possible",
+                ),
+            ],
+        )
 
     def preparation(self) -> PreparationOptions:
         """The same frame with the default margin and limit. Raises UserError where it is out of range."""
@@ -29,20 +45,7 @@ class FrameOptions:
 class PreparationOptions(FrameOptions):
     """How a scan is brought into the canonical frame."""
 
-    margin_mm: float = 20.0
+    margin_mm: Annotated[float, Range(0, 500)] = 20.0
     """Air kept around the template's body where the shape is fitted, mm."""
-    max_voxels: int = 2_000_000
+    max_voxels: Annotated[int, Range(1, MAX_FRAME_VOXELS)] = 2_000_000
     """A fitted shape with more voxels than this is an error (at 4 mm: 128 litres)."""
-
-    def __post_init__(self) -> None:
-        refuse(
-            "Preparation",
-            [
-                (not 0.5 <= self.spacing_mm <= 20, "the voxel edge must lie between 0.5 and 20 mm"),
-                (
-                    self.shape is not None and (len(self.shape) != 3 or min(self.shape) < 16),
-                    "the frame must have at least 16 voxels along each axis",
-                ),
-                (self.margin_mm < 0, "the margin must not be negative"),
-            ],
-        )

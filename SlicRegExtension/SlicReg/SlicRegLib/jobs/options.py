@@ -15,7 +15,7 @@ from ..network.options import DeviceOptions
 from ..option import Word
 from ..registration.model_header import find_model
 from ..registration.options import RegistrationOptions
-from ..teaching.options import TeacherOptions
+from ..teaching.options import WORKERS, TeacherOptions
 from ..training.options import ScheduleOptions
 
 JOB_VERSION = 1
@@ -50,6 +50,7 @@ class JobOptions(ScheduleOptions, TeacherOptions, FrameOptions, DeviceOptions):
         """Raise UserError if a training cannot start with these options."""
         if absent := [f"--{name}" for name in ("template", "images", "name") if not getattr(self, name)]:
             raise UserError(f"A new training also needs {', '.join(absent)}.")
+        self.training(), self.preparation()  # their own checks
         if self.name.startswith(".") or any(c in self.name for c in '/\\:*?"<>|'):
             raise UserError(f"A model cannot be called {self.name!r}; use letters, digits, - and _.")
         if bool(self.labels) != bool(self.template_label):
@@ -120,7 +121,7 @@ class CheckRequest(ScheduleOptions, FrameOptions, DeviceOptions):
     """Folder of training scans, or a CSV file with their paths."""
     out: Annotated[Path | None, Word(metavar="FOLDER")] = None
     """Folder for cohort.json and for a picture of the unusual scans."""
-    workers: Annotated[int, Word("jobs", "N")] = field(default_factory=lambda: os.cpu_count() or 1)
+    workers: Annotated[int, Word("jobs", "N"), WORKERS] = field(default_factory=lambda: os.cpu_count() or 1)
     """Processes that read scans at the same time; by default one for each core."""
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
 from ..errors import refuse
+from ..option import SEEDS, Range, find_problems
 
 Features = Literal["probabilities", "labels"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -17,18 +18,27 @@ STRIDE = 2
 class NetworkOptions:
     """The architecture of a network; stored in the model file."""
 
-    kind: str = "unet"
+    kind: Literal["unet", "deeplab"] = "unet"
     """``"deeplab"`` (as published) or ``"unet"``."""
-    layers: int = 16
+    layers: Annotated[int, Range(1, 64)] = 16
     """Supervoxel layers; each has a classifier of its own."""
-    classes: int = 128
+    classes: Annotated[int, Range(2, 256)] = 128
     """Classes per layer: 127 supervoxels and the background."""
-    widths: tuple[int, ...] = (24, 64, 128, 192)
+    widths: Annotated[tuple[int, ...], Range(1, 1024)] = (24, 64, 128, 192)
     """UNet: channels from stride 2 to stride 16."""
-    hidden: int = 128
+    hidden: Annotated[int, Range(1, 1024)] = 128
     """UNet: channels of the classifier's hidden layer."""
-    stem: int = 8
+    stem: Annotated[int, Range(0, 256)] = 8
     """UNet: channels of a convolution at full resolution; 0 leaves it out."""
+
+    def __post_init__(self) -> None:
+        refuse(
+            "The network",
+            [
+                *(problems := find_problems(self)),
+                (not problems and not 2 <= len(self.widths) <= 6, "widths must be 2 to 6 numbers"),
+            ],
+        )
 
 
 PRESETS = {
@@ -46,6 +56,9 @@ class DeviceOptions:
     device: str = "auto"
     """Processor: auto (the first CUDA device, else the CPU), cpu, cuda or cuda:N."""
 
+    def __post_init__(self) -> None:
+        refuse("The command", find_problems(self))
+
 
 @dataclass(frozen=True, kw_only=True)
 class PredictionOptions:
@@ -53,27 +66,22 @@ class PredictionOptions:
 
     features: Features = "probabilities"
     """Compare voxels by the class probabilities predicted in both scans, or by the published hard labels."""
-    buckets: int = 16
+    buckets: Annotated[int, Range(1, 128)] = 16
     """Channels per layer; each is the sum of 8 of the 128 classes, chosen at random."""
-    smoothing: int = 5
+    smoothing: Annotated[int, Range(1, 31)] = 5
     """Width of the box filter on the features, in voxels of the output grid."""
-    chunk: int = 2048
+    chunk: Annotated[int, Range(1, 65_536)] = 2048
     """Voxels classified at a time. Each has 2048 logits, which are not kept for all voxels at once."""
     precision: Precision = "auto"
     """Arithmetic of the network. auto: fp16 on CUDA, bf16 on CPUs with bf16 instructions, else fp32."""
-    bucket_seed: int = 0
+    bucket_seed: Annotated[int, SEEDS] = 0
     """Random seed of the buckets."""
 
     def __post_init__(self) -> None:
         refuse(
             "Registration",
             [
-                (min(self.buckets, self.smoothing, self.chunk) < 1, "buckets, smoothing and chunk must be at least 1"),
-                (self.smoothing % 2 == 0, "smoothing must be an odd number of voxels"),
-                (self.features not in get_args(Features), f"features must be one of {', '.join(get_args(Features))}"),
-                (
-                    self.precision not in get_args(Precision),
-                    f"precision must be one of {', '.join(get_args(Precision))}",
-                ),
+                *(problems := find_problems(self)),
+                (not problems and self.smoothing % 2 == 0, "smoothing must be an odd number of voxels"),
             ],
         )

@@ -7,30 +7,36 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from ..errors import refuse
 from ..images.options import FrameOptions
-from ..option import Word
+from ..option import SEEDS, Range, Word, find_problems
+
+WORKERS = Range(1, 1024)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SupervoxelOptions:
     """How the template is cut into supervoxels (Heinrich, MIDL 2021)."""
 
-    layers: int = 16
+    layers: Annotated[int, Range(1, 64)] = 16
     """Independent partitions of the template."""
-    compactness: float = 1.5
+    compactness: Annotated[float, Range(1e-6, 1e6)] = 1.5
     """SLIC: weight of distance relative to intensity (HU / 500)."""
-    n_segments: int = 208
+    n_segments: Annotated[int, Range(1, 10_000)] = 208
     """SLIC: requested segments; increased if it returns fewer than 127 regions."""
-    max_iterations: int = 5
+    max_iterations: Annotated[int, Range(1, 1000)] = 5
     """SLIC: iterations of its clustering, at most."""
-    min_size_factor: float = 0.85
+    min_size_factor: Annotated[float, Range(0, 1)] = 0.85
     """SLIC: segments smaller than this share of the mean size are joined to a neighbour."""
-    margin_mm: float = 20.0
+    margin_mm: Annotated[float, Range(0, 500)] = 20.0
     """Supervoxels also cover the air within this distance of the body, mm (published: 60)."""
-    affine_noise: float = 0.05
+    affine_noise: Annotated[float, Range(0, 1)] = 0.05
     """Standard deviation of the random affine I + noise * randn(3, 4) under which each layer is cut."""
-    seed: int = 0
+    seed: Annotated[int, SEEDS] = 0
     """Random seed of the affines."""
+
+    def __post_init__(self) -> None:
+        refuse("Preparation", find_problems(self))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,10 +50,13 @@ class TeacherOptions:
     deeds_dir: Annotated[str, Word(metavar="DIR")] = ""
     """Folder with the programs linearBCV and deedsBCV, or with NAME_matrix.txt and NAME_displacements.dat of each
     scan."""
-    workers: Annotated[int, Word("jobs", "N")] = field(default_factory=lambda: os.cpu_count() or 1)
+    workers: Annotated[int, Word("jobs", "N"), WORKERS] = field(default_factory=lambda: os.cpu_count() or 1)
     """Processes that read and register scans at the same time; by default one for each core."""
     scheduler: Annotated[str, Word(metavar="ADDRESS")] = ""
     """Dask cluster that runs the teacher instead, such as tcp://host:8786."""
+
+    def __post_init__(self) -> None:
+        refuse("Preparation", find_problems(self))
 
 
 @dataclass(frozen=True, kw_only=True)

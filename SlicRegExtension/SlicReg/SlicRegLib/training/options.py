@@ -8,77 +8,76 @@ from typing import Annotated, Any, Literal
 
 from ..errors import refuse
 from ..network.options import DeviceOptions
-from ..option import Word
+from ..option import SEEDS, Range, Word, find_problems
+
+ITERATIONS, BATCH, LEARNING_RATE = Range(1, 10_000_000), Range(1, 256), Range(1e-12, 1)
 
 
 @dataclass(frozen=True, kw_only=True)
 class AugmentationOptions:
     """Random changes of a training scan, drawn for each sample."""
 
-    affine_noise: float = 0.07
+    affine_noise: Annotated[float, Range(0, 1)] = 0.07
     """Standard deviation of the linear part, I + noise * randn(3, 3) in the normalised frame."""
-    shift_noise: float = 0.07
+    shift_noise: Annotated[float, Range(0, 1)] = 0.07
     """Standard deviation of the shift along each axis, as a share of half the frame's extent."""
-    gain_noise: float = 0.0
+    gain_noise: Annotated[float, Range(0, 1)] = 0.0
     """HU are multiplied by 1 + noise * randn."""
-    hu_noise: float = 0.0
+    hu_noise: Annotated[float, Range(0, 1000)] = 0.0
     """Standard deviation of the noise that is added to each voxel, HU."""
-    rotation: float = 0.0
+    rotation: Annotated[float, Range(0, 180)] = 0.0
     """Largest rotation about a random axis, degrees; applied to `pose_share` of the samples."""
-    scaling: float = 0.0
+    scaling: Annotated[float, Range(0, 0.9)] = 0.0
     """The same samples are scaled by 1 - scaling to 1 / (1 - scaling)."""
-    pose_share: float = 0.5
+    pose_share: Annotated[float, Range(0, 1)] = 0.5
     """Share of the samples that are rotated and scaled."""
-    crop_share: float = 0.0
+    crop_share: Annotated[float, Range(0, 1)] = 0.0
     """Share of the samples that show only a part of the scan, as if its field of view were shorter."""
-    crop_mm: tuple[float, float] = (120.0, 320.0)
+    crop_mm: Annotated[tuple[float, float], Range(1, 10_000)] = (120.0, 320.0)
     """Shortest and longest such part along the body (world S axis), mm."""
+
+    def __post_init__(self) -> None:
+        refuse(
+            "Training",
+            [
+                *(problems := find_problems(self)),
+                (not problems and self.crop_mm[0] > self.crop_mm[1], "crop mm must be the shortest, then the longest"),
+            ],
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingOptions:
     """How a network is trained; `training_preset` gives the values for each network preset."""
 
-    iterations: int = 1500
+    iterations: Annotated[int, ITERATIONS] = 1500
     """Training steps."""
-    batch: int = 2
+    batch: Annotated[int, BATCH] = 2
     """Scans per step."""
-    learning_rate: float = 0.002
+    learning_rate: Annotated[float, LEARNING_RATE] = 0.002
     """Initial learning rate of Adam."""
     decay: bool = True
     """Reduce the learning rate to a hundredth along a cosine; otherwise it is constant."""
-    loss_voxels: int | None = 2500
+    loss_voxels: Annotated[int | None, Range(1, 1_000_000)] = 2500
     """Voxels of the body per scan in the loss; None: all voxels of the output grid."""
-    validation_scans: int = 4
+    validation_scans: Annotated[int, Range(0, 100_000)] = 4
     """Scans held out for validation, at most a fifth of the cohort."""
-    validation_every: int = 100
+    validation_every: Annotated[int, Range(1, 1_000_000)] = 100
     """Iterations between validations."""
-    checkpoint_every: int = 50
+    checkpoint_every: Annotated[int, Range(1, 1_000_000)] = 50
     """Iterations between checkpoints."""
-    checkpoint_seconds: float = 60.0
+    checkpoint_seconds: Annotated[float, Range(0, 86_400)] = 60.0
     """Longest time between checkpoints, seconds."""
-    loaders: int | None = None
+    loaders: Annotated[int | None, Range(0, 64)] = None
     """Threads that make batches in advance; None: chosen for the device."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """Arithmetic of loss and validation. auto: fp16 on CUDA, fp32 on CPUs."""
-    seed: int = 0
+    seed: Annotated[int, SEEDS] = 0
     """Random seed of weights and samples."""
     augmentation: AugmentationOptions = field(default_factory=AugmentationOptions)
 
     def __post_init__(self) -> None:
-        refuse(
-            "Training",
-            [
-                (self.iterations < 1, "iterations must be at least 1"),
-                (self.batch < 1, "batch must be at least 1"),
-                (not 0 < self.learning_rate < 1, "the learning rate must lie between 0 and 1"),
-                (self.loss_voxels is not None and self.loss_voxels < 1, "loss_voxels must be at least 1"),
-                (self.validation_every < 1, "validation_every must be at least 1 iteration"),
-                (self.checkpoint_every < 1, "checkpoint_every must be at least 1 iteration"),
-                (self.loaders is not None and self.loaders < 0, "loaders must not be negative"),
-                (self.precision not in ("auto", "fp32", "bf16", "fp16"), f"unknown precision {self.precision!r}"),
-            ],
-        )
+        refuse("Training", find_problems(self))
 
 
 def training_preset(preset: str, **changes: Any) -> TrainingOptions:
@@ -100,14 +99,17 @@ class ScheduleOptions:
 
     preset: Literal["paper", "unet", "compact"] = "compact"
     """paper: 3-D DeepLab as published; unet: larger 3-D UNet; compact: small 3-D UNet that can be trained on a CPU."""
-    iterations: Annotated[int | None, Word(metavar="N")] = None
+    iterations: Annotated[int | None, Word(metavar="N"), ITERATIONS] = None
     """Training steps; by default 3000 for paper, else 1500."""
-    batch: Annotated[int | None, Word(metavar="N")] = None
+    batch: Annotated[int | None, Word(metavar="N"), BATCH] = None
     """Scans per step; by default 4 for paper, else 2."""
-    learning_rate: Annotated[float | None, Word(metavar="RATE")] = None
+    learning_rate: Annotated[float | None, Word(metavar="RATE"), LEARNING_RATE] = None
     """Initial learning rate; by default 0.004 for paper, else 0.002."""
-    seed: int = 0
+    seed: Annotated[int, SEEDS] = 0
     """Random seed of weights and samples."""
+
+    def __post_init__(self) -> None:
+        refuse("Training", find_problems(self))
 
     def training(self) -> TrainingOptions:
         """The preset's options with these changes."""
