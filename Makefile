@@ -9,7 +9,7 @@ SOURCES := SlicRegExtension Testing benchmarks docs
 # two processes, each with one thread; files are not split, since their tests share what is slow to make
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: install demo test test-slow lint check docs clean
+.PHONY: install demo test test-slow coverage mutants lint check docs clean
 
 install: .venv/installed
 
@@ -31,6 +31,16 @@ demo: install
 
 test: install
 	$(PYTEST)
+
+# the shares of lines that the fast tests run; the library's must be 90 %
+coverage: install
+	$(PYTEST) --cov --cov-report=
+	$(BIN)/coverage report --include='*/SlicRegSlicer/*' --skip-covered
+	$(BIN)/coverage report --include='*/SlicRegLib/*' --skip-covered --fail-under=90
+
+# small faults put into the library: which do the tests notice? Takes about an hour
+mutants: install
+	$(BIN)/python Testing/reliability/mutants.py
 
 test-slow: install
 	$(PYTEST) --slow
