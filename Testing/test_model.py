@@ -1,5 +1,6 @@
 """Model files: what goes in comes out, the bytes depend on the content alone, and a bad file is one sentence."""
 
+import hashlib
 import io
 import json
 import pickle
@@ -135,6 +136,9 @@ def test_members_are_json_safetensors_and_plain_arrays(path):
                 assert all(arrays[k].dtype != object for k in arrays)
         header = archive.read("weights.safetensors")
         assert json.loads(header[8 : 8 + int.from_bytes(header[:8], "little")])
+        sums = {name: hashlib.sha256(archive.read(name)).hexdigest() for name in archive.namelist()[1:]}
+    stated = about.pop("sha256")
+    assert stated.pop("bundle.json") == hashlib.sha256(json.dumps(about).encode()).hexdigest() and stated == sums
     assert load_model(path).summary() == {
         **about,
         "preparation": {**about["preparation"], "shape": FRAME.shape},

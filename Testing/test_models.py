@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from SlicRegLib.errors import UserError
-from SlicRegLib.registration import model_header
+from SlicRegLib.registration import model_header, model_parts
 from SlicRegLib.registration.model_header import add_model, list_models, read_model, remove_model
 
 BUNDLED = Path(__file__).resolve().parents[1] / "SlicRegExtension" / "Resources" / "Models"
@@ -21,7 +21,7 @@ ABOUT = {
 }
 
 
-def write(path: Path, about=ABOUT, parts=model_header.PARTS) -> Path:
+def write(path: Path, about=ABOUT, parts=model_parts.NEEDED) -> Path:
     """A model file without a network."""
     with zipfile.ZipFile(path, "w") as archive:
         for part in parts:
@@ -66,7 +66,7 @@ def test_broken_files_are_listed_with_the_reason(tmp_path):
     write(tmp_path / "deep.slicreg", "[" * 100000)
     write(tmp_path / "lacking.slicreg", {"version": 1})
     write(tmp_path / "parts.slicreg", parts=["bundle.json"])
-    write(tmp_path / "huge.slicreg", " " * (model_header.MAX_ABOUT + 1))
+    write(tmp_path / "huge.slicreg", " " * (model_parts.LIMITS["bundle.json"] + 1))
     write(tmp_path / ".hidden.slicreg")
     (tmp_path / "readme.txt").write_text("not a model")
     reasons = {m.name: m.problem for m in list_models(tmp_path / "none", tmp_path)}

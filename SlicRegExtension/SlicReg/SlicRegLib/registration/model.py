@@ -1,6 +1,6 @@
 """Model files: everything that a registration needs in one file, without pickle.
 
-A zip of  bundle.json          version, network and frame options, template's SHA-256, provenance
+A zip of  bundle.json          version, network and frame options, template's SHA-256, provenance, SHA-256 of each part
           weights.safetensors  network weights, float16
           key_points.npz       optional: the template's key points, the features there, supervoxel centroids
           supervoxels.npz      template layers, uint8 (layers, I, J, K), and the affine of their grid
@@ -24,13 +24,17 @@ from safetensors.torch import save as save_tensors
 
 from ..errors import UserError
 from ..geometry.grid import Grid
+from ..images.archive import ArchiveError
+from ..images.arrays import read_arrays, take, take_affine
 from ..images.files import MODEL_VERSION, atomic
+from ..images.json_reading import make_finite
 from ..images.options import PreparationOptions
 from ..images.volumes import Volume
 from ..network.networks import SupervoxelNet, build
-from ..network.options import NetworkOptions
+from ..network.options import NetworkOptions, PredictionOptions
 from .key_points import KeyPoints
 from .model_header import find_model
+from .model_parts import ABOUT, NewerModelError, make_sums, read_parts
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,13 +81,12 @@ class Model:
 
 def save_model(path: str | Path, model: Model) -> None:
     """Write a model file; atomic. Equal models give equal bytes. Weights and features are stored in float16."""
-    about = {**model.summary(), "version": MODEL_VERSION}
+    about = make_finite({**model.summary(), "version": MODEL_VERSION})
     weights = {
         name: w.detach().cpu().to(torch.float16 if w.is_floating_point() else w.dtype).contiguous()
         for name, w in model.net.state_dict().items()
     }
     parts = {
-        "bundle.json": json.dumps(about, indent=1).encode(),
         "weights.safetensors": save_tensors(weights),
         "supervoxels.npz": _npz(layers=model.layers, affine=model.template_grid.affine),
     }
@@ -98,53 +101,61 @@ def save_model(path: str | Path, model: Model) -> None:
         if model.template_labels is not None:
             arrays["labels"] = model.template_labels.data
         parts["template.npz"] = _npz(**arrays)
+    about = {**about, "sha256": make_sums(about, parts)}
     with atomic(path) as part, zipfile.ZipFile(part, "w") as archive:
-        for name, content in parts.items():
+        for name, content in {ABOUT: json.dumps(about, indent=1).encode(), **parts}.items():
             archive.writestr(zipfile.ZipInfo(name), content)  # ZipInfo without a date: reproducible bytes
 
 
 def load_model(path: str | Path) -> Model:
-    """Read a model. Raises UserError where it is missing, corrupt or written by a newer version."""
+    """Read a model. Raises UserError where it is missing, corrupt or written by a newer version.
+
+    Sizes, types and sums are checked before a network is made, and every number is finite.
+    """
     path = find_model(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            about = json.loads(archive.read("bundle.json"))
-            version = about["version"]
-            if version > MODEL_VERSION:
-                raise UserError(
-                    f"The model {path} was written by a newer SlicReg (format {version}, this one reads "
-                    f"{MODEL_VERSION}); update SlicReg."
-                )
-            net = build(NetworkOptions(**{**about["network"], "widths": tuple(about["network"]["widths"])}))
-            net.load_state_dict(
-                {
-                    k: v.float() if v.is_floating_point() else v
-                    for k, v in load_tensors(archive.read("weights.safetensors")).items()
-                }
-            )
-            net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # as documented by torch
-            net.eval().requires_grad_(False)
-            supervoxels = np.load(io.BytesIO(archive.read("supervoxels.npz")))
-            layers, affine = supervoxels["layers"], supervoxels["affine"]
-            preparation = PreparationOptions(**{**about["preparation"], "shape": tuple(about["preparation"]["shape"])})
-            template, labels = _template(archive)
-            return Model(
-                net,
-                preparation,
-                layers,
-                Grid(layers.shape[1:], affine),
-                about["template_sha256"],
-                about["provenance"],
-                _key_points(archive),
-                template,
-                labels,
-            )
-    except UserError:
+        about, parts = read_parts(path)
+        options = NetworkOptions(**{**about["network"], "widths": tuple(about["network"]["widths"])})
+        preparation = PreparationOptions(**{**about["preparation"], "shape": tuple(about["preparation"]["shape"])})
+        arrays = read_arrays(parts["supervoxels.npz"], "layers", "affine")
+        layers = take(arrays, "layers", "u1", (options.layers, *preparation.shape))  # type: ignore[misc]
+        grid = Grid(layers.shape[1:], take_affine(arrays))
+        if layers.max() >= options.classes or not np.allclose(grid.spacing, preparation.spacing_mm, rtol=1e-3):
+            raise ArchiveError("its supervoxels do not belong to its network")
+        template, labels = _template(parts.get("template.npz"))
+        sha256, provenance = about["template_sha256"], about["provenance"]
+        key_points = _key_points(parts.get("key_points.npz"), options)
+        net = _network(parts["weights.safetensors"], options)
+        return Model(net, preparation, layers, grid, str(sha256), provenance, key_points, template, labels)
+    except NewerModelError as error:
+        raise UserError(f"The model {path} cannot be used: {error}") from error
+    except (OSError, MemoryError):
         raise
-    except Exception as error:  # zip, JSON, tensors and arrays each raise errors of their own
+    except Exception as error:  # tensors, options and what is missing each raise errors of their own
+        reason = str(error).rstrip(".") if isinstance(error, (ArchiveError, UserError)) else type(error).__name__
         raise UserError(
-            f"The model {path} is corrupt or not a SlicReg model ({type(error).__name__}); copy or download it again."
+            f"The model {path} is corrupt or not a SlicReg model ({reason}); copy or download it again."
         ) from error
+
+
+def _network(content: bytes, options: NetworkOptions) -> SupervoxelNet:
+    """The network with the stored weights. Nothing is allocated for it before they are known to fit."""
+    stored = load_tensors(content)
+    with torch.device("meta"):
+        net = build(options)
+    wanted = net.state_dict()
+    if stored.keys() != wanted.keys() or any(stored[name].shape != wanted[name].shape for name in wanted):
+        raise ArchiveError("its weights do not fit its network")
+    weights = {}
+    for name, weight in stored.items():
+        if weight.is_floating_point() != wanted[name].is_floating_point() or weight.is_complex():
+            raise ArchiveError("its weights have a wrong type")
+        weights[name] = weight.to(wanted[name].dtype)
+        if not torch.isfinite(weights[name]).all():
+            raise ArchiveError("its weights hold numbers that are not finite")
+    net.load_state_dict(weights, assign=True)
+    net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]  # as documented by torch
+    return net.eval().requires_grad_(False)
 
 
 def _npz(**arrays: Any) -> bytes:
@@ -153,17 +164,21 @@ def _npz(**arrays: Any) -> bytes:
     return buffer.getvalue()
 
 
-def _key_points(archive: zipfile.ZipFile) -> KeyPoints | None:
-    if "key_points.npz" not in archive.namelist():
+def _key_points(content: bytes | None, options: NetworkOptions) -> KeyPoints | None:
+    if content is None:
         return None
-    content = np.load(io.BytesIO(archive.read("key_points.npz")))
-    return KeyPoints(*(torch.from_numpy(content[name]) for name in ("points", "features", "centroids")))
+    arrays, channels = read_arrays(content), options.layers * PredictionOptions.buckets
+    points = take(arrays, "points", "f4", (None, 3))
+    features = take(arrays, "features", "f2", (len(points), channels))
+    centroids = take(arrays, "centroids", "f8", (options.layers, options.classes, 4))
+    return KeyPoints(*(torch.from_numpy(part.copy()) for part in (points, features, centroids)))
 
 
-def _template(archive: zipfile.ZipFile) -> tuple[Volume | None, Volume | None]:
-    if "template.npz" not in archive.namelist():
+def _template(content: bytes | None) -> tuple[Volume | None, Volume | None]:
+    if content is None:
         return None, None
-    content = np.load(io.BytesIO(archive.read("template.npz")))
-    grid = Grid(content["hu"].shape, content["affine"])
-    labels = Volume(content["labels"], grid) if "labels" in content else None
-    return Volume(content["hu"].astype(np.float32), grid), labels
+    arrays = read_arrays(content, "hu", "affine", "labels")
+    hu = take(arrays, "hu", "i2", (None, None, None))
+    grid = Grid(hu.shape, take_affine(arrays))
+    labels = Volume(take(arrays, "labels", "u1 u2", hu.shape), grid) if "labels" in arrays else None
+    return Volume(hu.astype(np.float32), grid), labels

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import filecmp
-import json
 import shutil
-import zipfile
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from .. import MODELS
 from ..errors import UserError
-from ..images.files import MODEL_SUFFIX, MODEL_VERSION, atomic
+from ..images.archive import ArchiveError
+from ..images.files import MODEL_SUFFIX, atomic
 from ..network.options import NetworkOptions
-
-PARTS = ("bundle.json", "weights.safetensors", "supervoxels.npz")
-MAX_ABOUT = 1 << 20  # bytes of bundle.json
+from .model_parts import read_parts
 
 # words in a model's name or cohort that reveal the anatomy where the model does not state it
 ANATOMIES = {
@@ -146,24 +143,19 @@ def find_model(name: str | Path) -> Path:
 def read_model(path: str | Path, bundled: bool = False) -> ModelHeader:
     """Read a model file's header. Never raises: what is wrong with the file is in ``problem``."""
     path = Path(path)
-    about: Any = {}
+    about: dict[str, Any] = {}
     problem = ""
     try:
-        with zipfile.ZipFile(path) as archive:
-            absent = [part for part in PARTS if part not in archive.namelist()]
-            if absent:
-                problem = f"It is not a SlicReg model: it lacks {', '.join(absent)}."
-            elif archive.getinfo("bundle.json").file_size > MAX_ABOUT:
-                problem = "It is not a SlicReg model: its description is too large."
-            else:
-                about = json.loads(archive.read("bundle.json"))
-                problem = _check(about) or ("It is damaged; copy or download it again." if archive.testzip() else "")
+        about, _ = read_parts(path)
+    except UserError as error:
+        problem = str(error)
     except OSError as error:
         problem = f"It cannot be read ({error.strerror or error})."
-    except Exception as error:  # zip, compression and JSON each fail in their own way
-        problem = f"It is damaged or not a SlicReg model ({type(error).__name__}); copy or download it again."
+    except Exception as error:
+        reason = str(error) if isinstance(error, ArchiveError) else type(error).__name__
+        problem = f"It is damaged or not a SlicReg model ({reason}); copy or download it again."
     name = path.name[: -len(MODEL_SUFFIX)] if path.name.lower().endswith(MODEL_SUFFIX) else path.name
-    return ModelHeader(path, name, bundled, about if isinstance(about, dict) else {}, problem)
+    return ModelHeader(path, name, bundled, about, problem)
 
 
 def list_models(bundled_folder: str | Path, user_folder: str | Path) -> list[ModelHeader]:
@@ -219,22 +211,6 @@ def remove_model(model: ModelHeader) -> None:
         model.path.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"The model {model.path} cannot be removed ({error.strerror or error}).") from error
-
-
-def _check(about: Any) -> str:
-    """What is wrong with the content of a bundle.json; "" if nothing."""
-    if not isinstance(about, dict):
-        return "It is not a SlicReg model: its description is not a JSON object."
-    version = about.get("version")
-    if not isinstance(version, int):
-        return "It is not a SlicReg model: its description has no version."
-    if version > MODEL_VERSION:
-        return (
-            f"It was written by a newer SlicReg (format {version}, this one reads up to {MODEL_VERSION}); "
-            "update the extension."
-        )
-    absent = [key for key in ("network", "preparation", "provenance") if not isinstance(about.get(key), dict)]
-    return f"It is not a SlicReg model: its description lacks {', '.join(absent)}." if absent else ""
 
 
 def _to_number(value: Any) -> float | None:
