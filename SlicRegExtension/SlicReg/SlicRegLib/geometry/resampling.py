@@ -45,7 +45,8 @@ def resample(
 
 def align_axes(grid: Grid, target: Grid) -> AxisPositions | None:
     """Which axis of ``grid`` each axis of ``target`` runs along, and where its voxels lie on it; None where the grids
-    are not parallel (to a thousandth of a voxel)."""
+    are not parallel (to a thousandth of a voxel). Rounded, so that the order and the direction in which the axes are
+    stored do not matter."""
     matrix = grid.voxel_from_world @ target.affine
     sources = np.abs(matrix[:3, :3]).argmax(0)
     rest = np.abs(matrix[:3, :3]).copy()
@@ -53,7 +54,7 @@ def align_axes(grid: Grid, target: Grid) -> AxisPositions | None:
     if sorted(sources) != [0, 1, 2] or (rest @ target.shape).max() > 1e-3:  # voxels
         return None
     return [
-        (int(source), torch.from_numpy(matrix[source, axis] * np.arange(n) + matrix[source, 3]))
+        (int(source), torch.from_numpy(np.round(matrix[source, axis] * np.arange(n) + matrix[source, 3], 9)))
         for axis, (source, n) in enumerate(zip(sources, target.shape, strict=True))
     ]
 
@@ -66,10 +67,13 @@ def resample_along_axes(volume: torch.Tensor, positions: AxisPositions, fill: fl
     order = sorted(range(3), key=lambda axis: len(positions[axis][1]) / values.shape[1 + axis])
     for axis in order:
         n, position = values.shape[1 + axis], positions[axis][1].to(volume.device)
-        low = position.clamp(0, n - 1).floor().long().clamp_max(max(n - 2, 0))
-        share = (position.clamp(0, n - 1) - low).to(volume.dtype).view([-1 if a == axis + 1 else 1 for a in range(4)])
-        first = values.index_select(1 + axis, low)
-        values = first.lerp_(values.index_select(1 + axis, (low + 1).clamp_max(n - 1)), share.expand_as(first))
+        backward = bool(position[0] > position[-1])  # then count from the other end, which gives the same bits
+        position = (n - 1 - position if backward else position).clamp(0, n - 1)
+        low = position.floor().long().clamp_max(max(n - 2, 0))
+        share = (position - low).to(volume.dtype).view([-1 if a == axis + 1 else 1 for a in range(4)])
+        ends = [n - 1 - end if backward else end for end in (low, (low + 1).clamp_max(n - 1))]
+        first = values.index_select(1 + axis, ends[0])
+        values = first.lerp_(values.index_select(1 + axis, ends[1]), share.expand_as(first))
     if fill is not None:
         for axis, (source, position) in enumerate(positions):
             beyond = (position < -0.5) | (position > volume.shape[1 + source] - 0.5)
