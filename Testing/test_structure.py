@@ -17,7 +17,8 @@ LIMIT = 350  # lines of a file
 
 # from the ground up: a folder imports from those before it, never from those after it or beside it in its row
 FLOORS = """
-    errors progress stages option phantoms
+    errors stages option
+    progress workers phantoms
     geometry
     images
     network cohort

@@ -22,9 +22,9 @@ from imports import imported, modules  # noqa: E402  the import graph that the t
 SOURCES = ROOT / "SlicRegExtension" / "SlicReg"
 LIBRARY, MODULE = "SlicRegLib", "SlicRegSlicer"
 BEGIN, END = "<!-- table: made by architecture.py -->", "<!-- end of table -->"
-BASE = "errors, option, progress, stages"
+BASE = "errors, option, progress, stages, workers"
 CONTENT = {
-    BASE: "The one error a user can cause; option docstrings; progress; names of stages",
+    BASE: "The one kind of error a user can cause; option docstrings; progress; names of stages; worker processes",
     "phantoms": "Synthetic CT scans with known anatomy, for demo and tests",
     "geometry": "Grids and frames, resampling, displacement fields, inverse, folding, spline",
     "images": "Reading and writing scans and transforms, LPS to RAS, the canonical frame, atomic files",

@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import joblib
 import torch
 
 from ..errors import UserError
@@ -19,6 +18,7 @@ from ..images.files import stem, write_json
 from ..images.volumes import Volume
 from ..progress import Progress, silent
 from ..stages import CHECK
+from ..workers import run_each
 from .facts import Cohort, ScanFacts, measure_scan
 from .listing import list_cohort
 from .summary import summarise
@@ -45,8 +45,8 @@ def check_cohort(
         raise UserError(f"The template cannot be used: {fixed.problem}")
     found = {}
     progress(CHECK, 0.0, f"0 of {len(paths)}")
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-    for facts in parallel(joblib.delayed(_measure_on_one_thread)(path) for path in paths):
+    for path, measured, problem in run_each(_measure_on_one_thread, paths, jobs):
+        facts = measured or ScanFacts(stem(path), str(path.absolute()), problem=f"{path}: {problem}")
         found[facts.name] = facts
         progress(CHECK, len(found) / len(paths), f"{len(found)} of {len(paths)}: {facts.name}")
     return find_unusual(Cohort(fixed, [found[stem(path)] for path in paths]))

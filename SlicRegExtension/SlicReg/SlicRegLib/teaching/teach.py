@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import joblib
 import torch
-from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from ..errors import UserError
-from ..images.files import stem
+from ..errors import UserError, is_out_of_memory, one_sentence
+from ..images.files import check_path, remove_partial_files, stem
 from ..images.preparation import PreparedScan, prepare_scan
 from ..images.volumes import load_scan
+from ..workers import run_each
 from .packing import (
     load_arrays,
     load_quality,
@@ -34,9 +35,14 @@ Outcome = tuple[str, str]
 def teach_scan(study: Study, path: Path, template: PreparedScan, teacher: Teacher, threads: int) -> Outcome:
     """Prepare one scan, run the teacher, measure its field and write the scan's file.
 
-    Does nothing if the file is complete, so that a cluster may start a task twice. threads: for torch.
+    Does nothing if the file is complete, so that a cluster may start a task twice. threads: for torch. Raises
+    WriteError if the scan's file cannot be written; whatever else goes wrong is the outcome.
     """
     name = stem(path)
+    try:
+        check_path(path)
+    except UserError as error:
+        return name, str(error)
     file = study.scan_path(name)
     if load_quality(file):
         return name, ""
@@ -54,7 +60,9 @@ def teach_scan(study: Study, path: Path, template: PreparedScan, teacher: Teache
         quality = measure_field(scan, template, field)
     except UserError as error:
         return name, str(error)
-    except (RuntimeError, ValueError) as error:  # the teacher failed on one scan: the others must not suffer
+    except Exception as error:  # the teacher failed on one scan: the others must not suffer
+        if isinstance(error, OSError) or is_out_of_memory(error):
+            return name, f"{path}: {one_sentence(error)}"
         reason = " ".join(str(error).split()) or "no message"
         return name, f"{path}: the teacher failed ({type(error).__name__}: {reason})."
     finally:
@@ -66,13 +74,12 @@ def teach_scan(study: Study, path: Path, template: PreparedScan, teacher: Teache
 def teach_locally(
     jobs: int, study: Study, paths: list[Path], template: PreparedScan, teacher: Teacher
 ) -> Iterator[Outcome]:
-    """The outcome of `teach_scan` for each scan, as ``jobs`` processes finish. Raises UserError if one is killed."""
+    """The outcome of `teach_scan` for each scan, as ``jobs`` processes finish; also of one that ends its process."""
     threads = max(1, (joblib.cpu_count() or 1) // jobs)
-    parallel = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
-    try:
-        yield from parallel(joblib.delayed(teach_scan)(study, path, template, teacher, threads) for path in paths)
-    except TerminatedWorkerError as error:
-        raise UserError(
-            f"The system ended one of the teacher's {jobs} processes, most likely because memory ran out; use fewer "
-            "--jobs."
-        ) from error
+    teach = partial(teach_scan, study, template=template, teacher=teacher, threads=threads)
+
+    def remove_unfinished() -> None:
+        remove_partial_files(study.folder / "scans")
+
+    for done in run_each(teach, paths, jobs, after_death=remove_unfinished):
+        yield done.result or (stem(done.item), f"{done.item}: {done.problem}")

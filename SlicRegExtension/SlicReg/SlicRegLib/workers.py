@@ -1,0 +1,113 @@
+"""One function on many items in processes of this computer. An item that fails, or ends its process, stops no other."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from typing import Any, Generic, NamedTuple, TypeVar
+
+from joblib import cpu_count
+from joblib.externals.loky import get_reusable_executor
+from joblib.externals.loky.process_executor import BrokenProcessPool, ShutdownExecutorError
+
+from .errors import WriteError, one_sentence
+
+Item = TypeVar("Item")
+IDLE_SECONDS = 300
+"""How long a process waits for more work before it ends."""
+DIED = (
+    "The system ended the process that worked on it, most likely because memory ran out; close other programs or crop "
+    "the scan."
+)
+"""Why an item failed whose process was killed or crashed."""
+IN_THIS_PROCESS = False
+"""Whether everything runs in this process: for debuggers, and for tests that replace functions."""
+
+
+class Done(NamedTuple, Generic[Item]):
+    """An item, what the function returned for it, and why it failed ("" if it did not)."""
+
+    item: Item
+    result: Any
+    problem: str = ""
+
+
+def run_each(
+    function: Callable[[Item], Any],
+    items: Iterable[Item],
+    jobs: int = 1,
+    isolate: bool = False,
+    after_death: Callable[[], None] = lambda: None,
+) -> Iterator[Done[Item]]:
+    """Call ``function`` with each item in ``jobs`` processes; yields the outcomes as they come.
+
+    An exception, of whatever kind, is the item's ``problem``; only `WriteError` is raised, since a full disk concerns
+    all. If a process dies, the items that were being worked on are tried again, one at a time, so that only the one
+    that is to blame fails. Where none is, there was too little memory for so many processes, and there will be fewer.
+
+    isolate: with ``jobs`` = 1, use a process of its own instead of this one. It is started anew only when it dies.
+    after_death: called when a process has died and the others, too, have ended.
+    """
+    waiting = deque(items)
+    if IN_THIS_PROCESS or (jobs == 1 and not isolate):
+        for item in waiting:
+            yield _attempt(function, item)
+        return
+    while waiting:
+        suspects: list[Item] = []
+        for done in _run_until_death(function, waiting, jobs):
+            if done.problem == DIED:
+                suspects.append(done.item)
+            else:
+                yield done
+        if suspects:
+            after_death()
+        blamed = False  # whether one of them dies alone as well
+        for item in suspects:
+            for done in _run_until_death(function, deque([item]), 1):
+                yield done
+                if done.problem == DIED:
+                    blamed = True
+                    after_death()
+        if suspects and not blamed:
+            jobs = max(1, jobs // 2)
+
+
+def _run_until_death(function: Callable[[Item], Any], waiting: deque[Item], jobs: int) -> Iterator[Done[Item]]:
+    """Take items from ``waiting`` until it is empty or a process dies; the problem of those that it hit is `DIED`."""
+    threads = str(max(1, (cpu_count() or 1) // jobs))
+    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+    limits = {name: os.environ.get(name, threads) for name in names}
+    executor = get_reusable_executor(max_workers=jobs, timeout=IDLE_SECONDS, env=limits)
+    running: dict[Future[Done[Item]], Item] = {}
+    dead = finished = False
+    try:
+        while running or (waiting and not dead):
+            while waiting and not dead and len(running) < jobs:  # no more: those that wait cannot be hit
+                try:
+                    running[executor.submit(_attempt, function, waiting[0])] = waiting[0]
+                    waiting.popleft()
+                except (BrokenProcessPool, ShutdownExecutorError):
+                    dead = True
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                item = running.pop(future)
+                try:
+                    yield future.result()
+                except BrokenProcessPool:
+                    dead = True
+                    yield Done(item, None, DIED)
+        finished = True
+    finally:
+        if not finished or dead:
+            executor.shutdown(wait=True, kill_workers=True)
+
+
+def _attempt(function: Callable[[Item], Any], item: Item) -> Done[Item]:
+    try:
+        return Done(item, function(item))
+    except WriteError:
+        raise
+    except Exception as error:
+        return Done(item, None, one_sentence(error))
