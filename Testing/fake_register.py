@@ -11,7 +11,8 @@ import sys
 from SlicRegLib.cli.parser import parse
 from SlicRegLib.jobs.batch import RESULTS
 
-REPORT = {"seconds": {"total": 1.5}, "folding_percent": 0.25}
+VERDICT = {"word": "doubtful", "sentence": "Look at the liver."}
+REPORT = {"seconds": {"total": 1.5}, "folding_percent": 0.25, "verdict": VERDICT}
 
 if __name__ == "__main__":
     _, request, _ = parse(sys.argv[1:])

@@ -58,10 +58,12 @@ def test_all_other_scans_of_the_scene(panel, started, tmp_path):
     wait_for_end(panel)
     assert states(panel) == {"Phantom target": "done", "noise": "failed"} and not ui.batchCancelButton.enabled
     assert ui.batchProgressBar.value == ui.batchProgressBar.maximum
-    row = [ui.batchTable.item(0, column).text() for column in range(ui.batchTable.columnCount)]
-    assert row == ["Phantom target", "done", "1.500", "0.250", ""]
+    rows = [[ui.batchTable.item(n, column).text() for column in range(ui.batchTable.columnCount)] for n in (0, 1)]
+    assert rows[0] == ["Phantom target", "done", "DOUBTFUL", "1.500", "0.250", "Look at the liver."]
+    assert rows[1][2] == "" and "No body was found" in rows[1][5]
+    assert "Phantom target: Verdict: DOUBTFUL. Look at the liver." in ui.batchStatusLabel.text
     assert "noise: No body was found" in ui.batchStatusLabel.text
-    assert "Phantom target,done" in (out / "results.csv").read_text(encoding="utf-8-sig")
+    assert "Phantom target,done,doubtful" in (out / "results.csv").read_text(encoding="utf-8-sig")
     assert ui.logText.plainText.count("fake_register.py") == 2
 
     requests = [parse(arguments)[1] for arguments in started]

@@ -5,13 +5,15 @@ One registration, made by clicks, serves most tests: those that only look come f
 
 import re
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from host import available
 from SlicRegLib.images.transforms import load_transform
-from SlicRegLib.jobs.command_process import CommandProcess
+from SlicRegLib.jobs.command_process import CommandProcess, ProgressEvent
+from SlicRegLib.stages import WARNING
 
 pytestmark = pytest.mark.skipif(not available(), reason="needs slicer-core and PySide6")
 if available():
@@ -97,6 +99,43 @@ def test_the_nodes_are_filled_and_selected(panel, pair, outputs):
     assert confidence.min() >= 0 and 0.3 < confidence[confidence > 0].mean() < 1
     for name in ("transform", "inverse", "warpedTarget", "warpedSegmentation", "confidence"):
         assert getattr(panel.ui, f"{name}Selector").currentNode() is getattr(outputs, name)
+
+
+def test_the_verdict_stands_at_the_top(panel, outputs):
+    verdict, ui = outputs.verdict, panel.ui
+    texts = {"good": "Good", "doubtful": "DOUBTFUL", "failed": "FAILED"}
+    assert ui.verdictLabel.text == texts[verdict["word"]] and "background-color" in ui.verdictLabel.styleSheet
+    assert ui.verdictReasonLabel.text == verdict["sentence"] != ""
+    assert max(ui.verdictLabel.pos.y(), ui.verdictReasonLabel.pos.y()) < ui.summaryLabel.pos.y()
+    assert {node.GetAttribute("SlicReg.verdict") for node in outputs.nodes()} == {verdict["word"]}
+
+
+def test_the_views_go_to_the_least_sure_places(panel, outputs):
+    """From the worst one on, and round again; places are those of the template, so it is shown."""
+    places, ui = outputs.verdict["least_sure"], panel.ui
+    assert places and [place[3] for place in places] == sorted(place[3] for place in places)
+    HOST.click(ui.supervoxelsButton)
+    for n in [*range(len(places)), 0]:
+        HOST.click(ui.leastSureButton)
+        for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
+            centre = [node.GetSliceToRAS().GetElement(axis, 3) for axis in range(3)]
+            np.testing.assert_allclose(centre, places[n][:3], atol=0.1)
+        assert (
+            f"{n + 1} of {len(places)}" in ui.leastSureButton.text and f"{places[n][3]:.2f}" in ui.leastSureButton.text
+        )
+    assert ui.blendButton.checked and not ui.supervoxelsButton.checked
+
+
+def test_notes_and_warnings_name_the_nodes(panel, pair):
+    """Not the temporary files that the command line knows."""
+    run = panel.registration.run
+    file = run._folder / "target.nrrd"
+    run._take_progress(ProgressEvent(WARNING, 0.5, f"{file} shows other anatomy.", 1.0, None))
+    panel.registration._showProgress()
+    assert "Phantom target shows other anatomy." in panel.ui.statusLabel.text
+    report = run.outputs.report | {"notes": ["Phantom target was stored with an offset."]}
+    panel.registration._showOutputs(replace(run.outputs, report=report))
+    assert panel.ui.summaryLabel.text.splitlines()[-1] == "Note: Phantom target was stored with an offset."
 
 
 def test_the_table_shows_the_measurements(panel, pair):

@@ -60,6 +60,9 @@ class SlicRegTest(ScriptedLoadableModuleTest):
             templateSegmentation=self.templateLabels,
             targetSegmentation=self.targetLabels,
         )
+        self.assertIn(result.verdict["word"], ("good", "doubtful", "failed"))
+        self.assertTrue(result.verdict["sentence"] and result.verdict["least_sure"])
+        self.assertEqual(result.transform.GetAttribute("SlicReg.verdict"), result.verdict["word"])
         before, after = (result.report[when]["mean_dice"] for when in ("before", "after"))
         self.assertGreater(after, 2 * before)
         self.assertEqual(

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from SlicRegLib.jobs.batch import Batch
+from SlicRegLib.jobs.batch import Batch, Row
 from SlicRegLib.jobs.command_process import CommandProcess
 
 from .result_nodes import list_scans
 from .translation import _
+from .verdict_view import describe_word
 from .widgets import DisplayErrors, Panel, fill_table, format_cell, make_timer
 
 POLL_MS = 100
-COLUMNS = ("name", "status", "seconds", "folding_percent", "error")
-"""Columns of `SlicRegLib.jobs.batch.COLUMNS` that the tab shows."""
 
 
 class BatchTab:
@@ -110,6 +109,13 @@ class BatchTab:
         self.ui.batchStatusLabel.text = "\n".join([text or self.batch.summary(), *self.batch.left_out])
         fill_table(
             self.ui.batchTable,
-            [_("Scan"), _("State"), _("Seconds"), _("Folding, %"), _("Error")],
-            [[format_cell(row[column]) for column in COLUMNS] for row in rows],
+            [_("Scan"), _("State"), _("Verdict"), _("Seconds"), _("Folding, %"), _("What to look at")],
+            [_format_row(row) for row in rows],
         )
+
+
+def _format_row(row: Row) -> list[str]:
+    """The cells of a scan; the last one has the error, or the verdict's sentence."""
+    figures = [format_cell(row[column]) for column in ("seconds", "folding_percent")]
+    reason = row["error"] or row["verdict_reason"] or ""
+    return [row["name"], row["status"], describe_word(row["verdict"]), *figures, reason]

@@ -39,7 +39,7 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
     template, target = slicer.util.getNode("template"), slicer.util.getNode("scan")
     result = SlicRegLogic().register(template, target, model="headneck-openkbp")
     slicer.util.setSliceViewerLayers(background=template, foreground=result.warpedTarget, foregroundOpacity=0.5)
-    print(result.report["seconds"], result.report["folding_percent"])
+    print(result.verdict["word"], result.verdict["sentence"])
     """
 
     _timers: list = []  # of registrations in the background: without a reference a timer would be deleted

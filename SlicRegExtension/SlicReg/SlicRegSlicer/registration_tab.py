@@ -11,6 +11,7 @@ from .review import Review
 from .review_buttons import ReviewButtons
 from .run import Run
 from .translation import _
+from .verdict_view import show_verdict
 from .widgets import DisplayErrors, Panel, fill_table, format_cell, make_timer
 
 POLL_MS = 100
@@ -133,10 +134,10 @@ class RegistrationTab:
             else _("{stage}: {percent:.0f} %, about {seconds:.0f} s left")
         )
         text = text.format(stage=run.message, percent=100 * run.fraction, seconds=run.remaining or 0)
-        self.ui.statusLabel.text = "\n".join(filter(None, [text, run.device]))
+        self.ui.statusLabel.text = "\n".join(filter(None, [text, run.device, run.warning]))
 
     def _showOutputs(self, outputs: Outputs) -> None:
-        """Measures in words and as a table, the scans in the views, the nodes in the output selectors."""
+        """The verdict, measures in words and as a table, the scans in the views, the nodes in the output selectors."""
         for name in OUTPUTS:  # so that the next run updates the same nodes
             if getattr(outputs, name):
                 setattr(self.panel.parameters, name, getattr(outputs, name))
@@ -146,6 +147,7 @@ class RegistrationTab:
                 seconds=report["seconds"]["total"], device=report["device_reason"]
             )
         )
+        show_verdict(self.ui, outputs.verdict)
         self.ui.summaryLabel.text = "\n".join(_summarise(report))
         fill_table(
             self.ui.resultsTable,
@@ -159,14 +161,16 @@ class RegistrationTab:
         slicer.util.resetSliceViews()
 
     def _clearResult(self) -> None:
+        show_verdict(self.ui, None)
         self.ui.summaryLabel.text = ""
         self.ui.logText.plainText = ""
         fill_table(self.ui.resultsTable, [], [])
 
 
 def _summarise(report: dict) -> list[str]:
-    """Sentences on how good a registration is. report: the content of report.json."""
-    lines = [_("The transform folds in {percent:.2f} % of the template.").format(percent=report["folding_percent"])]
+    """Sentences on how good a registration is, and what was noted on reading. report: the content of report.json."""
+    folding = _("The transform folds in {percent:.2f} % of the template.").format(percent=report["folding_percent"])
+    lines = [folding]
     if "after" in report:
         lines.append(
             _("Mean Dice {before:.3f} before, {after:.3f} after.").format(
@@ -177,4 +181,4 @@ def _summarise(report: dict) -> list[str]:
         lines.append(
             _("This is not the template that the model was trained with; its supervoxels were predicted as well.")
         )
-    return lines
+    return [*lines, *(_("Note: {note}").format(note=note) for note in report["notes"])]

@@ -110,6 +110,11 @@ class Outputs:
     report: dict[str, Any] = field(default_factory=dict)
     """The content of report.json; under "segments" the names of the label values."""
 
+    @property
+    def verdict(self) -> dict[str, Any]:
+        """Whether the result can be used: "word" ("good", "doubtful" or "failed"), "sentence", and the figures."""
+        return self.report["verdict"]
+
     def nodes(self) -> list:
         """All nodes that were filled."""
         nodes = (

@@ -52,8 +52,12 @@ class ResultNodes:
             hierarchy.CreateItem(parent, made)
 
 
-def mark_result(node, template, target) -> None:
-    """Note on a result which scans it comes from; the references are saved with the scene."""
+VERDICT = "SlicReg.verdict"  # attribute of a result: the word of its verdict
+
+
+def mark_result(node, template, target, verdict: str) -> None:
+    """Note on a result which scans it comes from and whether it can be used; both are saved with the scene."""
+    node.SetAttribute(VERDICT, verdict)
     node.SetNodeReferenceID(TEMPLATE_ROLE, template.GetID())
     node.SetNodeReferenceID(TARGET_ROLE, target.GetID())
 

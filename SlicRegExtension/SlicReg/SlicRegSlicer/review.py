@@ -97,6 +97,15 @@ class Review:
         display.SetVisibility2D(on)
         display.SetVisibility3D(False)
 
+    def find_least_sure(self) -> list[tuple[float, float, float, float]]:
+        """Places on the template where the transform agrees least with the network: (R, A, S mm, confidence)."""
+        return [tuple(place) for place in self.outputs.verdict["least_sure"]]
+
+    def centre(self, r: float, a: float, s: float) -> None:
+        """Centre all slice views on a point of the world."""
+        slice_node = slicer.vtkMRMLSliceNode
+        slice_node.JumpAllSlices(slicer.mrmlScene, r, a, s, slice_node.CenteredJumpSlice)
+
     def close(self) -> None:
         """Remove grid, overlays and checkerboard from the views; template and warped target stay."""
         self.show_grid(False)

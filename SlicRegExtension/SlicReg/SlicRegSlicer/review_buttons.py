@@ -15,6 +15,7 @@ class ReviewButtons:
     def __init__(self, ui):
         self.ui = ui
         self.review: Review | None = None
+        self._place = -1  # of the least sure places the one that was shown last
         self._views = {
             "flicker": self._flicker,
             "checkerboard": lambda on: self.review.show_checkerboard() if on else self.review.blend(),
@@ -26,11 +27,14 @@ class ReviewButtons:
         for name in self._views:
             self._button(name).connect("clicked(bool)", lambda on, name=name: self.onView(name, on))
         self.ui.gridButton.connect("clicked(bool)", self.onGrid)
+        self.ui.leastSureButton.connect("clicked(bool)", self.onLeastSure)
 
     def show(self, review: Review) -> None:
         """Enable the buttons for a result and blend its scans."""
         self.review = review
         self._enable(True)
+        self._place = -1
+        self.ui.leastSureButton.enabled = bool(review.find_least_sure())
         self.ui.blendButton.checked = True
         review.blend()
 
@@ -49,9 +53,7 @@ class ReviewButtons:
 
     def onView(self, name: str, on: bool) -> None:
         self._flickerTimer.stop()
-        if not self.review or not self.review.is_alive():
-            self.close()
-            self.ui.summaryLabel.text = _("A node of this result was deleted. Press Apply to register again.")
+        if not self._isAlive():
             return
         for other in self._views:
             if other != name:
@@ -69,6 +71,29 @@ class ReviewButtons:
         if self.review and self.review.is_alive():
             self.review.show_grid(on)
 
+    def onLeastSure(self, clicked=False) -> None:
+        """Go to the next of the least sure places, from the worst one on; they are places of the template."""
+        if not self._isAlive():
+            return
+        if self.ui.supervoxelsButton.checked:  # these are shown over the target
+            self.ui.blendButton.checked = True
+            self.onView("blend", True)
+        places = self.review.find_least_sure()
+        self._place = (self._place + 1) % len(places)
+        *point, confidence = places[self._place]
+        self.review.centre(*point)
+        self.ui.leastSureButton.text = _("Least sure place {n} of {total}: confidence {confidence:.2f}").format(
+            n=self._place + 1, total=len(places), confidence=confidence
+        )
+
+    def _isAlive(self) -> bool:
+        """Whether there is a result to show; if a node of it was deleted, the user is told."""
+        if self.review and self.review.is_alive():
+            return True
+        self.close()
+        self.ui.summaryLabel.text = _("A node of this result was deleted. Press Apply to register again.")
+        return False
+
     def _flicker(self, on: bool) -> None:
         self.review.blend(1.0 if on else 0.5)
         if on:
@@ -82,3 +107,5 @@ class ReviewButtons:
             button = self._button(name)
             button.enabled = enabled
             button.checked = False
+        self.ui.leastSureButton.enabled = enabled
+        self.ui.leastSureButton.text = _("Least sure place")

@@ -19,7 +19,7 @@ from SlicRegLib.jobs.arguments import write_arguments
 from SlicRegLib.jobs.command_process import CommandProcess, ProgressEvent
 from SlicRegLib.jobs.memory import available_memory, estimate_memory
 from SlicRegLib.results.options import RegisterRequest
-from SlicRegLib.stages import DEVICE, STARTING
+from SlicRegLib.stages import DEVICE, STARTING, WARNING
 
 from . import stage_texts
 from .reading import Image, fill_segmentation, fill_transform, fill_volume, load_displacement_image, load_image
@@ -42,6 +42,8 @@ class Run:
         self.request, self.state, self.error = request, "running", ""
         self.outputs: Outputs | None = None
         self.fraction, self.message, self.device = 0.0, stage_texts.REGISTER[STARTING], ""
+        self.warning = ""
+        """What is known before the end, such as that the model does not fit the scans; "" if nothing."""
         self.remaining: float | None = None
         self._memory = _check_memory(request)
         self._segments: list[Segment] = []  # of the template, in its label map
@@ -69,7 +71,7 @@ class Run:
             return self.state
         try:
             if self._process.state != "finished":
-                raise UserError(self._process.error)
+                raise UserError(self._name_nodes(self._process.error))
             self.outputs = self._read_outputs()
             self.state, self.fraction, self.remaining = "finished", 1.0, 0.0
         except UserError as error:
@@ -94,9 +96,25 @@ class Run:
         self.fraction = event.fraction
         if event.stage == DEVICE:
             self.device = event.message
+        elif event.stage == WARNING:
+            self.warning = self._name_nodes(event.message)
         else:
             self.message = stage_texts.REGISTER.get(event.stage, self.message)
             self.remaining = event.remaining
+
+    def _name_nodes(self, text: str) -> str:
+        """The text with the nodes' names in place of their temporary files."""
+        request = self.request
+        nodes = {
+            "template": request.template,
+            "target": request.target,
+            "template_label": request.templateSegmentation,
+            "target_label": request.targetSegmentation,
+        }
+        for name, node in nodes.items():
+            if node:
+                text = text.replace(str(self._folder / f"{name}.nrrd"), node.GetName())
+        return text
 
     def _write_inputs(self) -> RegisterRequest:
         """Write the nodes into the temporary folder; returns the request for the command line."""
@@ -131,6 +149,7 @@ class Run:
                 _("An input was removed from the scene during the registration, so its result was discarded.")
             )
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        report["notes"] = [self._name_nodes(note) for note in report["notes"]]
         report["segments"] = {str(segment.value): segment.name for segment in self._segments}
         # all files are loaded before the scene changes
         fields = [load_displacement_image(folder / f"{name}.h5") for name in ("transform", "transform_inverse")]
@@ -172,7 +191,7 @@ class Run:
             )
             fill_segmentation(outputs.warpedSegmentation, labels, self._segments, request.target)
         for node in outputs.nodes():
-            mark_result(node, request.template, request.target)
+            mark_result(node, request.template, request.target, outputs.verdict["word"])
         return outputs
 
 
