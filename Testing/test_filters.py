@@ -38,6 +38,6 @@ def test_b_spline_smoothing_is_three_box_filters():
 
 
 def test_linear_interpolation_between_the_elements_of_an_axis():
-    x = torch.tensor([0.0, 10, 30, 60])
-    assert (linear_matrix(4, 0.25, CPU) @ x).tolist() == [2.5, 15, 37.5, 60]  # the edge is repeated
-    assert (linear_matrix(4, -0.5, CPU) @ x).tolist() == [0, 5, 20, 45]
+    x = torch.tensor([100.0, 110, 130, 160])
+    assert (linear_matrix(4, 0.25, CPU) @ x).tolist() == [102.5, 115, 137.5, 160]  # the edge is repeated
+    assert (linear_matrix(4, -0.5, CPU) @ x).tolist() == [100, 105, 120, 145]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from SlicRegLib.geometry.grid import Grid, apply_affine, bounding_grid
+from SlicRegLib.geometry.grid import Grid, apply_affine, bounding_grid, translation, unravel
 
 # i runs to the Left (flipped) by 2 mm, j to Superior by 3 mm, k to Anterior by 5 mm
 TURNED = Grid((4, 6, 8), np.array([[-2, 0, 0, 10], [0, 0, 5, -20], [0, 3, 0, 30], [0, 0, 0, 1]]))
@@ -129,6 +129,14 @@ def test_bounding_grid_by_hand():
     np.testing.assert_allclose(box.centre, (5.25, 1.5, 1.5))
 
 
+def test_bounding_grid_without_a_margin_and_of_a_small_grid():
+    one = Grid((4, 4, 4), np.eye(4))  # faces from -0.5 to 3.5
+    box = bounding_grid([one], 2.0)
+    assert box.shape == (3, 3, 3)  # 4 mm: 2 steps
+    np.testing.assert_allclose(box.affine, [[2, 0, 0, -0.5], [0, 2, 0, -0.5], [0, 0, 2, -0.5], [0, 0, 0, 1]])
+    assert bounding_grid([one], 50.0).shape == (2, 2, 2)  # both faces
+
+
 def test_bounding_grid_covers(odd_grid):
     box = bounding_grid([odd_grid], 3.0)
     voxels = box.to_voxel(odd_grid.corners())
@@ -151,6 +159,21 @@ def test_matches():
 def test_impossible_grids(shape, affine):
     with pytest.raises(ValueError):
         Grid(shape, affine)
+
+
+def test_the_smallest_grid_and_tiny_voxels_are_possible():
+    assert Grid((1, 1, 1), np.diag([0.01, 0.01, 0.01, 1])).spacing.tolist() == [0.01] * 3
+
+
+def test_translation_moves_points_and_not_vectors():
+    np.testing.assert_array_equal(apply_affine(translation([1, 2, 3]), np.array([[10.0, 20, 30]])), [[11, 22, 33]])
+    np.testing.assert_array_equal(translation([1, 2, 3])[:, :3], np.eye(4)[:, :3])
+
+
+def test_unravel_is_numpys():
+    found = unravel(torch.arange(60), (3, 4, 5))
+    assert found.dtype == torch.float32
+    np.testing.assert_array_equal(found.T, np.unravel_index(np.arange(60), (3, 4, 5)))
 
 
 def test_a_grid_owns_its_affine():

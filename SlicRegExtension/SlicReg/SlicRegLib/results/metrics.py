@@ -27,7 +27,7 @@ def hd95(a: np.ndarray, b: np.ndarray, spacing: ArrayLike) -> float:
     if not a.any() or not b.any():
         return float("nan")
     box = ndimage.find_objects((a | b).astype(np.uint8))[0]
-    a, b = (np.pad(mask[box], 1) for mask in (a, b))
+    a, b = a[box], b[box]
     surface_a, surface_b = (mask & ~ndimage.binary_erosion(mask) for mask in (a, b))
     to_b, to_a = (ndimage.distance_transform_edt(~surface, sampling=spacing) for surface in (surface_b, surface_a))
     return float(np.percentile(np.concatenate([to_b[surface_a], to_a[surface_b]]), 95))
