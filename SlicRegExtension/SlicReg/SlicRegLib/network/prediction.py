@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ..geometry.filters import box_filter
-from ..geometry.grid import Grid
+from ..geometry.grid import Grid, unravel
 from ..images.preparation import PreparedScan, network_input
 from .devices import autocast
 from .networks import SupervoxelNet
@@ -34,6 +34,14 @@ class EncodedScan:
     def to(self, device: torch.device) -> EncodedScan:
         """The same on ``device``."""
         return replace(self, features=self.features.to(device), voxels=self.voxels.to(device))
+
+    def thinned(self, step: int) -> EncodedScan:
+        """Only the voxels whose three indices are multiples of ``step``, on the grid of these."""
+        index = unravel(self.voxels, self.grid.shape).long()
+        kept, grid = (index % step == 0).all(1), self.grid.strided(step)
+        i, j, k = (index[kept] // step).T
+        voxels = (i * grid.shape[1] + j) * grid.shape[2] + k
+        return replace(self, features=self.features[kept], voxels=voxels, grid=grid)
 
 
 @dataclass(frozen=True, eq=False)

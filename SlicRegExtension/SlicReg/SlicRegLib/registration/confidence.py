@@ -47,17 +47,21 @@ def compute_overlays(model: Model, result: Registration, device: torch.device = 
     return Overlays(confidence(positions, moving.grid, result.dense, fixed.scan), *layers)
 
 
-def confidence(positions: torch.Tensor, grid: Grid, field: DisplacementField, fixed: PreparedScan) -> Volume:
+def confidence(
+    positions: torch.Tensor, grid: Grid, field: DisplacementField, fixed: PreparedScan, thinned: int = 1
+) -> Volume:
     """How well the ``field`` fixed -> moving agrees with the network, on the ``fixed`` scan's output grid, from 0 to 1.
 
     positions: `expected_positions` of the moving scan in the fixed one, (4, i, j, k) on ``grid``. The field takes a
     voxel of the fixed scan's body to a point of the moving scan; the network expects that point at some position in
     the fixed scan. With d the distance from there to the voxel, the confidence is 1 / (1 + (d / 10 mm)^2). It is 0
-    outside the body and where the field leads out of the moving scan's body.
+    outside the body and where the field leads out of the moving scan's body. thinned: only every so many voxels along
+    each axis, for a mean.
     """
-    output = fixed.grid.strided(STRIDE)
+    step = STRIDE * thinned
+    output = fixed.grid.strided(step)
     points = output.points()
     expected = sample(torch.cat([positions[:3] * positions[3], positions[3:]]), grid, field(points), fill=0.0)
     distance = (expected[:3] / expected[3].clamp_min(1e-6) - points.movedim(-1, 0)).norm(dim=0)
-    in_both = fixed.region[::STRIDE, ::STRIDE, ::STRIDE] & (expected[3] > 0.01)
+    in_both = fixed.region[::step, ::step, ::step] & (expected[3] > 0.01)
     return Volume(torch.where(in_both, 1 / (1 + (distance / HALF_MM) ** 2), 0.0).numpy(), output)

@@ -22,14 +22,16 @@ from ..network.networks import SupervoxelNet
 from ..network.options import PredictionOptions
 from ..network.prediction import Description, EncodedScan, describe, describe_layers, encode
 from ..progress import Progress, silent
-from ..stages import ALIGNMENT, PREDICTION, PREPARATION, REFINEMENT, SPLINE, UNFOLDING
+from ..stages import ALIGNMENT, PREDICTION, PREPARATION, REFINEMENT, SPLINE, UNFOLDING, WARNING
 from .affine import fit_affine, is_rotated_or_scaled, similarity_part
 from .alignment import align
+from .common_supervoxels import CommonSupervoxels
 from .key_points import KeyPoints, describe_key_points
 from .model import Model
 from .options import AlignmentOptions, RegistrationOptions
 from .refinement import refine
 from .result import Registration, Views
+from .verdict import foresee
 
 SHOWS_LESS = 0.6
 """The refinement compares features at the fixed scan's voxels if its body has fewer than this share of the moving
@@ -66,6 +68,9 @@ def register(
                 encoded, description = better_of(net, upright, encoded, description, key_points, options)
                 fit = fit_affine(key_points.centroids, description.centroids)
             affine = affine if fit is None else fit
+    common = CommonSupervoxels(key_points.centroids.cpu(), description.centroids.cpu(), affine)
+    if warning := foresee(common):
+        progress(WARNING, 1.0, warning)
     with clock(ALIGNMENT):
         start = apply_affine(affine, key_points.points) - key_points.points
         displacements = align(key_points.points, key_points.features, description, start, options.alignment, progress)
@@ -75,7 +80,7 @@ def register(
     starts = [aligned, affine_field(affine, grid)]
     dense = refine_and_unfold(starts, fixed, encoded.scan, clock, options, device)
     views = Views(fixed, encoded.to(torch.device("cpu")))
-    return Registration(template, target, dense, clock.seconds, own, views)
+    return Registration(template, target, dense, clock.seconds, own, views, common)
 
 
 def refine_and_unfold(

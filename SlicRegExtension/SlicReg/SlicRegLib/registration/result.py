@@ -13,6 +13,7 @@ from ..geometry.resampling import resample, resample_labels
 from ..images.preparation import AIR_HU, PreparedScan
 from ..images.volumes import Volume
 from ..network.prediction import EncodedScan
+from .common_supervoxels import CommonSupervoxels
 
 INVERSE_SPACING_MM = 3.0
 """Spacing of the inverse field's grid: keeps field and inverse within 1 mm of each other."""
@@ -37,7 +38,8 @@ class Registration:
 
     dense: the field template -> target over the template's canonical frame, RAS mm, the edge repeated outside.
     seconds: per stage. own_template: whether the template is the one that the model was trained with.
-    views: the scans as the network saw them; None for a registration without a network.
+    views: the scans as the network saw them; common: what their supervoxels have in common. Both are None for a
+    registration without a network.
     """
 
     template: Volume
@@ -46,6 +48,7 @@ class Registration:
     seconds: dict[str, float]
     own_template: bool
     views: Views | None = None
+    common: CommonSupervoxels | None = None
 
     @cached_property
     def field(self) -> DisplacementField:

@@ -1,25 +1,55 @@
-"""The verdict of a registration: whether it can be used, and what to look at."""
+"""The verdict of a registration: whether it can be used, and what to look at.
+
+The rule is a list of checks. Each compares one figure with two limits, "doubtful" and "failed"; the verdict is the
+worst of them, and its sentence is that of the worst check. How the limits were found, and what they are worth:
+docs/results.md and ``benchmarks/verdict.py``.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 import torch
+import torch.nn.functional as F
+from scipy.ndimage import uniform_filter
 
-from ..geometry.field import DisplacementField, affine_field
-from ..geometry.grid import translation
+from ..geometry.field import DisplacementField
 from ..geometry.sampling import sample
-from ..images.preparation import AIR_HU, PreparedScan
-from ..network.options import STRIDE, PredictionOptions
-from ..network.prediction import describe, encode, expected_positions
+from ..images.preparation import PreparedScan
+from ..images.volumes import Volume
+from ..network.options import STRIDE
+from ..network.prediction import expected_positions
+from .common_supervoxels import CommonSupervoxels
 from .confidence import confidence
 from .image_features import image_features
 from .model import Model
-from .result import Registration
+from .result import Registration, Views
 
 Word = Literal["good", "doubtful", "failed"]
+WORDS: tuple[Word, ...] = ("good", "doubtful", "failed")
+"""From best to worst."""
+Place = tuple[float, float, float, float]
+"""R, A, S mm on the template and the confidence there."""
+GOOD_SENTENCE = "Both scans show the same anatomy and agree well after the registration."
+FOUND = (0.5, 0.25)
+"""Limits of `Verdict.supervoxels_found`: less is doubtful, failed."""
+CONFIDENCE = (0.3, 0.15)
+"""Limits of `Verdict.mean_confidence`: less is doubtful, failed."""
+AGREEMENT = (0.5, 0.3)
+"""Limits of `Verdict.agreement_after`: less is doubtful, failed."""
+STRETCH = (1.4, 1.8)
+"""Limits of the affine map's largest stretch: more is doubtful, failed."""
+FOLDING = (1.0, 10.0)
+"""Limits of `Verdict.folding_percent`: more is doubtful, failed."""
+THINNED = 2
+"""The figures are measured at every second voxel of the network's output along each axis."""
+PLACES = 3
+"""How many of the least sure places are named."""
+APART_MM = 60.0
+"""Least distance between these places."""
 
 
 @dataclass(frozen=True)
@@ -27,9 +57,9 @@ class Verdict:
     """Whether a registration can be used, by a rule that was derived from data (docs/results.md).
 
     sentence: what to look at, for people. agreement_before, agreement_after: how alike the image features of both scans
-    are within the body, 1 where they are equal and 0 where they are as unlike as two places chosen at random; before,
-    the scans are only centred. supervoxels_found: the share of the smaller scan's supervoxels that the other has, 0 to
-    1. mean_confidence: over what both scans show. least_sure: places on the template, (R, A, S mm, confidence).
+    are where both show the body, 1 where they are equal and 0 where they are as unlike as two places chosen at random;
+    before, the scans are only centred. supervoxels_found: as `CommonSupervoxels.found`, 0 to 1. mean_confidence: over
+    the body that both scans show. least_sure: places on the template, (R, A, S mm, confidence), the worst first.
     folding_percent: as `Registration.folding_percent`.
     """
 
@@ -39,52 +69,122 @@ class Verdict:
     agreement_after: float
     supervoxels_found: float
     mean_confidence: float
-    least_sure: tuple[tuple[float, float, float, float], ...]
+    least_sure: tuple[Place, ...]
     folding_percent: float
+
+
+@dataclass(frozen=True)
+class Check:
+    """One figure's judgement and what it means."""
+
+    word: Word
+    sentence: str
 
 
 def judge(model: Model, result: Registration, device: torch.device = torch.device("cpu")) -> Verdict:
     """The verdict of a registration by ``model``. Raises ValueError for a registration without a network."""
-    if result.views is None:
+    if result.views is None or result.common is None:
         raise ValueError("this registration used no network, so it has no verdict")
-    net, moving = model.network(device), result.views.moving.to(device)
-    fixed = result.views.fixed
-    fixed_centroids = describe(net, encode(net, fixed, PredictionOptions(precision=moving.precision))).centroids
-    moving_centroids = describe(net, moving).centroids
-    found = _common_share(fixed_centroids, moving_centroids)
-    map_ = confidence(expected_positions(net, moving, fixed_centroids).cpu(), moving.grid, result.dense, fixed)
-    inside = fixed.body[::STRIDE, ::STRIDE, ::STRIDE].numpy() & (map_.data > 0)
-    values, places = map_.data[inside], map_.grid.points().numpy()[inside]
-    order = np.argsort(values)[:: max(1, len(values) // 3)][:3]
-    least = tuple(
-        (float(places[n, 0]), float(places[n, 1]), float(places[n, 2]), round(float(values[n]), 3)) for n in order
+    net, views = model.network(device), result.views
+    seen = views.moving.to(device).thinned(THINNED)
+    expected = expected_positions(net, seen, result.common.fixed).cpu()
+    sure, least_sure = _sure(confidence(expected, seen.grid, result.dense, views.fixed, THINNED), views.fixed)
+    before, after = _agreements(views, result.dense)
+    worst = _worst([*check_common(result.common), *check_result(after, sure, result.folding_percent)])
+    return Verdict(
+        word=worst.word,
+        sentence=GOOD_SENTENCE if worst.word == "good" else worst.sentence,
+        agreement_before=before,
+        agreement_after=after,
+        supervoxels_found=result.common.found,
+        mean_confidence=sure,
+        least_sure=least_sure,
+        folding_percent=result.folding_percent,
     )
-    centred = affine_field(translation(moving.scan.grid.centre - fixed.grid.centre), result.dense.grid)
-    before, after = (_agreement(fixed, moving.scan, field) for field in (centred, result.dense))
-    sure = float(values.mean()) if len(values) else 0.0
-    word: Word = "good" if found > 0.5 and sure > 0.5 else "doubtful" if found > 0.3 and sure > 0.3 else "failed"
-    sentence = {
-        "good": "Both scans show the same anatomy and agree well after the registration.",
-        "doubtful": "The scans agree only in part; look at the picture before you use the result.",
-        "failed": "The scans have little in common; do not use the result.",
-    }[word]
-    return Verdict(word, sentence, before, after, found, sure, least, result.folding_percent)
 
 
-def _common_share(a: torch.Tensor, b: torch.Tensor) -> float:
-    a, b = a[:, 1:, 0], b[:, 1:, 0]
-    return float(torch.minimum(a, b).sum() / torch.minimum(a.sum(), b.sum()).clamp_min(1e-9))
+def foresee(common: CommonSupervoxels) -> str:
+    """What is wrong before the long work of a registration, in a sentence; "" where nothing is."""
+    worst = _worst(check_common(common))
+    return "" if worst.word == "good" else worst.sentence
 
 
-def _agreement(fixed: PreparedScan, moving: PreparedScan, field: DisplacementField) -> float:
-    """1 minus the mean squared difference of image features over twice their variance, in the fixed scan's body."""
-    body = fixed.body
-    points = fixed.grid.points()[body][::4]
-    warped = sample(image_features(moving.hu).movedim(-1, 0), moving.grid, field(points)).T
-    own = image_features(fixed.hu)[body][::4]
-    shown = sample(moving.hu[None] - AIR_HU, moving.grid, field(points), fill=0.0)[0] > 100
-    if int(shown.sum()) < 100:
-        return 0.0
-    own, warped = own[shown], warped[shown]
-    spread = own.var(0).sum() + warped.var(0).sum() + (own.mean(0) - warped.mean(0)).square().sum()
-    return float(1 - (own - warped).square().sum(1).mean() / spread.clamp_min(1e-9))
+def check_common(common: CommonSupervoxels) -> Iterator[Check]:
+    """The checks that the supervoxels alone allow."""
+    shown = f"only {common.found:.0%} of the supervoxels are found in both scans"
+    yield Check(
+        _below(common.found, FOUND),
+        f"The model knows little of this anatomy: {shown}. Check that template, target and model are of one anatomy "
+        "and that orientation and spacing are right.",
+    )
+    most = common.stretches[2]
+    yield Check(
+        _below(-most, (-STRETCH[0], -STRETCH[1])),
+        f"The target seems to be stretched to {most:.2f} times the template's size along one direction. Check its "
+        "spacing.",
+    )
+
+
+def check_result(agreement: float, sure: float, folding: float) -> Iterator[Check]:
+    """The checks of the finished registration."""
+    yield Check(
+        _below(sure, CONFIDENCE),
+        "The field leads to other places than the network expects. Look at the picture, above all at the places named "
+        "least sure.",
+    )
+    yield Check(
+        _below(agreement, AGREEMENT),
+        "The scans still differ much after the registration. Look at the picture before you use the result.",
+    )
+    yield Check(
+        _below(-folding, (-FOLDING[0], -FOLDING[1])),
+        f"The field folds in {folding:.1f} % of the volume. Do not use it there.",
+    )
+
+
+def _worst(checks: Iterable[Check]) -> Check:
+    """The first of the worst checks."""
+    return max(checks, key=lambda check: WORDS.index(check.word))
+
+
+def _below(value: float, limits: tuple[float, float]) -> Word:
+    """The word for a ``value`` that should not be below the first of ``limits``, nor below the second."""
+    return WORDS[(value < limits[0]) + (value < limits[1])]
+
+
+def _sure(confidence: Volume, fixed: PreparedScan) -> tuple[float, tuple[Place, ...]]:
+    """The mean confidence over the body that both scans show, and the least sure places."""
+    step = STRIDE * THINNED
+    body = (fixed.body[::step, ::step, ::step].numpy()) & (confidence.data > 0)
+    if not body.any():
+        return 0.0, ()
+    values, points = confidence.data[body], confidence.grid.points().numpy()[body]
+    smooth = uniform_filter(confidence.data, 3) / uniform_filter(body.astype(np.float32), 3).clip(1e-3)
+    local, places = smooth[body], []
+    for n in np.argsort(local):
+        if all(np.linalg.norm(points[n] - place[:3]) >= APART_MM for place in places):
+            places.append((*(round(float(x), 1) for x in points[n]), round(float(local[n]), 3)))
+        if len(places) == PLACES:
+            break
+    return float(values.mean()), tuple(places)
+
+
+def _agreements(views: Views, dense: DisplacementField) -> tuple[float, float]:
+    """Of the image features at 8 mm: with the scans only centred, and with the field."""
+    fixed, moving = views.fixed, views.moving.scan
+    own, other = (image_features(F.avg_pool3d(scan.hu[None], 2)[0]) for scan in (fixed, moving))
+    body = F.avg_pool3d(fixed.body[None].float(), 2)[0] > 0.5
+    there = F.avg_pool3d(moving.body[None].float(), 2)
+    grids = [scan.grid.pooled(2) for scan in (fixed, moving)]
+    points, own = grids[0].points()[body], own[body]
+    centred = points + torch.tensor(moving.grid.centre - fixed.grid.centre, dtype=torch.float32)
+
+    def agreement(leads_to: torch.Tensor) -> float:
+        both = sample(there, grids[1], leads_to, fill=0.0)[0] > 0.5
+        if int(both.sum()) < 100:
+            return 0.0
+        a, b = own[both], sample(other.movedim(-1, 0), grids[1], leads_to[both]).T
+        by_chance = a.var(0).sum() + b.var(0).sum() + (a.mean(0) - b.mean(0)).square().sum()
+        return float(1 - (a - b).square().sum(1).mean() / by_chance.clamp_min(1e-9))
+
+    return agreement(centred), agreement(dense(points))
