@@ -6,12 +6,35 @@ indices to RAS mm; arrays are (I, J, K[, 3]), the transpose of SimpleITK's.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS <-> LPS, its own inverse
+_PRINTING = threading.Lock()
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """What C and C++ print to stderr in the block is dropped: their errors are raised as well."""
+    with _PRINTING:
+        try:
+            before = os.dup(2)
+        except OSError:  # stderr is closed
+            yield
+            return
+        try:
+            with open(os.devnull, "wb") as nothing:
+                os.dup2(nothing.fileno(), 2)
+            yield
+        finally:
+            os.dup2(before, 2)
+            os.close(before)
 
 
 def flip_vectors(vectors: np.ndarray) -> np.ndarray:
@@ -36,13 +59,14 @@ def flip_matrix(matrix: np.ndarray) -> np.ndarray:
     return LPS @ matrix @ LPS
 
 
-def read_affine(image: sitk.Image) -> np.ndarray:
-    """The affine of a 3-D image; that of voxels of 1 mm at the origin for images of other dimensions."""
-    affine = np.eye(4)
-    if image.GetDimension() != 3:
-        return LPS @ affine
-    affine[:3, :3] = np.asarray(image.GetDirection()).reshape(3, 3) * np.asarray(image.GetSpacing())
-    affine[:3, 3] = image.GetOrigin()
+def read_affine(image: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
+    """The affine of an image, or of a reader that knows its header. Of further axes than three, only the first three
+    count: a series of one frame lies where its frame lies."""
+    affine, n = np.eye(4), image.GetDimension()
+    directions = np.asarray(image.GetDirection()).reshape(n, n)[:3, :3]
+    k = len(directions)
+    affine[:k, :k] = directions * np.asarray(image.GetSpacing())[:3]
+    affine[:k, 3] = image.GetOrigin()[:3]
     return LPS @ affine
 
 

@@ -1,4 +1,4 @@
-"""Scans and label maps on disk: NIfTI through nibabel, all other formats through SimpleITK; in memory all is RAS mm."""
+"""Scans and label maps in memory: HU or labels on a grid in RAS mm. What a file is, `reading` decides."""
 
 from __future__ import annotations
 
@@ -6,19 +6,18 @@ import gzip
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import nibabel as nib
 import numpy as np
 import SimpleITK as sitk
 import torch
-from nibabel.spatialimages import SpatialImage
 
 from ..errors import UserError
 from ..geometry.grid import Grid
-from .files import MAX_SHEAR, MIN_SLICES, NIFTI, atomic
-from .itk import make_image, read_affine
+from .files import NIFTI, atomic
+from .itk import make_image
 from .itk_writing import write_image
+from .reading import explained, read_image
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,19 +48,23 @@ class Volume:
         return digest.hexdigest()
 
 
-def load_scan(path: str | Path) -> Volume:
-    """Read a CT scan in any orientation, as float32.
+def load_scan(path: str | Path, series: str = "") -> Volume:
+    """Read a CT scan in any orientation, as float32: a NIfTI, NRRD or MHA file, or a folder with a DICOM series.
 
-    Raises UserError for what cannot be registered: NaN, a constant image, fewer than `MIN_SLICES` slices, a sheared
-    grid.
+    series: number or UID of the series where a DICOM folder holds several. Raises UserError for what cannot be
+    registered: NaN, a constant image, fewer than `MIN_SLICES` slices, a sheared grid, a size that no scan has.
     """
-    data, grid = _read(path)
-    data = np.asarray(data, np.float32)
-    if not np.isfinite(data).all():
-        raise UserError(f"{path} holds NaN or infinite values; export the scan again or replace them by -1000.")
-    if data.min() == data.max():
-        raise UserError(f"{path} is constant ({data.flat[0]:g} everywhere); choose a file that holds a scan.")
-    return Volume(data, grid)
+    path = Path(path)
+    data, grid, notes, kind = read_image(path, series)
+    if kind == "segmentation":
+        raise UserError(f"{path} is a segmentation, not a scan; choose the CT scan.")
+    with explained(path):
+        data = np.asarray(data, np.float32)
+        if not np.isfinite(data).all():
+            raise UserError(f"{path} holds NaN or infinite values; export the scan again or replace them by -1000.")
+        if data.min() == data.max():
+            raise UserError(f"{path} is constant ({data.flat[0]:g} everywhere); choose a file that holds a scan.")
+    return Volume(data, grid, notes)
 
 
 def load_labels(path: str | Path, scan: Volume | None = None) -> Volume:
@@ -69,68 +72,21 @@ def load_labels(path: str | Path, scan: Volume | None = None) -> Volume:
 
     With ``scan`` it must lie on the scan's grid, to 1 mm. Raises UserError otherwise.
     """
-    data, grid = _read(path)
-    if not np.isfinite(data).all() or np.abs(data - np.round(data)).max() > 1e-3 or data.min() < 0:
-        raise UserError(f"{path} is not a label map: labels must be whole numbers from 0 to 65535.")
-    if data.max() > 65535:
-        raise UserError(f"{path} is not a label map: it holds values above 65535, the largest label.")
-    if scan is not None and not grid.matches(scan.grid, tolerance_mm=1.0):
-        raise UserError(
-            f"{path} (shape {grid.shape}) differs from its scan (shape {scan.grid.shape}) in shape or geometry; "
-            "resample the labels to the scan's grid."
-        )
-    return Volume(np.round(data).astype(np.uint8 if data.max() < 256 else np.uint16), grid)
-
-
-def _read(path: str | Path) -> tuple[np.ndarray, Grid]:
     path = Path(path)
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; check the file name.")
-    try:
-        data, affine = _read_nifti(path) if path.name.lower().endswith(NIFTI) else _read_itk(path)
-    except UserError:
-        raise
-    except Exception as error:  # each reader raises its own kinds; all mean the same to the user
-        raise UserError(
-            f"{path} cannot be read as an image ({_first_line(error)}); give a NIfTI, NRRD or MHA file."
-        ) from error
-    while data.ndim > 3 and data.shape[-1] == 1:
-        data = data[..., 0]
-    if data.ndim != 3:
-        raise UserError(f"{path} is a {data.ndim}-D image of shape {data.shape}; choose a 3-D scan.")
-    if min(data.shape) < MIN_SLICES:
-        raise UserError(
-            f"{path} has shape {data.shape}: fewer than {MIN_SLICES} slices cannot be registered; choose another scan."
-        )
-    if not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-9:
-        raise UserError(f"{path} has no valid voxel-to-world matrix; set its spacing and orientation.")
-    grid = Grid(data.shape, affine)
-    if grid.shear > MAX_SHEAR:
-        raise UserError(
-            f"{path} has a sheared voxel-to-world matrix (gantry tilt?); resample it to a rectangular grid."
-        )
-    return data, grid
-
-
-def _first_line(error: Exception) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
-
-
-def _read_nifti(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    image = cast(SpatialImage, nib.load(path))
-    if np.issubdtype(image.get_data_dtype(), np.complexfloating) or image.get_data_dtype().fields:
-        raise UserError(f"{path} holds complex or colour voxels; choose a CT scan.")
-    return np.asanyarray(image.dataobj), np.asarray(image.affine, np.float64)
-
-
-def _read_itk(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    image = sitk.ReadImage(str(path))
-    if image.GetNumberOfComponentsPerPixel() > 1:
-        raise UserError(f"{path} holds {image.GetNumberOfComponentsPerPixel()} components per voxel; choose a CT scan.")
-    n = image.GetDimension()
-    affine = read_affine(image)
-    return sitk.GetArrayFromImage(image).transpose(range(n - 1, -1, -1)), affine
+    data, grid, notes, kind = read_image(path)
+    if kind == "dicom":
+        raise UserError(f"{path} is a DICOM series, which holds no labels; give a NIfTI, NRRD or MHA file.")
+    with explained(path):
+        if not np.isfinite(data).all() or np.abs(data - np.round(data)).max() > 1e-3 or data.min() < 0:
+            raise UserError(f"{path} is not a label map: labels must be whole numbers from 0 to 65535.")
+        if data.max() > 65535:
+            raise UserError(f"{path} is not a label map: it holds values above 65535, the largest label.")
+        if scan is not None and not grid.matches(scan.grid, tolerance_mm=1.0):
+            raise UserError(
+                f"{path} (shape {grid.shape}) differs from its scan (shape {scan.grid.shape}) in shape or geometry; "
+                "resample the labels to the scan's grid."
+            )
+        return Volume(np.round(data).astype(np.uint8 if data.max() < 256 else np.uint16), grid, notes)
 
 
 def save_volume(path: str | Path, volume: Volume) -> None:

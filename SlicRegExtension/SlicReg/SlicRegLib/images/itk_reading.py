@@ -1,0 +1,78 @@
+"""NRRD, MHA and all other formats that SimpleITK reads, with their geometry as ITK gives it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import SimpleITK as sitk
+
+from ..errors import UserError
+from .itk import quiet, read_affine
+from .source import ImageSource, check_content, check_shape
+
+DETACHED = (".mhd", ".nhdr")
+"""Headers whose voxels are in another file."""
+PICTURES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".lsm", ".hdf5", ".h5")
+"""Formats that hold no position or orientation of a patient."""
+UNORIENTED = (".vtk", ".gipl", ".gipl.gz")
+MM = ("mm", "millimeter", "millimeters", "millimetre", "")
+NO_SPACE = "NRRD_space"
+
+
+def open_itk(path: Path) -> ImageSource:
+    """Raises UserError for images that are not scalar or have no geometry, RuntimeError where SimpleITK cannot read."""
+    name = path.name.lower()
+    reader = sitk.ImageFileReader()
+    reader.SetFileName(str(path))
+    with quiet():
+        reader.ReadImageInformation()
+    size, kind = reader.GetSize(), sitk.GetPixelIDValueAsString(reader.GetPixelID())
+    shape = tuple(int(n) for n in size)
+    while len(shape) > 3 and shape[-1] == 1:
+        shape = shape[:-1]
+    layers, is_segmentation = reader.GetNumberOfComponents(), reader.HasMetaDataKey("Segment0_ID")
+    if is_segmentation and layers > 1:
+        raise UserError(
+            f"{path} is a segmentation with {layers} layers of overlapping segments; export them as a label map "
+            "without overlap."
+        )
+    if layers > 1 or "complex" in kind:
+        raise UserError(f"{path} holds {layers} components per voxel; choose a file with one value per voxel.")
+    check_shape(path, shape)
+    if name.endswith(PICTURES):
+        raise UserError(f"{path} is a picture format without the patient's geometry; give a NIfTI, NRRD or MHA file.")
+    if min(reader.GetSpacing()[:3]) <= 0:
+        raise UserError(f"{path} has no valid voxel-to-world matrix (a voxel size is not positive); correct it.")
+    bits = re.search(r"(\d+)-bit", kind)
+    if not name.endswith(DETACHED):
+        declared = int(np.prod(size, dtype=object)) * (int(bits.group(1)) // 8 if bits else 1)
+        check_content(path, declared, path.stat().st_size, compressed=True)
+
+    def load() -> np.ndarray:
+        with quiet():
+            image = reader.Execute()
+        return sitk.GetArrayFromImage(image).reshape(shape[::-1]).transpose(2, 1, 0)
+
+    source_kind = "segmentation" if is_segmentation else "image"
+    return ImageSource(shape, read_affine(reader), load, _describe_header(path, name, reader), source_kind)
+
+
+def _describe_header(path: Path, name: str, reader: sitk.ImageFileReader) -> tuple[str, ...]:
+    """Notes about a geometry that is incomplete. Raises UserError for NRRD units that ITK would take for mm."""
+    assumed = "as in ITK and Slicer, its axes are taken to run to the patient's left, posterior and superior"
+    if name.endswith((".nrrd", ".nhdr")):
+        with path.open("rb") as file:
+            header = re.split(rb"\r?\n\r?\n", file.read(1 << 16), maxsplit=1)[0]
+        found = re.search(rb"^(?:space )?units:(.*)$", header, re.MULTILINE)
+        units = re.findall(r'"([^"]*)"', found.group(1).decode("latin-1")) if found else []
+        if wrong := [unit for unit in units[:3] if unit.strip().lower() not in MM]:
+            raise UserError(
+                f"{path} has a geometry in {wrong[0]}, which ITK and Slicer take for mm; convert its spacing to mm."
+            )
+        if not reader.HasMetaDataKey(NO_SPACE) and b"space directions:" not in header:
+            return (f"{path} stores no anatomical orientation; {assumed}.",)
+    if name.endswith(UNORIENTED):
+        return (f"{path} is in a format without orientation; {assumed}.",)
+    return ()
