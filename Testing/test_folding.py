@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy import ndimage
 
 from SlicRegLib.geometry.field import DisplacementField, identity_field
 from SlicRegLib.geometry.folding import jacobian, jacobian_determinant, least_stretch, unfold
@@ -44,6 +45,42 @@ def test_least_stretch_of_a_linear_field(odd_grid):
     wanted = torch.linalg.det(matrix).sign() * 3**0.5 / inverse.norm()
     found = least_stretch(field)[1:-1, 1:-1, 1:-1]
     torch.testing.assert_close(found, torch.full_like(found, float(wanted)), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("scale", [0.1, 0.0, -0.1, 3.0])
+def test_least_stretch_of_a_uniform_scaling_is_its_factor(oblique, scale):
+    """Also where everything lands on one point, and at the border of the grid's inside."""
+    found = least_stretch(field_of(oblique((8, 9, 7)), lambda p: (scale - 1) * p))[1:-1, 1:-1, 1:-1]
+    torch.testing.assert_close(found, torch.full_like(found, scale), rtol=1e-3, atol=1e-3)
+
+
+def unfold_everywhere(field: DisplacementField, stretch: float, steps: int) -> np.ndarray:
+    """`unfold` by scipy's filters on the whole grid."""
+    vectors = field.vectors.double().numpy()
+    for _ in range(steps):
+        bad = least_stretch(DisplacementField(torch.from_numpy(vectors), field.grid)).numpy() < stretch
+        if not bad.any():
+            break
+        near = ndimage.maximum_filter(bad.astype(float), 3, mode="constant")
+        weight = ndimage.uniform_filter(near, 3, mode="constant")
+        means = np.stack([ndimage.uniform_filter(component, 3, mode="nearest") for component in vectors])
+        vectors = vectors + weight * (means - vectors)
+    return vectors
+
+
+@pytest.mark.parametrize("steps", [1, 2, 12])
+def test_unfold_is_the_same_as_smoothing_with_a_look_at_the_whole_grid(oblique, steps):
+    """Two bumps, of which one is smooth soon and one lies in a corner: the part looked at shrinks and moves."""
+    grid = oblique((26, 22, 20), (4.0, 4.0, 4.0))
+    points, vectors = grid.points(), 0
+    for place, height, width in (((19.0, 14, 13), 18, 9), ((1.0, 0, 2), 30, 13), ((9.0, 20, 4), 12, 6)):
+        centre = torch.from_numpy(grid.to_world(np.array(place))).float()
+        vectors = vectors + height * torch.exp(-(((points - centre).norm(dim=-1) / width) ** 2))
+    field = DisplacementField(torch.stack([vectors, -vectors, 0.5 * vectors]), grid)
+    assert least_stretch(field).min() < 0
+    known = unfold_everywhere(field, 0.5, steps)
+    assert np.abs(known - field.vectors.numpy()).max() > 0.5
+    np.testing.assert_allclose(unfold(field, 0.5, steps).vectors, known, atol=1e-3)
 
 
 def test_unfold_removes_folds_and_leaves_the_rest(oblique):

@@ -170,6 +170,12 @@ def copy_sources(folder: Path) -> Path:
     return copy
 
 
+def read_results(path: Path) -> dict[str, dict]:
+    """What an earlier run, or one beside this one, found: {key of the mutant: result}."""
+    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    return {result["key"]: result for result in map(json.loads, lines)}
+
+
 def test_module(copy: Path, module: str, known: dict[str, dict], options: argparse.Namespace) -> list[dict]:
     """Results of the module's mutants; those in ``known`` (by their key) are not run again."""
     tree = ast.parse((copy / PACKAGE / "SlicRegLib" / f"{module}.py").read_text(encoding="utf-8"))
@@ -233,15 +239,11 @@ def main() -> None:
     import torch
 
     torch.set_num_threads(1)
-    known = {}
-    if options.results.exists():
-        lines = options.results.read_text(encoding="utf-8").splitlines()
-        known = {result["key"]: result for result in map(json.loads, lines)}
     with tempfile.TemporaryDirectory(prefix="mutants-") as folder:
         copy = copy_sources(Path(folder))
         results = []
         for module in options.modules:
-            results += test_module(copy, module, known, options)
+            results += test_module(copy, module, read_results(options.results), options)
             found = Counter(result["outcome"] for result in results if result["module"] == module)
             print(module, dict(found), file=sys.stderr, flush=True)
     print_table(results)
