@@ -15,6 +15,7 @@ import torch
 from ..errors import UserError
 from ..geometry.grid import Grid
 from .files import NIFTI, atomic
+from .hounsfield import judge_intensities
 from .itk import make_image
 from .itk_writing import write_image
 from .reading import explained, read_image
@@ -52,7 +53,8 @@ def load_scan(path: str | Path, series: str = "") -> Volume:
     """Read a CT scan in any orientation, as float32: a NIfTI, NRRD or MHA file, or a folder with a DICOM series.
 
     series: number or UID of the series where a DICOM folder holds several. Raises UserError for what cannot be
-    registered: NaN, a constant image, fewer than `MIN_SLICES` slices, a sheared grid, a size that no scan has.
+    registered: NaN, a constant image, fewer than `MIN_SLICES` slices, a sheared grid, a size that no scan has, values
+    that are not Hounsfield units (a certain offset is corrected, with a note).
     """
     path = Path(path)
     data, grid, notes, kind = read_image(path, series)
@@ -64,7 +66,11 @@ def load_scan(path: str | Path, series: str = "") -> Volume:
             raise UserError(f"{path} holds NaN or infinite values; export the scan again or replace them by -1000.")
         if data.min() == data.max():
             raise UserError(f"{path} is constant ({data.flat[0]:g} everywhere); choose a file that holds a scan.")
-    return Volume(data, grid, notes)
+        judgement = judge_intensities(data)
+        if judgement.refusal:
+            raise UserError(f"{path} {judgement.refusal}")
+        data = judgement.correct(data)
+    return Volume(data, grid, (*notes, f"{path} {judgement.note}") if judgement.note else notes)
 
 
 def load_labels(path: str | Path, scan: Volume | None = None) -> Volume:
