@@ -77,7 +77,9 @@ def pair(cohort):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
-    """A cheap teacher, two layers, a tiny network as the compact preset, coarse pictures and inverse fields."""
+    """A cheap teacher, two layers, a tiny network as the compact preset, coarse pictures and inverse fields; all in
+    this process."""
+    monkeypatch.setattr("SlicRegLib.workers.IN_THIS_PROCESS", True)
     monkeypatch.setattr(create, "make_teacher", lambda *_: CentreTeacher())
     layers = SupervoxelOptions(layers=NETWORK.layers)
     monkeypatch.setattr(create, "StudyPlan", partial(create.StudyPlan, supervoxels=layers))

@@ -67,7 +67,7 @@ def evaluate(request: EvaluateRequest, output: OutputOptions, progress: Progress
             lines.append(f"  {name}: {describe_verdict(verdict['word'], verdict['sentence'])}")
         if case["left_out"]:
             lines.append(f"  {name}: left out, since only one of the scans has them: labels {case['left_out']}")
-    lines += [f"  failed: {reason}" for reason in results["failed"].values()]
+    lines += [f"  {name}: failed: {reason}" for name, reason in results["failed"].items()]
     return "\n".join(lines)
 
 

@@ -1,19 +1,22 @@
-"""A batch of registrations in this process, one scan after the other."""
+"""A batch of registrations, one scan after the other, in a process that is started anew only when it dies."""
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from ..cohort.listing import list_cohort
-from ..errors import UserError, one_sentence
+from ..errors import UserError, WriteError
 from ..images.files import stem
 from ..progress import Progress, silent
 from ..registration.model_header import find_model
 from ..results.evaluate import find_labels
 from ..results.options import RegisterRequest
 from ..results.register_files import register_files
+from ..results.result_folder import remove_unfinished_results
+from ..workers import run_each
 from .arguments import write_arguments
 from .batch import CANCELLED, DONE, Batch, name_scans
 from .options import BatchRequest
@@ -48,15 +51,13 @@ def register_batch(request: BatchRequest, progress: Progress = silent) -> Batch:
             device=request.device,
             registration=request.registration,
         )
+        remove_unfinished = partial(remove_unfinished_results, single.out)
         try:
-            register_files(single)
-            outcome = Outcome("finished", "", time.monotonic() - started)
-        except (UserError, OSError) as error:
-            outcome = Outcome("failed", one_sentence(error), time.monotonic() - started)
-        except Exception as error:  # a defect on one scan must not end the night's run
-            reason = f"An unexpected {type(error).__name__}: {error}; please report it."
-            outcome = Outcome("failed", reason, time.monotonic() - started)
+            [done] = run_each(_register, [single], isolate=True, after_death=remove_unfinished)
+            state = "failed" if done.problem else "finished"
+            outcome = Outcome(state, done.problem, time.monotonic() - started)
         except BaseException:
+            remove_unfinished()  # of the process that was ended, too
             batch.record(Outcome(CANCELLED, "", time.monotonic() - started))
             raise
         batch.record(outcome)
@@ -64,6 +65,13 @@ def register_batch(request: BatchRequest, progress: Progress = silent) -> Batch:
     if not any(row["status"] == DONE for row in batch.rows()):
         raise UserError(f"No scan could be registered. {batch.summary()}")
     return batch
+
+
+def _register(request: RegisterRequest) -> None:
+    try:
+        register_files(request)
+    except WriteError as error:  # concerns this scan alone as far as is known
+        raise UserError(str(error)) from error
 
 
 def make_batch(request: BatchRequest) -> Batch:

@@ -2,36 +2,83 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..errors import UserError
 from ..geometry.resampling import resample_labels
-from ..images.files import IMAGE_SUFFIXES, list_images, stem, write_json
+from ..images.files import IMAGE_SUFFIXES, check_output, list_images, stem, write_json
 from ..images.volumes import Volume, load_labels, load_scan
 from ..network.devices import choose_device
 from ..progress import Progress, silent
-from ..registration.model import load_model
+from ..registration.model import Model, load_model
 from ..registration.register import register
 from ..registration.result import Registration
 from ..registration.verdict import Verdict, judge
+from ..workers import run_each
 from .metrics import compare_labels
 from .options import EvaluateRequest
 from .verdict_text import count_verdicts
 
+Measure = Callable[["LabelledScan"], dict[str, Any]]
+"""Registers and measures one case."""
+
+
+@dataclass(frozen=True)
+class LabelledScan:
+    """A case of an evaluation."""
+
+    name: str
+    scan: Path
+    labels: Path
+
 
 def evaluate_files(request: EvaluateRequest, progress: Progress = silent) -> dict[str, Any]:
-    """`slicreg evaluate`: the results of `evaluate` for a model, also written to ``request.out`` as JSON."""
+    """`slicreg evaluate`: the results of `evaluate` for a model, also written to ``request.out`` as JSON.
+
+    The file is written after each case, with "complete" false until the last one: no finished case is lost, however the
+    evaluation ends. The cases run in a process of their own, so that one for which memory does not suffice is listed.
+    """
+    inputs = (request.model, request.template, request.template_label)
+    check_output(request.out, inputs=inputs, make_parents=False)
+    model, template, *_ = _load(request)  # what is wrong with them is told before the work
+    own_template = template.fingerprint() == model.template_sha256
+    del model, template
+
+    def save(results: dict[str, Any]) -> None:
+        with suppress(OSError):  # tried again after the next case
+            write_json(request.out, {"own_template": own_template, "complete": False, **results})
+
+    measure = partial(_measure_for_files, request, uuid.uuid4().hex)
+    results = _evaluate_each(measure, request.images, request.labels, progress, save, isolate=True)
+    results = {"own_template": own_template, "complete": True, **results}
+    write_json(request.out, results)
+    return results
+
+
+def _load(request: EvaluateRequest) -> tuple[Model, Volume, Volume, torch.device]:
+    """Model, template, its labels and the device."""
     device, _ = choose_device(request.device)
-    model = load_model(request.model)
-    template = load_scan(request.template)
-    template_labels = load_labels(request.template_label, template)
-    if not request.out.parent.is_dir():
-        raise UserError(f"The folder of {request.out} does not exist; create it first.")
+    model, template = load_model(request.model), load_scan(request.template)
+    return model, template, load_labels(request.template_label, template), device
+
+
+@lru_cache(maxsize=1)
+def _load_once(request: EvaluateRequest, evaluation: str) -> tuple[Model, Volume, Volume, torch.device]:
+    """`_load`, once in an evaluation: files may change before the next one."""
+    return _load(request)
+
+
+def _measure_for_files(request: EvaluateRequest, evaluation: str, case: LabelledScan) -> dict[str, Any]:
+    model, template, template_labels, device = _load_once(request, evaluation)
 
     def register_target(target: Volume) -> Registration:
         return register(model, template, target, request.registration, device)
@@ -39,10 +86,7 @@ def evaluate_files(request: EvaluateRequest, progress: Progress = silent) -> dic
     def judge_result(result: Registration) -> Verdict:
         return judge(model, result, device)
 
-    results = evaluate(register_target, template_labels, request.images, request.labels, progress, judge_result)
-    results = {"own_template": template.fingerprint() == model.template_sha256, **results}
-    write_json(request.out, results)
-    return results
+    return _measure(register_target, judge_result, template_labels, case)
 
 
 def evaluate(
@@ -60,35 +104,63 @@ def evaluate(
     cases), "failed" (name: reason; a case that fails does not stop the others) and "without_labels" (names). Raises
     UserError where no case could be evaluated.
     """
+    return _evaluate_each(partial(_measure, register_target, judge_result, template_labels), images, labels, progress)
+
+
+def _measure(
+    register_target: Callable[[Volume], Registration],
+    judge_result: Callable[[Registration], Verdict] | None,
+    template_labels: Volume,
+    case: LabelledScan,
+) -> dict[str, Any]:
+    target = load_scan(case.scan)
+    target_labels = load_labels(case.labels, target)
+    result = register_target(target)
+    measured = compare(result, template_labels, target_labels) | {"seconds": round(sum(result.seconds.values()), 3)}
+    if judge_result:
+        measured["verdict"] = asdict(judge_result(result))
+    return measured
+
+
+def _evaluate_each(
+    measure: Measure,
+    images: Path,
+    labels: Path,
+    progress: Progress,
+    after_case: Callable[[dict[str, Any]], None] = lambda results: None,
+    isolate: bool = False,
+) -> dict[str, Any]:
+    """What `evaluate` returns. after_case: called with the results so far, if there are any. isolate: `run_each`."""
     scans = {stem(p): p for p in list_images(images)}
-    labelled = {name: path for name in scans if (path := find_labels(labels, name))}
+    labelled = [LabelledScan(name, scans[name], path) for name in scans if (path := find_labels(labels, name))]
     if not labelled:
         raise UserError(f"No file of {labels} has the name of a scan in {images}; labels are matched to scans by name.")
     cases: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
-    for index, (name, path) in enumerate(labelled.items()):
-        progress("evaluation", index / len(labelled), name)
-        try:
-            target = load_scan(scans[name])
-            target_labels = load_labels(path, target)
-            result = register_target(target)
-            seconds = round(sum(result.seconds.values()), 3)
-            case = compare(result, template_labels, target_labels) | {"seconds": seconds}
-            if judge_result:
-                case["verdict"] = asdict(judge_result(result))
-            cases[name] = case
-        except UserError as error:
-            failed[name] = str(error)
+
+    def collect() -> dict[str, Any]:
+        return {
+            "cases": cases,
+            "mean": _means(cases),
+            "verdicts": count_verdicts(case["verdict"]["word"] for case in cases.values() if "verdict" in case),
+            "failed": failed,
+            "without_labels": sorted(set(scans) - {case.name for case in labelled}),
+        }
+
+    progress("evaluation", 0, labelled[0].name)
+    for index, (case, measured, problem) in enumerate(run_each(measure, labelled, isolate=isolate), 1):
+        if problem:
+            failed[case.name] = problem
+        else:
+            cases[case.name] = measured
+        if index < len(labelled):
+            progress("evaluation", index / len(labelled), labelled[index].name)
+            if cases:
+                after_case(collect())
     progress("evaluation", 1.0, f"{len(cases)} cases")
     if not cases:
         raise UserError(f"No case could be evaluated; the first reason: {next(iter(failed.values()))}")
-    return {
-        "cases": cases,
-        "mean": _means(cases),
-        "verdicts": count_verdicts(case["verdict"]["word"] for case in cases.values() if "verdict" in case),
-        "failed": failed,
-        "without_labels": sorted(set(scans) - set(labelled)),
-    }
+    return collect()
 
 
 def compare(result: Registration, template_labels: Volume, target_labels: Volume) -> dict[str, Any]:

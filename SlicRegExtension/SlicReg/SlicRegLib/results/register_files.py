@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 
-from ..errors import UserError
-from ..images.files import write_json
+from ..geometry.grid import bounding_grid
+from ..images.files import check_output, check_space, write_json
 from ..images.transforms import save_transform
 from ..images.volumes import Volume, load_labels, load_scan, save_volume
 from ..network.devices import choose_device, peak_memory_mb
 from ..progress import Progress, silent
+from ..registration import result as results
 from ..registration.confidence import Overlays, compute_overlays
 from ..registration.model import Model, load_model
 from ..registration.options import RegistrationOptions
@@ -28,18 +24,7 @@ from ..stages import DEVICE, WRITING
 from .evaluate import compare
 from .options import RegisterRequest
 from .overview import draw_overview
-
-RESULT_FILES = (
-    "transform.h5",
-    "transform_inverse.h5",
-    "warped_target.nii.gz",
-    "warped_labels.nii.gz",
-    "report.json",
-    "overview.png",
-    "confidence.nii.gz",
-    "supervoxels_template.nii.gz",
-    "supervoxels_target.nii.gz",
-)
+from .result_folder import REPORT_FILE, RESULT_FILES, all_or_nothing
 
 
 def register_files(request: RegisterRequest, progress: Progress = silent) -> dict[str, Any]:
@@ -47,11 +32,14 @@ def register_files(request: RegisterRequest, progress: Progress = silent) -> dic
 
     Warped labels are written if the template has labels, confidence and supervoxels with ``request.overlays``.
     """
+    inputs = (request.model, request.template, request.target, request.template_label, request.target_label)
+    check_output(request.out, folder=True, names=RESULT_FILES, inputs=inputs)
     device, reason = choose_device(request.device)
     model = load_model(request.model)
     template, target = load_scan(request.template), load_scan(request.target)
     template_labels = load_labels(request.template_label, template) if request.template_label else None
     target_labels = load_labels(request.target_label, target) if request.target_label else None
+    check_space(request.out, _least_bytes(target))
 
     result, verdict, overlays, device, reason = _register(model, template, target, request, device, reason, progress)
     progress(WRITING, 0.0, "inverse field")
@@ -67,11 +55,17 @@ def register_files(request: RegisterRequest, progress: Progress = silent) -> dic
             save_volume(folder / "supervoxels_template.nii.gz", overlays.template_supervoxels)
             save_volume(folder / "supervoxels_target.nii.gz", overlays.target_supervoxels)
         report = _report(request, result, verdict, template_labels, target_labels, device, reason)
-        write_json(folder / "report.json", report)
+        write_json(folder / REPORT_FILE, report)
         progress(WRITING, 0.8, "picture")
         draw_overview(folder / "overview.png", result, template_labels, target_labels, verdict=verdict)
     progress(WRITING, 1.0, "")
     return report
+
+
+def _least_bytes(target: Volume) -> int:
+    """Of the results: the inverse field, in double precision and uncompressed, is most of them."""
+    i, j, k = bounding_grid([target.grid], results.INVERSE_SPACING_MM).shape
+    return 3 * 8 * i * j * k
 
 
 def _register(
@@ -139,29 +133,3 @@ def _report(
     if template_labels and target_labels:
         report |= compare(result, template_labels, target_labels)
     return report | {"peak_memory_mb": peak_memory_mb(device)}
-
-
-@contextmanager
-def all_or_nothing(out: Path) -> Iterator[Path]:
-    """Yields a hidden folder inside ``out`` whose files move into ``out`` if the block succeeds; they replace
-    `RESULT_FILES` of an earlier run there. Raises UserError where ``out`` cannot be written.
-    """
-    if out.exists() and not out.is_dir():
-        raise UserError(f"{out} is a file; give a folder for the results.")
-    made = not out.exists()
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=".slicreg-", dir=out))
-    except OSError as error:
-        raise UserError(f"The folder {out} cannot be written ({error.strerror}); choose another one.") from error
-    try:
-        yield part
-        for name in RESULT_FILES:  # no file of an earlier run may remain beside the new ones
-            (out / name).unlink(missing_ok=True)
-        for file in part.iterdir():
-            file.replace(out / file.name)
-        made = False
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        if made:
-            out.rmdir()
