@@ -44,6 +44,8 @@ _PUBLIC = {
     "save_transform": "images.transforms",
     "DisplacementField": "geometry.field",
     "Grid": "geometry.grid",
+    "judge": "registration.verdict",
+    "Verdict": "registration.verdict",
     "compute_overlays": "registration.confidence",
     "compare": "results.evaluate",
     "evaluate": "results.evaluate",
@@ -67,6 +69,8 @@ __all__ = [
     "save_transform",
     "DisplacementField",
     "Grid",
+    "judge",
+    "Verdict",
     "compute_overlays",
     "compare",
     "evaluate",
@@ -85,6 +89,7 @@ if TYPE_CHECKING:
     from .registration.options import AlignmentOptions, RefinementOptions, RegistrationOptions
     from .registration.register import register
     from .registration.result import Registration
+    from .registration.verdict import Verdict, judge
     from .results.evaluate import compare, evaluate
 
 
