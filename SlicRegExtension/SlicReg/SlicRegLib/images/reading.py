@@ -10,6 +10,8 @@ import numpy as np
 
 from ..errors import UserError
 from ..geometry.grid import Grid
+from .dicom import open_dicom
+from .dicom_tags import is_dicom
 from .files import NIFTI
 from .itk_reading import open_itk
 from .nifti import open_nifti
@@ -37,8 +39,8 @@ def open_image(path: Path, series: str = "") -> ImageSource:
     """The image's header, by what the file is; voxels are not read yet."""
     if not path.exists():
         raise UserError(f"{path} does not exist; check the file name.")
-    if path.is_dir():
-        raise UserError(f"{path} is a folder; give the file of a scan.")
+    if path.is_dir() or is_dicom(path) or path.name.lower().endswith(".dcm") or path.name.upper() == "DICOMDIR":
+        return open_dicom(path, series)
     if path.name.lower().endswith((*NIFTI, *PAIRS)):
         return open_nifti(path)
     return open_itk(path)
