@@ -61,6 +61,11 @@ def test_a_tapered_field_is_half_in_the_middle_of_the_margin(oblique):
     scan = Grid.centred((0, 0, 0), (21, 21, 21), 2.0)  # faces at 21 mm
     field = field_of(oblique((40, 80, 40), (9.0, 4.0, 6.0), (0, 0, 45.0), (0, -240, -120)), lambda p: 0 * p + 3)
     result = taper(field, scan, 40.0)
+    reach = 21 + 13 / 2**0.5 + 40
+    box = result.grid.to_voxel(Grid.centred((0, 0, 0), (1, 1, 1), 2 * reach).corners())
+    last = np.array(result.grid.shape) - 1
+    assert (box.min(0) > -1e-6).all() and (box.max(0) < last + 1e-6).all()  # holds scan and margin
+    assert (box.min(0) < 1.3).all() and (box.max(0) > last - 1.3).all()  # and no more, but for a millimetre
     beyond = result.grid.points().numpy()
     beyond = (np.abs(beyond).max(-1) - 21 - 13 / 2**0.5).clip(0, 40)
     known = 1.5 + 1.5 * np.cos(np.pi * beyond / 40)

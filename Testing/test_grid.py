@@ -181,5 +181,7 @@ def test_a_grid_owns_its_affine():
     grid = Grid((2, 2, 2), affine)
     affine[0, 3] = 7
     assert grid.affine[0, 3] == 0
+    shape = Grid(np.array([2, 3, 4]), affine).shape
+    assert shape == (2, 3, 4) and type(shape) is tuple and {type(n) for n in shape} == {int}
     with pytest.raises(ValueError):
         grid.affine[0, 3] = 7

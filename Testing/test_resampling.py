@@ -39,8 +39,18 @@ def test_resample_in_slabs_is_the_same(oblique, anisotropic, monkeypatch):
     source, target = oblique(), anisotropic(centre=oblique().centre)
     volume = random(1, *source.shape)
     whole = resample(volume, source, target, fill=0.0)
-    monkeypatch.setattr("SlicRegLib.geometry.resampling._SLAB_VOXELS", 500)
-    np.testing.assert_allclose(resample(volume, source, target, fill=0.0), whole, atol=1e-5)
+    for voxels in (500, 100):  # two slices of 180 voxels, and less than one
+        monkeypatch.setattr("SlicRegLib.geometry.resampling._SLAB_VOXELS", voxels)
+        np.testing.assert_allclose(resample(volume, source, target, fill=0.0), whole, atol=1e-5)
+
+
+def test_a_field_and_the_nearest_voxel_also_count_on_parallel_grids(oblique):
+    grid = oblique()
+    volume, step = random(1, *grid.shape), grid.vectors_to_world(torch.tensor([2.0, -1, 0]))
+    moved = resample(volume, grid, grid, field_of(grid, lambda points: step.expand_as(points)))
+    np.testing.assert_allclose(moved[:, :-2, 1:], volume[:, 2:, :-1], atol=1e-4)
+    finer = resample(volume, grid, Grid((40, 30, 25), grid.affine @ np.diag([0.3, 0.3, 0.3, 1])), mode="nearest")
+    assert np.isin(finer, volume).all() and len(finer.unique()) > 500
 
 
 @pytest.mark.parametrize("fill", [None, -7.0])

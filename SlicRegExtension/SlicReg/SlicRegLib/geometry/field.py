@@ -71,6 +71,6 @@ def taper(field: DisplacementField, scan: Grid, margin_mm: float) -> Displacemen
     affine[:3, 3] = field.grid.to_world(first.astype(float))
     grown = field.on(Grid(tuple(last - first + 1), affine))
     points = grown.grid.points()
-    outside = torch.maximum(torch.tensor(low) - points, points - torch.tensor(high)).clamp_min(0).amax(-1)
+    outside = torch.maximum(torch.tensor(low) - points, points - torch.tensor(high)).amax(-1)
     ramp = 0.5 + 0.5 * torch.cos(torch.pi * (outside / margin_mm).clamp(0, 1))
     return DisplacementField(grown.vectors * ramp.float(), grown.grid)
