@@ -1,5 +1,7 @@
 """Where fields fold: Jacobians and stretches with known answers, and folds that are smoothed."""
 
+from itertools import product
+
 import numpy as np
 import pytest
 import torch
@@ -10,7 +12,7 @@ from SlicRegLib.geometry.field import DisplacementField, identity_field
 from SlicRegLib.geometry.folding import jacobian, jacobian_determinant, least_stretch, unfold
 from SlicRegLib.geometry.grid import bounding_grid
 from SlicRegLib.geometry.inverse import invert
-from tiny import field_of
+from tiny import field_of, random
 
 
 def test_jacobian_of_a_linear_field_is_its_determinant(odd_grid):
@@ -52,6 +54,27 @@ def test_least_stretch_of_a_uniform_scaling_is_its_factor(oblique, scale):
     """Also where everything lands on one point, and at the border of the grid's inside."""
     found = least_stretch(field_of(oblique((8, 9, 7)), lambda p: (scale - 1) * p))[1:-1, 1:-1, 1:-1]
     torch.testing.assert_close(found, torch.full_like(found, scale), rtol=1e-3, atol=1e-3)
+
+
+def test_least_stretch_is_that_of_the_worst_cell_around_a_point(oblique):
+    """By numpy, cell by cell: sqrt(3) / |inverse of the Jacobian|, with the Jacobian's sign."""
+    grid = oblique((4, 5, 3))
+    field = DisplacementField(random(3, *grid.shape), grid)
+    moved = field(grid.points()).double().numpy()
+    steps_mm = grid.affine[:3, :3]  # columns: the step along each axis
+    found = least_stretch(field).numpy()
+    for i, j, k in np.ndindex(2, 3, 1):
+        here = np.array([i, j, k]) + 1
+        stretches = []
+        for signs in product((-1, 1), repeat=3):
+            sides = [
+                sign * (moved[tuple(here + sign * np.eye(3, dtype=int)[a])] - moved[tuple(here)])
+                for a, sign in enumerate(signs)
+            ]
+            jacobian_of_cell = np.stack(sides, 1) @ np.linalg.inv(steps_mm)
+            inverse = np.linalg.inv(jacobian_of_cell)
+            stretches.append(np.sign(np.linalg.det(jacobian_of_cell)) * 3**0.5 / np.linalg.norm(inverse))
+        assert found[tuple(here)] == pytest.approx(min(stretches), abs=1e-3)
 
 
 def unfold_everywhere(field: DisplacementField, stretch: float, steps: int) -> np.ndarray:

@@ -70,6 +70,34 @@ def test_parallel_grids_are_resampled_axis_by_axis_with_the_same_result(oblique,
     assert align_axes(source, Grid(target.shape, target.affine @ SKEW)) is None
 
 
+@pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 1, 2)])
+@pytest.mark.parametrize("shape", [(25, 9, 17), (9, 2, 3)])
+def test_the_direction_in_which_a_scan_is_stored_changes_no_bit(oblique, axes, shape):
+    source = oblique()
+    target = Grid(shape, source.affine @ np.diag([0.37, 0.81, 1.3, 1]) + np.array([[0, 0, 0, 1.7]] * 3 + [[0] * 4]))
+    flip = np.eye(4)
+    for axis in axes:
+        flip[axis, axis], flip[axis, 3] = -1, source.shape[axis] - 1
+    volume = random(1, *source.shape)
+    stored = volume.flip([1 + axis for axis in axes])
+    assert torch.equal(
+        resample(stored, Grid(source.shape, source.affine @ flip), target), resample(volume, source, target)
+    )
+
+
+def test_a_single_slice_is_repeated_and_ends_on_its_outer_faces():
+    """What lies just on the outer face of a voxel, half a voxel from its centre, is still inside: as in `sample`."""
+    grid, volume = Grid((2, 3, 1), np.eye(4)), torch.arange(6.0).reshape(1, 2, 3, 1)
+    target = Grid(
+        (5, 3, 4), np.diag([0.75, 1, 0.5, 1]) + np.array([[0, 0, 0, -0.75], [0] * 4, [0, 0, 0, -0.5], [0] * 4])
+    )
+    # along i at -0.75, 0, 0.75, 1.5, 2.25; along k at -0.5, 0, 0.5, 1
+    along_i = [-1, 0, 2.25, 3, -1]
+    known = [[[-1 if v < 0 or k == 3 else v + j for k in range(4)] for j in range(3)] for v in along_i]
+    assert resample(volume, grid, target, fill=-1.0)[0].tolist() == known
+    assert sample(volume, grid, target.points(), fill=-1.0)[0].tolist() == known
+
+
 def test_labels_keep_their_values_and_places(oblique):
     grid = oblique()
     labels = np.random.default_rng(0).choice(np.array([0, 3, 900], np.uint16), grid.shape)
