@@ -1,10 +1,15 @@
 """The training loop: the loss falls, a resumed run equals one that was never stopped, and other runs are refused."""
 
+import hashlib
+import json
+import math
+import zipfile
 from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load, save
 
 from ramp import ramp_study
 from SlicRegLib.errors import UserError
@@ -78,8 +83,7 @@ def test_a_resumed_run_of_the_paper_equals_an_uninterrupted_one(tmp_path):
 def test_a_resumed_run_counts_the_time_of_the_earlier_one(study, tmp_path):
     with pytest.raises(Stop):
         train(TrainingPlan(study, NETWORK, SHORT), tmp_path / "run", CPU, progress=stop_after(4))
-    content = torch.load(tmp_path / "run", weights_only=True)
-    torch.save(content | {"seconds": 1000.0, "waited": 900.0}, tmp_path / "run")
+    change_state(tmp_path / "run", seconds=1000.0, waited=900.0)
     _, history = train(TrainingPlan(study, NETWORK, SHORT), tmp_path / "run", CPU, resume=True)
     assert 1000 < history.rows[-1][1] < 1100 and history.waiting_share == pytest.approx(0.9, abs=0.05)
 
@@ -130,21 +134,77 @@ def test_the_checkpoint_of_other_scans_is_refused(study, checkpoint):
 
 
 def test_the_checkpoint_of_another_version_is_refused(study, checkpoint, tmp_path):
-    content = torch.load(checkpoint, weights_only=True)
-    torch.save(content | {"options": content["options"].replace("batch", "batch_size")}, tmp_path / "other")
-    with pytest.raises(UserError, match=r"another version"):
-        train(TrainingPlan(study, NETWORK, ONE), tmp_path / "other", CPU, resume=True)
+    """Of one with other options, of one with another format, and of one that used pickle."""
+    path = tmp_path / "other"
+    network, options = read_state(checkpoint)["options"]
+    for changes in ({"options": [network, {**options, "batch_size": 2}]}, {"version": 3}, None):
+        path.write_bytes(checkpoint.read_bytes())
+        torch.save({"options": "[]"}, path) if changes is None else change_state(path, **changes)
+        with pytest.raises(UserError, match=r"another version"):
+            train(TrainingPlan(study, NETWORK, ONE), path, CPU, resume=True)
 
 
-@pytest.mark.parametrize("damage", ["half", "empty", "text", "of another program"])
+@pytest.mark.parametrize("damage", ["half", "empty", "text", "a flipped bit"])
 def test_a_damaged_checkpoint_is_refused(study, checkpoint, tmp_path, damage):
     whole, path = checkpoint.read_bytes(), tmp_path / "run.checkpoint"
-    if damage == "of another program":
-        torch.save({"weights": torch.zeros(3)}, path)
-    else:
-        path.write_bytes({"half": whole[: len(whole) // 2], "empty": b"", "text": b"no checkpoint at all"}[damage])
+    flipped = whole[: len(whole) // 2] + bytes([whole[len(whole) // 2] ^ 1]) + whole[len(whole) // 2 + 1 :]
+    cut = whole[: len(whole) // 2]
+    path.write_bytes({"half": cut, "empty": b"", "text": b"no checkpoint at all", "a flipped bit": flipped}[damage])
     with pytest.raises(UserError, match=r"run.checkpoint is damaged; delete it"):
         train(TrainingPlan(study, NETWORK, ONE), path, CPU, resume=True)
+
+
+def test_a_hostile_checkpoint_is_refused(study, checkpoint, tmp_path):
+    """Its sums fit, but what is in it cannot be."""
+    path = tmp_path / "run.checkpoint"
+    infinite, small = torch.tensor(math.inf), torch.zeros(2)
+    first = next(iter(load(read_parts(checkpoint)[1])))
+    for facts, tensors in (
+        ({"iteration": 0}, {}),
+        ({"iteration": 10**9}, {}),
+        ({"iteration": "1"}, {}),
+        ({"seconds": -1.0}, {}),
+        ({"scans": [1e400]}, {}),
+        ({}, {"adam/0/exp_avg": small}),
+        ({}, {"adam/99/step": infinite}),
+        ({}, {"adam/0/step": infinite}),
+        ({}, {"net/more": small}),
+        ({}, {first: small}),
+        ({}, {"random/cpu": small}),
+        ({}, {"history": small}),
+        ({}, {"losses": infinite}),
+    ):
+        path.write_bytes(checkpoint.read_bytes())
+        change_state(path, tensors, **facts)
+        with pytest.raises(UserError, match=r"run.checkpoint is damaged; delete it"):
+            train(TrainingPlan(study, NETWORK, ONE), path, CPU, resume=True)
+
+
+def test_a_checkpoint_holds_no_pickle(checkpoint):
+    with zipfile.ZipFile(checkpoint) as archive:
+        assert archive.namelist() == ["state.json", "tensors.safetensors"]
+    state, tensors = read_state(checkpoint), load(read_parts(checkpoint)[1])
+    assert state["iteration"] == 1 and tensors["history"].shape == (1, 5)
+    assert {name.split("/")[0] for name in tensors} == {"net", "adam", "random", "losses", "history"}
+
+
+def read_parts(path) -> list[bytes]:
+    with zipfile.ZipFile(path) as archive:
+        return [archive.read(name) for name in archive.namelist()]
+
+
+def read_state(path) -> dict:
+    return json.loads(read_parts(path)[0])
+
+
+def change_state(path, tensors=None, **facts) -> None:
+    """Write a checkpoint with other facts and tensors, and the sum that fits them."""
+    state, packed = read_parts(path)
+    packed = save({**load(packed), **(tensors or {})})
+    with zipfile.ZipFile(path, "w") as archive:
+        changed = {**json.loads(state), **facts, "sha256": hashlib.sha256(packed).hexdigest()}
+        archive.writestr("state.json", json.dumps(changed))
+        archive.writestr("tensors.safetensors", packed)
 
 
 # ---- the rest -------------------------------------------------------------------------------------------------

@@ -6,7 +6,6 @@ cohort_unusual.png   thumbnails of the unusual scans and of the copies; absent i
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,8 @@ from typing import Any
 import torch
 
 from ..errors import UserError
-from ..images.files import stem, write_json
+from ..images.files import make_folder, stem, write_json
+from ..images.json_reading import read_json
 from ..images.volumes import Volume
 from ..progress import Progress, silent
 from ..stages import CHECK
@@ -30,14 +30,20 @@ REPORT, PICTURE = "cohort.json", "cohort_unusual.png"
 
 
 def check_cohort(
-    template: Path, images: Path, jobs: int = 1, progress: Progress = silent, scan: Volume | None = None
+    template: Path,
+    images: Path,
+    jobs: int = 1,
+    progress: Progress = silent,
+    scan: Volume | None = None,
+    series: str = "",
 ) -> Cohort:
     """Read and compare the template and every scan of ``images`` (see `list_cohort`) except the template itself.
 
-    jobs: processes that share the scans. scan: the content of ``template`` if it is known already. Raises UserError if
+    jobs: processes that share the scans. scan: the content of ``template`` if it is known already. series:
+    as in `list_cohort`. Raises UserError if
     the template cannot be used or there is no other scan.
     """
-    paths = [path for path in list_cohort(images) if path.resolve() != Path(template).resolve()]
+    paths = [path for path in list_cohort(images, series) if path.resolve() != Path(template).resolve()]
     if not paths:
         raise UserError(f"{images} contains no scan besides the template; add the cohort's scans.")
     fixed = measure_scan(template, scan)
@@ -65,7 +71,7 @@ def _measure_on_one_thread(path: Path) -> ScanFacts:
 def save_cohort(folder: Path, cohort: Cohort) -> None:
     """Write `cohort.json` and thumbnails of unusual scans and copies, in place of those of an earlier check."""
     folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_json(folder / REPORT, {"version": COHORT_VERSION, "summary": summarise(cohort), **asdict(cohort)})
     findings = [(scan, [f"Copy of {scan.same_as}."] if scan.same_as else scan.unusual) for scan in cohort.scans]
     shown = sorted(((scan, texts) for scan, texts in findings if texts), key=lambda entry: is_harmless(entry[1]))
@@ -80,7 +86,7 @@ def load_cohort(folder: Path) -> Cohort:
     if not path.is_file():
         raise UserError(f"{path} does not exist; check the scans first with `slicreg check`.")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if content["version"] != COHORT_VERSION:
             raise UserError(f"{path} was written by another version of SlicReg; delete it and check the scans again.")
         return Cohort(_read_facts(content["template"]), [_read_facts(scan) for scan in content["scans"]])

@@ -7,14 +7,14 @@ Nothing runs here. The caller takes the arguments of the `next` scan, runs them 
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import UserError
-from ..images.files import atomic, stem, write_json
+from ..images.files import atomic, check_output, make_folder, stem, write_json
+from ..images.json_reading import read_json
 from ..network.options import DeviceOptions
 from ..registration.options import RegistrationOptions
 from ..results.verdict_text import WORDS, count_verdicts, describe_counts, describe_verdict
@@ -34,10 +34,12 @@ COLUMNS = (
     "hd95_before_mm",
     "hd95_after_mm",
     "verdict_reason",
+    "notes",
     "error",
 )
 WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "failed", "cancelled"
 STATE_VERSION = 1
+BATCH, TABLE = "batch.json", "results.csv"
 
 Row = dict[str, Any]
 """A row of the table: a value for each of `COLUMNS`, None if it is unknown, as the verdicts of older versions are."""
@@ -81,19 +83,16 @@ class Batch:
         self.labels = {name: Path(path).absolute() for name, path in (labels or {}).items()}
         inputs = {"template": self.template, "model": self.model, "template's label map": self.template_label}
         for what, path in inputs.items():
-            if path and not path.is_file():
+            if path and not (path.is_file() or (what == "template" and path.is_dir())):
                 raise UserError(f"The {what} {path} does not exist; check the file name.")
         self.targets = {name: Path(path).absolute() for name, path in targets if not _is_same(path, self.template)}
         if not self.targets:
             raise UserError("There is no scan to register besides the template; add scans.")
         if bad := _find_bad_names(self.targets, [name for name, _ in targets]):
             raise UserError(f"Several scans are called {bad[0]!r}, or no folder can have this name; rename them.")
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise UserError(
-                f"The folder {self.out} cannot be written ({error.strerror or error}); choose another one."
-            ) from error
+        results = [f"{name}/{file}" for name in self.targets for file in RESULTS]
+        check_output(self.out, folder=True, names=[BATCH, TABLE, *results])
+        make_folder(self.out)
         self.left_out = list(left_out)
         self.warning = ""
         """Why the table could not be written the last time; "" if it could."""
@@ -161,7 +160,7 @@ class Batch:
         self._save()
 
     def summary(self) -> str:
-        """A sentence with the counts, then a line for each failure and each verdict other than "good", with the reason."""
+        """A sentence with the counts, then a line for each failure and each verdict other than "good", with why."""
         rows = list(self._rows.values())
         states, verdicts = ([row[column] for row in rows] for column in ("status", "verdict"))
         counts = ", ".join(f"{states.count(s)} {s}" for s in (DONE, FAILED, CANCELLED, RUNNING, WAITING) if s in states)
@@ -173,6 +172,8 @@ class Batch:
         doubted = [row for row in rows if row["verdict"] in WORDS[1:]]
         for row in sorted(doubted, key=lambda row: WORDS.index(row["verdict"]), reverse=True):  # the worst first
             lines.append(f"{row['name']}: {describe_verdict(row['verdict'], row['verdict_reason'])}")
+        if noted := [row["name"] for row in rows if row["notes"]]:
+            lines.append(f'Scans were corrected or stand out, see the column "notes" of the table: {", ".join(noted)}.')
         return "\n".join(lines)
 
     def _inputs(self, name: str) -> dict[str, Path]:
@@ -212,16 +213,17 @@ class Batch:
     def _read_known(self) -> dict[str, Any]:
         """Name -> fingerprint of the results in the folder; empty if there are none, or the file is damaged."""
         try:
-            state = json.loads((self.out / "batch.json").read_text(encoding="utf-8"))
+            state = read_json(self.out / "batch.json")
             return dict(state["cases"]) if state["version"] == STATE_VERSION else {}
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}
 
     def _save(self) -> None:
         try:
-            write_json(self.out / "batch.json", {"version": STATE_VERSION, "cases": self._known})
-            with atomic(self.out / "results.csv") as part:
-                with part.open("w", newline="", encoding="utf-8-sig") as file:  # Excel needs the byte order mark
+            write_json(self.out / BATCH, {"version": STATE_VERSION, "cases": self._known})
+            with atomic(self.out / TABLE) as part:
+                # Excel needs the byte order mark
+                with part.open("w", newline="", encoding="utf-8-sig", errors="replace") as file:
                     table = csv.DictWriter(file, COLUMNS)
                     table.writeheader()
                     table.writerows(self._rows.values())
@@ -237,7 +239,7 @@ def name_scans(paths: Iterable[str | Path]) -> list[tuple[str, Path]]:
     """(name, path) of each file; the names come from the file names and are different folders on every system."""
     result, taken = [], {"inputs"}  # the folder for files that were written from Slicer's scene
     for path in map(Path, paths):
-        plain = re.sub(r'[<>:"/\\|?*\x00-\x1f]', "_", stem(path)).strip(" .") or "scan"
+        plain = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]', "_", stem(path)).strip(" .") or "scan"
         name, number = plain, 2
         while name.lower() in taken:
             name, number = f"{plain}_{number}", number + 1
@@ -263,7 +265,7 @@ def _is_same(a: str | Path, b: str | Path) -> bool:
 def _read_report(folder: Path) -> dict[str, Any] | None:
     """The report of a registration, if its folder is complete."""
     try:
-        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        report = read_json(folder / "report.json")
         complete = isinstance(report["seconds"]["total"], (int, float)) and "folding_percent" in report
     except (OSError, ValueError, KeyError, TypeError):
         return None
@@ -286,4 +288,5 @@ def _make_done_row(name: str, report: Mapping[str, Any]) -> Row:
         "hd95_after_mm": after.get("mean_hd95_mm"),
         "verdict": verdict.get("word"),
         "verdict_reason": verdict.get("sentence"),
+        "notes": " ".join(map(str, notes)) if isinstance(notes := report.get("notes"), list) else None,
     }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import json
 import os
 import platform
 import time
@@ -14,6 +13,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from ..images.files import remove_partial_files, write_json
+from ..images.json_reading import read_json
 from .processes import end_tree, reap_started
 
 
@@ -62,7 +62,10 @@ def find_owner(folder: str | Path) -> Owner | None:
 def read_last_owner(folder: Path) -> Owner | None:
     """The process that last worked in the folder, whether or not it still does."""
     try:
-        return Owner(**json.loads((folder / "owner.json").read_text()))
+        owner = Owner(**read_json(folder / "owner.json"))
+        texts = owner.host, owner.user, owner.started
+        is_owner = isinstance(owner.pid, int) and 0 < owner.pid < 1 << 31 and isinstance(owner.created, (int, float))
+        return owner if is_owner and all(isinstance(text, str) for text in texts) else None
     except (OSError, ValueError, TypeError):
         return None
 

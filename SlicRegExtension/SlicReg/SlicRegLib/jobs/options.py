@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 from ..errors import UserError
 from ..images.files import write_json
-from ..images.options import FrameOptions
+from ..images.json_reading import read_json
+from ..images.options import FrameOptions, SeriesOptions
 from ..network.options import DeviceOptions
 from ..option import Word
 from ..registration.model_header import find_model
@@ -26,7 +27,7 @@ PATHS = ("template", "images", "deeds_dir", "start", "labels", "template_label",
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobOptions(ScheduleOptions, TeacherOptions, FrameOptions, DeviceOptions):
+class JobOptions(ScheduleOptions, TeacherOptions, FrameOptions, SeriesOptions, DeviceOptions):
     """Everything that a training depends on. Paths are texts, absolute in job.json; "" and None mean not given."""
 
     name: str = ""
@@ -77,7 +78,7 @@ def read_config(folder: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise UserError(f"{folder} contains no training (no job.json); start one with `slicreg learn`.")
     try:
-        content = json.loads(path.read_text())
+        content = read_json(path)
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}); start the training in another folder.") from error
     if content.get("version") != JOB_VERSION:
@@ -89,7 +90,11 @@ def read_options(folder: str | Path) -> JobOptions:
     """The options of the job in ``folder``. Raises UserError as `read_config` does."""
     content = read_config(folder)
     known = {f.name: content[f.name] for f in fields(JobOptions) if f.name in content}
-    return JobOptions(**{**known, "shape": tuple(known["shape"]) if known.get("shape") else None})
+    try:
+        return JobOptions(**{**known, "shape": tuple(known["shape"]) if known.get("shape") else None})
+    except (UserError, TypeError) as error:
+        path = Path(folder) / "job.json"
+        raise UserError(f"{path} is damaged ({error}); start the training in another folder.") from error
 
 
 def write_config(folder: Path, options: JobOptions) -> None:
@@ -100,7 +105,7 @@ def write_config(folder: Path, options: JobOptions) -> None:
             (folder / name).unlink(missing_ok=True)
         write_json(folder / "job.json", content)
         return
-    before = read_config(folder)
+    before = {**JobOptions().to_json(), **read_config(folder)}  # earlier versions had fewer options
     differing = {key for key in {*before, *content} if before.get(key) != content.get(key)}
     if fixed := sorted(differing - MAY_CHANGE):
         raise UserError(
@@ -112,7 +117,7 @@ def write_config(folder: Path, options: JobOptions) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CheckRequest(ScheduleOptions, FrameOptions, DeviceOptions):
+class CheckRequest(ScheduleOptions, FrameOptions, SeriesOptions, DeviceOptions):
     """Check a cohort before a training: which scans are unusual, and how long the training will take."""
 
     template: Path
@@ -126,7 +131,7 @@ class CheckRequest(ScheduleOptions, FrameOptions, DeviceOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchRequest(DeviceOptions):
+class BatchRequest(SeriesOptions, DeviceOptions):
     """Register all scans of a folder to a template. Repeat the command to resume; what is done is not done again."""
 
     model: Path

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import csv
-import json
 import os
 import platform
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from ..errors import UserError
 from ..images.files import write_json
+from ..images.json_reading import read_json
 from .lock import Owner, find_owner
 from .options import read_config
+
+
+STATES = ("absent", "running", "paused", "finished", "failed", "stopped", "interrupted")
 
 
 @dataclass(frozen=True)
@@ -50,9 +54,21 @@ def read_state(folder: str | Path) -> JobState:
 def read_last_state(folder: str | Path) -> JobState:
     """The last state that a run wrote, whether or not it still runs."""
     try:
-        return JobState(**json.loads((Path(folder) / "state.json").read_text()))
-    except (OSError, ValueError, TypeError):
+        return _make_state(read_json(Path(folder) / "state.json"))
+    except (OSError, ValueError, TypeError, AttributeError):
         return JobState("interrupted" if os.path.isfile(Path(folder) / "job.json") else "absent")
+
+
+def _make_state(content: dict[str, Any]) -> JobState:
+    """Raises TypeError or ValueError for a content that is none of a state."""
+    state = JobState(**content)
+    texts = (state.state, state.stage, state.message, state.error)
+    numbers = (state.share, state.fraction, state.updated, state.remaining or 0.0, *state.seconds.values())
+    if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, (int, float)) for n in numbers):
+        raise TypeError("a value has a wrong type")
+    if state.state not in STATES:
+        raise ValueError("the state is unknown")
+    return state
 
 
 def write_state(folder: str | Path, state: JobState) -> None:
@@ -66,7 +82,7 @@ def read_curve(folder: str | Path) -> list[tuple[float, ...]]:
         name = read_config(folder)["name"]
         with open(Path(folder) / f"{name}_curve.csv", newline="") as file:
             return [tuple(float(value) for value in row) for row in list(csv.reader(file))[1:]]
-    except (UserError, OSError, ValueError):
+    except (UserError, OSError, ValueError, KeyError, csv.Error):
         return []
 
 

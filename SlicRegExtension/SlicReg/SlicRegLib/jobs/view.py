@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..errors import UserError
+from ..images.json_reading import read_json
 from .options import read_config
 from .status import JobState, read_curve, read_state
 
@@ -60,7 +60,7 @@ def view_job(folder: str) -> JobView:
 
 def _read_findings(folder: Path) -> str:
     try:
-        return str(json.loads((folder / CHECK_FILE).read_text(encoding="utf-8"))["summary"])
+        return str(read_json(folder / CHECK_FILE)["summary"])
     except (OSError, ValueError, KeyError, TypeError):
         return ""
 

@@ -11,9 +11,7 @@ quality       float64 (6,)         `FieldQuality` in the order of its attributes
 
 from __future__ import annotations
 
-import zipfile
-import zlib
-from dataclasses import astuple
+from dataclasses import astuple, fields
 from pathlib import Path
 
 import numpy as np
@@ -21,11 +19,13 @@ import torch
 
 from ..geometry.field import DisplacementField
 from ..geometry.grid import Grid
+from ..images.archive import ArchiveError
+from ..images.arrays import Arrays, read_arrays, take, take_affine
 from ..images.files import atomic
 from ..images.preparation import PreparedScan
 from .quality import FieldQuality
 
-Arrays = dict[str, np.ndarray]
+MAX_DISPLACEMENT_MM = 1e6
 
 
 def pack_scan(scan: PreparedScan) -> Arrays:
@@ -48,19 +48,25 @@ def pack_measurements(scan: PreparedScan, quality: FieldQuality) -> Arrays:
 
 
 def unpack_scan(name: str, content: Arrays) -> PreparedScan:
-    hu = torch.from_numpy(content["hu"].astype(np.float32))
+    """Raises ArchiveError where the arrays do not fit each other, as `unpack_field` does."""
+    voxels = take(content, "hu", "i2", (None, None, None))
+    hu = torch.from_numpy(voxels.astype(np.float32))
     region = None
     if "region" in content:
-        bits = np.unpackbits(content["region"], count=hu.numel()).astype(bool)
+        packed = take(content, "region", "u1", (-(-hu.numel() // 8),))
+        bits = np.unpackbits(packed, count=hu.numel()).astype(bool)
         region = torch.from_numpy(bits.reshape(hu.shape))
-    return PreparedScan(name, hu, Grid(content["hu"].shape, content["affine"]), known_region=region)
+    return PreparedScan(name, hu, Grid(voxels.shape, take_affine(content)), known_region=region)
 
 
 def unpack_field(content: Arrays) -> DisplacementField:
-    vectors = torch.from_numpy(content["field"].astype(np.float32))
+    stored = take(content, "field", "f2", (3, None, None, None))
+    vectors = torch.from_numpy(stored.astype(np.float32))
     if "field_shift" in content:
-        vectors = vectors + torch.from_numpy(content["field_shift"])
-    return DisplacementField(vectors, Grid(content["field"].shape[1:], content["field_affine"]))
+        vectors = vectors + torch.from_numpy(take(content, "field_shift", "f4", (3, 1, 1, 1)))
+    if vectors.abs().max() > MAX_DISPLACEMENT_MM:
+        raise ArchiveError("its field leads kilometres away")
+    return DisplacementField(vectors, Grid(stored.shape[1:], take_affine(content, "field_affine")))
 
 
 def save_arrays(path: Path, content: Arrays) -> None:
@@ -72,13 +78,14 @@ def save_arrays(path: Path, content: Arrays) -> None:
 def load_arrays(path: Path, *names: str) -> Arrays:
     """The arrays ``names`` (default: all) that the file holds; empty if the file is missing or damaged."""
     try:
-        with np.load(path) as file:
-            return {name: file[name] for name in names or file.files if name in file.files}
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
+        return read_arrays(path, *names)
+    except (OSError, ArchiveError):
         return {}
 
 
 def load_quality(path: Path) -> FieldQuality | None:
     """The quality in a scan's file; None if the file is missing, damaged or from a version that measured none."""
-    content = load_arrays(path, "quality")
-    return FieldQuality(*content["quality"].tolist()) if content else None
+    try:
+        return FieldQuality(*take(load_arrays(path, "quality"), "quality", "f8", (len(fields(FieldQuality)),)).tolist())
+    except ArchiveError:
+        return None

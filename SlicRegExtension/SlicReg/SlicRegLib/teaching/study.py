@@ -12,21 +12,26 @@ one study.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
 from ..errors import UserError
 from ..geometry.field import DisplacementField
+from ..images.archive import ArchiveError
+from ..images.arrays import Arrays, take
 from ..images.files import write_json
+from ..images.json_reading import read_json
 from ..images.options import PreparationOptions
 from ..images.preparation import PreparedScan
 from .options import SupervoxelOptions
-from .packing import Arrays, load_arrays, unpack_field, unpack_scan
+from .packing import load_arrays, unpack_field, unpack_scan
 
 STUDY_VERSION = 1
+Unpacked = TypeVar("Unpacked")
 
 
 @dataclass(frozen=True)
@@ -49,17 +54,32 @@ class Study:
     """Name of each registered scan, excluded ones included -> `FieldQuality` as a dictionary."""
 
     def template(self) -> PreparedScan:
+        """Raises UserError if its file is missing or damaged, as `layers` and `scan` do."""
         path = self.folder / "template.npz"
-        return unpack_scan(path.stem, _load(path))
+        return self._load(path, lambda content: self._unpack(path.stem, content))
 
     def layers(self) -> np.ndarray:
         """Supervoxel layers on the template's grid, uint8 (layers, I, J, K)."""
-        return np.load(self.folder / "supervoxels.npz")["layers"]
+        shape = self.preparation.shape or (None, None, None)
+        return self._load(self.folder / "supervoxels.npz", lambda arrays: take(arrays, "layers", "u1", (None, *shape)))
 
     def scan(self, name: str) -> tuple[PreparedScan, DisplacementField]:
-        """A training scan and the teacher's field from it to the template. Raises UserError if its file is damaged."""
-        content = _load(self.scan_path(name))
-        return unpack_scan(name, content), unpack_field(content)
+        """A training scan and the teacher's field from it to the template."""
+        return self._load(self.scan_path(name), lambda content: (self._unpack(name, content), unpack_field(content)))
+
+    def _unpack(self, name: str, content: Arrays) -> PreparedScan:
+        scan = unpack_scan(name, content)
+        if self.preparation.shape and scan.grid.shape != tuple(self.preparation.shape):
+            raise ArchiveError("its scan has another frame than the study")
+        return scan
+
+    def _load(self, path: Path, unpack: Callable[[Arrays], Unpacked]) -> Unpacked:
+        try:
+            return unpack(load_arrays(path))
+        except ArchiveError as error:
+            raise UserError(
+                f"{path} is missing or damaged ({error}); delete it and run `slicreg prepare` again."
+            ) from error
 
     def scan_path(self, name: str) -> Path:
         """The file of a training scan."""
@@ -74,16 +94,34 @@ def open_study(folder: Path) -> Study:
     content = _read(path, "run `slicreg prepare` again")
     if content.pop("version", None) != STUDY_VERSION:
         raise UserError(f"{path} was written by another version of SlicReg; run `slicreg prepare` again.")
-    if not content["scans"]:
+    try:
+        study = _make_study(Path(folder), content)
+    except (UserError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UserError(f"{path} is damaged; run `slicreg prepare` again.") from error
+    if not study.scans:
         raise UserError(f"The study {folder} is not finished; run the same `slicreg prepare` again to resume it.")
+    return study
+
+
+def _make_study(folder: Path, content: dict[str, Any]) -> Study:
+    """Raises KeyError, TypeError, ValueError, AttributeError or UserError for a content that is none of a study."""
     preparation, supervoxels = content.pop("preparation"), content.pop("supervoxels")
-    preparation["shape"] = tuple(preparation["shape"])
-    return Study(
-        Path(folder),
-        preparation=PreparationOptions(**preparation),
+    study = Study(
+        folder,
+        preparation=PreparationOptions(**{**preparation, "shape": tuple(preparation["shape"])}),
         supervoxels=SupervoxelOptions(**supervoxels),
         **content,
     )
+    texts = [study.template_name, study.template_sha256, study.teacher, *study.failed.values()]
+    if not isinstance(study.scans, list) or not all(isinstance(text, str) for text in texts):
+        raise TypeError("texts are expected")
+    for name in study.scans:
+        if not isinstance(name, str) or Path(name).name != name or len(set(study.scans)) < len(study.scans):
+            raise ValueError("the name of a scan is no name of a file")
+    for quality in study.quality.values():
+        if not all(isinstance(value, (int, float)) for value in quality.values()):
+            raise TypeError("numbers are expected")
+    return study
 
 
 def save_study(study: Study) -> None:
@@ -109,13 +147,6 @@ def check_same_study(study: Study) -> None:
 
 def _read(path: Path, cure: str) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return read_json(path)
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}); {cure}.") from error
-
-
-def _load(path: Path) -> Arrays:
-    content = load_arrays(path)
-    if not content:
-        raise UserError(f"{path} is missing or damaged; delete it and run `slicreg prepare` again.")
-    return content

@@ -101,33 +101,63 @@ class TrainingRun:
         text = f"iteration {self.iteration}, loss {sum(recent) / len(recent):.3f}"
         return text + f", validation {self.history.rows[-1][3]:.3f}" if self.history.rows else text
 
-    def state_dict(self) -> dict[str, Any]:
-        """What the steps change, for `load_state_dict`."""
-        state = {
-            "net": self.net.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
+    def state_dict(self) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+        """What the steps change, for `load_state_dict`: facts that JSON can hold, and tensors by name."""
+        facts = {
             "scaler": self.scaler.state_dict(),
-            "torch": torch.get_rng_state(),
             "iteration": self.iteration,
-            "losses": self.losses,
-            "history": self.history.rows,
             "seconds": self.seconds,
             "waited": self._earlier_waited + self.waited,
         }
+        tensors = {f"net/{name}": weight for name, weight in self.net.state_dict().items()}
+        for index, moments in self.optimiser.state_dict()["state"].items():
+            tensors |= {f"adam/{index}/{name}": torch.as_tensor(value) for name, value in moments.items()}
+        tensors["random/cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
-            state["cuda"] = torch.cuda.get_rng_state(self.device)
-        return state
+            tensors["random/cuda"] = torch.cuda.get_rng_state(self.device)
+        # as tensors, since a loss of a validation may be infinite, which JSON does not know
+        tensors["losses"] = torch.tensor(self.losses, dtype=torch.float64)
+        tensors["history"] = torch.tensor(self.history.rows, dtype=torch.float64).reshape(-1, len(History.COLUMNS))
+        return facts, tensors
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Continue from ``state``; it may come from a run on another kind of device."""
-        self.net.load_state_dict(state["net"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        if state["scaler"]:  # empty if the run began on a CPU
-            self.scaler.load_state_dict(state["scaler"])
-        torch.set_rng_state(state["torch"].cpu())
-        if "cuda" in state and self.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda"].cpu(), self.device)
-        self.iteration, self.losses = state["iteration"], state["losses"]
-        self.history = History([tuple(row) for row in state["history"]])
-        self.history.waiting_share = state["waited"] / max(state["seconds"], 1e-9)
-        self._earlier_seconds, self._earlier_waited = state["seconds"], state["waited"]
+    def load_state_dict(self, facts: dict[str, Any], tensors: dict[str, torch.Tensor]) -> None:
+        """Continue from a state; it may come from a run on another kind of device.
+
+        Raises ValueError, KeyError or an error of torch for one that does not fit the network.
+        """
+        weights = {name[4:]: value for name, value in tensors.items() if name.startswith("net/")}
+        moments = self._read_moments(tensors)
+        if not all(torch.isfinite(value).all() for value in (*weights.values(), tensors["losses"])):
+            raise ValueError("weights or losses are not finite")
+        if not 0 < facts["iteration"] <= self.options.iterations or min(facts["seconds"], facts["waited"]) < 0:
+            raise ValueError("the progress is out of range")
+        self.net.load_state_dict(weights)
+        groups = self.optimiser.state_dict()["param_groups"]
+        self.optimiser.load_state_dict({"state": moments, "param_groups": groups})
+        for weight, state in self.optimiser.state.items():  # in the weights' order in memory: torch adds faster then
+            state |= {name: torch.empty_like(weight).copy_(m) for name, m in state.items() if m.shape == weight.shape}
+        if facts["scaler"]:  # empty if the run began on a CPU
+            self.scaler.load_state_dict(facts["scaler"])
+        torch.set_rng_state(tensors["random/cpu"])
+        if "random/cuda" in tensors and self.device.type == "cuda":
+            torch.cuda.set_rng_state(tensors["random/cuda"], self.device)
+        self.iteration, self.losses = int(facts["iteration"]), tensors["losses"].tolist()
+        rows = tensors["history"].reshape(-1, len(History.COLUMNS)).tolist()
+        self.history = History([(int(iteration), *rest) for iteration, *rest in rows])
+        self.history.waiting_share = facts["waited"] / max(facts["seconds"], 1e-9)
+        self._earlier_seconds, self._earlier_waited = facts["seconds"], facts["waited"]
+
+    def _read_moments(self, tensors: dict[str, torch.Tensor]) -> dict[int, dict[str, torch.Tensor]]:
+        """Adam's state: parameter's number -> its step and moments. Raises ValueError where they do not fit."""
+        parameters, found = list(self.net.parameters()), dict[int, dict[str, torch.Tensor]]()
+        for name, value in tensors.items():
+            if name.startswith("adam/"):
+                _, number, what = name.split("/")
+                found.setdefault(int(number), {})[what] = value
+        for index, moments in found.items():
+            shapes = {"step": (), "exp_avg": parameters[index].shape, "exp_avg_sq": parameters[index].shape}
+            if {what: value.shape for what, value in moments.items()} != shapes or not all(
+                torch.isfinite(value).all() and value.is_floating_point() for value in moments.values()
+            ):
+                raise ValueError("the moments do not fit the weights")
+        return found

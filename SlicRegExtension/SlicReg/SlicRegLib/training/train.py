@@ -13,7 +13,7 @@ import torch
 
 from .. import __version__
 from ..errors import UserError
-from ..images.files import MODEL_SUFFIX
+from ..images.files import MODEL_SUFFIX, check_output, new_folder
 from ..images.volumes import Volume, load_labels, load_scan
 from ..network.devices import choose_device
 from ..network.networks import SupervoxelNet
@@ -42,25 +42,33 @@ def train_model(
     out, network, options = request.out, PRESETS[request.preset], request.training()
     if out.suffix != MODEL_SUFFIX:
         raise UserError(f"The model file must end in {MODEL_SUFFIX} (got {out.name}).")
+    checkpoint, curve = out.with_suffix(".checkpoint"), out.with_name(f"{out.stem}_curve")
+    inputs = (request.start, request.include_template, request.include_labels)
+    for path in (out, checkpoint, f"{curve}.csv", f"{curve}.png"):
+        check_output(path, inputs=inputs)
     device, _ = choose_device(request.device)
     study = open_study(request.study)
+    layers = study.layers()
+    if len(layers) != network.layers or layers.max() >= network.classes:
+        raise UserError(
+            f"The study {request.study} has {len(layers)} layers of {layers.max() + 1} supervoxels, but the network of "
+            f"{request.preset} has {network.layers} of {network.classes}; run `slicreg prepare` again."
+        )
     template, template_labels = _load_included(request, study)
     start = load_model(request.start) if request.start else None
-    if start and (start.net.options != network or not np.array_equal(start.layers, study.layers())):
+    if start and (start.net.options != network or not np.array_equal(start.layers, layers)):
         raise UserError(
             f"{request.start} has another network than {request.preset} or other supervoxels than {request.study}; "
             "choose a model that fits, or train without --from."
         )
-    checkpoint, curve = out.with_suffix(".checkpoint"), out.with_name(f"{out.stem}_curve")
     if request.resume and not checkpoint.is_file():
         raise UserError(f"There is no checkpoint {checkpoint} to resume from; start without --resume.")
-    out.parent.mkdir(parents=True, exist_ok=True)
 
     def after_validation(net: SupervoxelNet, history: History) -> None:
         history.save_table(Path(f"{curve}.csv"))
         watch(net)
 
-    with join_processes(device) as (processes, device):
+    with new_folder(out.parent), join_processes(device) as (processes, device):
         plan = TrainingPlan(study, network, options, start.net if start else None)
         net, history = train(plan, checkpoint, device, request.resume, progress, after_validation, processes)
     if not processes.first:
@@ -71,7 +79,7 @@ def train_model(
     model = Model(
         net=net,
         preparation=study.preparation,
-        layers=study.layers(),
+        layers=layers,
         template_grid=fixed.grid,
         template_sha256=study.template_sha256,
         provenance=_describe_provenance(request, study, history, start, device),
