@@ -10,11 +10,7 @@ import numpy as np
 from SlicRegLib.geometry.grid import Grid, translation
 from SlicRegLib.images.volumes import Volume
 
-ORIENTATIONS = [
-    "".join(letters)
-    for order in permutations(("RL", "AP", "SI"))
-    for letters in product(*order)
-]
+ORIENTATIONS = ["".join(letters) for order in permutations(("RL", "AP", "SI")) for letters in product(*order)]
 """The 48 orders and directions of a scan's axes, each as the letters of the directions that i, j and k lead to."""
 
 

@@ -2,9 +2,9 @@
 
     python Testing/reliability/invariance.py TEMPLATE TEMPLATE_LABELS IMAGES LABELS [--model M] [--scans N]
 
-Each scan of the folder IMAGES is registered as it is, and again after each of the `CHANGES`. Prints a table: Dice before
-the change, after it, the mean and the largest difference, and how far points of the template's body are taken elsewhere.
-Some seconds per registration; the file formats are compared in Testing/test_numbers.py.
+Each scan of the folder IMAGES is registered as it is, and again after each of the `CHANGES`. Prints a table: Dice after
+the change, the mean and the largest difference, and how far points of the template's body are taken elsewhere. Some
+seconds per registration. The file formats are compared in Testing/test_numbers.py.
 """
 
 from __future__ import annotations
@@ -22,7 +22,6 @@ sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / "Testing")]
 
 from cohort import load_labelled, mean_dice  # noqa: E402
 from moved_scans import add_noise, move_origin, reorient, shift_hu  # noqa: E402
-
 from SlicRegLib.images.preparation import prepare_scan  # noqa: E402
 from SlicRegLib.images.volumes import Volume, load_labels, load_scan  # noqa: E402
 from SlicRegLib.registration.model import load_model  # noqa: E402
@@ -66,7 +65,9 @@ def main() -> None:
             changed[change].append(mean_dice(template_labels, change_labels(labels), again.field))
             there = _in_the_original(again.dense(points).double(), other, scan)
             moved[change].append((scan.grid.to_world(there) - scan.grid.to_world(targets)).norm(dim=1))
-        print(name, f"{plain[-1]:.4f}", *(f"{values[-1]:.4f}" for values in changed.values()), file=sys.stderr, flush=True)
+        print(
+            name, f"{plain[-1]:.4f}", *(f"{values[-1]:.4f}" for values in changed.values()), file=sys.stderr, flush=True
+        )
 
     print(f"Dice of {len(plain)} scans, {np.mean(plain):.3f} as they are ({arguments.model}).\n")
     print("| change of the scan | Dice | mean change | largest change | points moved, median | 99 % below |")
@@ -81,7 +82,7 @@ def main() -> None:
 
 
 def _in_the_original(points: torch.Tensor, other: Volume, scan: Volume) -> torch.Tensor:
-    """Voxels (n, 3) of ``scan`` at world points (n, 3) of ``other``, the same scan with other axes or another origin."""
+    """Voxels (n, 3) of ``scan`` at world points (n, 3) of ``other``, which is that scan changed."""
     if other.grid.shape == scan.grid.shape and not other.grid.matches(scan.grid):
         return other.grid.to_voxel(points)  # moved away
     return scan.grid.to_voxel(points)
