@@ -31,7 +31,10 @@ CURES = {
 }
 """Error number -> cause and cure; {} is for the system's own words."""
 OUT_OF_MEMORY = "The computer ran out of memory; close other programs or crop the scans."
-_MEMORY = re.compile(r"DefaultCPUAllocator|bad_alloc|out of memory|([Cc]annot|can't|Unable to) allocate")
+GPU_OUT_OF_MEMORY = "The GPU ran out of memory; close other programs that use it, or choose the CPU as device."
+_MEMORY = re.compile(
+    r"DefaultCPUAllocator|bad_alloc|out of memory|([Cc]annot|can't|Unable to) allocate|CUBLAS_STATUS_ALLOC_FAILED"
+)
 
 
 def refuse(what: str, problems: list[tuple[bool, str]]) -> None:
@@ -53,7 +56,7 @@ def one_sentence(error: BaseException) -> str:
     if isinstance(error, OSError):
         return f"{show_name(error.filename or 'A file')} cannot be read or written: {explain_os_error(error)}."
     if is_out_of_memory(error):
-        return OUT_OF_MEMORY
+        return GPU_OUT_OF_MEMORY if re.search("CUDA|CUBLAS", str(error)) else OUT_OF_MEMORY
     reason = " ".join(str(error).split()) or "no message"
     return f"An unexpected {type(error).__name__}: {reason[:300]}; please report it."
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 import slicer
 
 from SlicRegLib.errors import UserError
 from SlicRegLib.images.itk import make_image
+from SlicRegLib.images.itk_writing import write_image
 
 from .checks import check_matrix, check_parent
 from .node_arrays import (
@@ -110,4 +110,4 @@ def _with_labelmaps(node, geometry):
 def _write(voxels: np.ndarray, matrix: np.ndarray, path: str | Path) -> None:
     """voxels: (K, J, I). Uncompressed, since the file is read once."""
     check_matrix(matrix, Path(path).name)
-    sitk.WriteImage(make_image(voxels.T, matrix), str(path), False)
+    write_image(path, make_image(voxels.T, matrix), compress=False)

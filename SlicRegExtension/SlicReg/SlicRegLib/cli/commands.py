@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import asdict, replace
 from typing import Any
 
@@ -14,6 +15,7 @@ from ..stages import VERDICT
 from ..teaching.options import PrepareRequest
 from ..training.options import TrainRequest
 from .requests import DemoRequest, InfoRequest, JobRequest, LearnRequest, OutputOptions
+from .streams import print_text
 
 OTHER_TEMPLATE = (
     "Warning: this is not the template that the model was trained with; its supervoxels were predicted as well."
@@ -60,11 +62,13 @@ def evaluate(request: EvaluateRequest, output: OutputOptions, progress: Progress
         f"HD95 {_mm(mean['before_hd95_mm'])} before, {_mm(mean['after_hd95_mm'])} after; folding "
         f"{mean['folding_percent']:.3f} %; {mean['seconds']:.1f} s each."
     )
+    lines += [f"Note: {note}" for note in results["notes"]]
     lines.append(f"Verdicts: {describe_counts(results['verdicts'])}.")
     for name, case in results["cases"].items():
         verdict = case["verdict"]
         if verdict["word"] != GOOD:
             lines.append(f"  {name}: {describe_verdict(verdict['word'], verdict['sentence'])}")
+        lines += [f"  {name}: Note: {note}" for note in case["notes"]]
         if case["left_out"]:
             lines.append(f"  {name}: left out, since only one of the scans has them: labels {case['left_out']}")
     lines += [f"  {name}: failed: {reason}" for name, reason in results["failed"].items()]
@@ -73,6 +77,7 @@ def evaluate(request: EvaluateRequest, output: OutputOptions, progress: Progress
 
 def learn(request: LearnRequest, output: OutputOptions, progress: Progress) -> str:
     from ..jobs.lock import claim_folder, remove_partial_job_files
+    from ..jobs.outputs import check_job_outputs, new_job_folder
     from ..jobs.run_job import run_job
     from ..jobs.status import read_last_state
 
@@ -82,7 +87,9 @@ def learn(request: LearnRequest, output: OutputOptions, progress: Progress) -> s
     else:
         options = read_options(folder)
     options.check()
-    with claim_folder(folder):  # before the long imports, so that a second process is refused at once
+    check_job_outputs(folder, options)
+    # before the long imports, so that a second process is refused at once
+    with new_job_folder(folder), claim_folder(folder):
         write_config(folder, options)
         remove_partial_job_files(folder)
         if read_last_state(folder).state == "finished":
@@ -162,7 +169,7 @@ def _print_result(report: dict[str, Any]) -> None:
         "verdict": verdict,
         "notes": report["notes"],
     }
-    print(json.dumps(step), flush=True)
+    print_text(json.dumps(step), sys.stdout)
 
 
 def _mm(value: Any) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from .. import MODELS
 from ..errors import UserError
 from ..geometry.grid import Grid
-from ..images.files import write_json
+from ..images.files import check_output, make_folder, write_json
 from ..images.volumes import Volume, save_volume
 from ..phantoms.phantom import ORGANS, make_phantom
 from ..progress import Progress
@@ -30,6 +30,7 @@ COHORT_SEEDS = range(1, 31)
 
 def run_demo(request: DemoRequest, progress: Progress) -> str:
     """`slicreg demo`: register the held-out phantoms to the template; returns the text to print."""
+    check_output(request.out, folder=True, names=("summary.json", f"template/img/phantom_{TEMPLATE_SEED}.nii.gz"))
     model = train_phantom_model(request, progress) if request.train else PHANTOM_MODEL
     if not model.is_file():
         raise UserError(f"The phantom model {model} is missing; make it with `slicreg demo --train`.")
@@ -62,7 +63,7 @@ def write_phantom(folder: Path, seed: int) -> tuple[Path, Path]:
         phantom = make_phantom(seed)
         grid = Grid(phantom.image.shape, phantom.affine)
         for path, data in ((scan, np.round(phantom.image).astype(np.int16)), (labels, phantom.labels)):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(path.parent)
             save_volume(path, Volume(data, grid))
     return scan, labels
 

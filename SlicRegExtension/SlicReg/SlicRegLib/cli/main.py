@@ -11,10 +11,11 @@ import time
 from collections.abc import Iterator
 
 from .. import __version__
-from ..errors import UserError, one_sentence
+from ..errors import UserError, is_out_of_memory, one_sentence
 from ..progress import Bars, JsonLines, Quiet
 from . import commands
 from .parser import parse
+from .streams import Guarded, check_words, prepare_streams, print_text, settle_streams
 
 CLEAN_UP_SECONDS = 5.0
 """How long further signals are ignored after the first, so that they do not cut its clean-up short."""
@@ -23,31 +24,45 @@ CLEAN_UP_SECONDS = 5.0
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 after a user's mistake, 130 after an interruption."""
     words = sys.argv[1:] if arguments is None else arguments
+    prepare_streams()
+    try:
+        return _run(words)
+    finally:
+        settle_streams()
+
+
+def _run(words: list[str]) -> int:
     if words == ["--version"]:
         print(f"slicreg {__version__}")
         return 0
-    progress: Bars | JsonLines | Quiet = Quiet()
+    progress = Guarded(Quiet())
     try:
+        check_words(words)
         command, request, output = parse(words)
         first = os.environ.get("RANK", "0") == "0"  # of the processes that torchrun starts: the others are silent
         if first and not getattr(request, "quiet", False):
-            progress = JsonLines() if output.json else Bars()
+            progress = Guarded(JsonLines() if output.json else Bars())
         with _interrupted_once():
             text = getattr(commands, command)(request, output, progress)
-    except (UserError, OSError) as error:
-        if "--debug" in words:
-            raise
         progress.close()
-        print(f"slicreg: {one_sentence(error)}", file=sys.stderr)
-        return 2
+        if first:
+            print_text(text, sys.stderr if output.json and command not in ("info", "job") else sys.stdout)
+    except BrokenPipeError:  # of a help page, for example
+        return 0
     except KeyboardInterrupt:
-        progress.close()
-        print("slicreg: interrupted; repeat the command (train: with --resume) to continue.", file=sys.stderr)
-        return 130
-    progress.close()
-    if first:
-        print(text, file=sys.stderr if output.json and command not in ("info", "job") else sys.stdout)
+        return _end(progress, "interrupted; repeat the command (train: with --resume) to continue.", 130)
+    except Exception as error:
+        if "--debug" in words or not (isinstance(error, (UserError, OSError)) or is_out_of_memory(error)):
+            raise
+        return _end(progress, one_sentence(error), 2)
     return 0
+
+
+def _end(progress: Guarded, sentence: str, code: int) -> int:
+    progress.close()
+    with contextlib.suppress(UserError):  # there is no place left to say it
+        print_text(f"slicreg: {sentence}", sys.stderr)
+    return code
 
 
 @contextlib.contextmanager

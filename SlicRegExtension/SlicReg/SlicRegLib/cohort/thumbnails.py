@@ -10,7 +10,7 @@ import numpy as np
 
 from ..geometry.grid import Grid, bounding_grid
 from ..geometry.resampling import resample
-from ..images.files import atomic
+from ..images.figures import save_figure
 from ..images.preparation import AIR_HU
 from ..images.volumes import Volume, load_scan
 from .facts import ScanFacts, find_body
@@ -87,8 +87,7 @@ def draw_thumbnails(path: Path, template: ScanFacts, shown: list[tuple[ScanFacts
     more = len(shown) + 1 - len(entries)
     note = "All at the same scale." + (f" {more} more are not shown." if more else "")
     write(gap, gap, note, color="0.7", fontsize=9)
-    with atomic(path) as part:
-        figure.savefig(part, dpi=DPI, format="png", facecolor="black")
+    save_figure(path, figure, DPI, "black")
 
 
 def _pad_to_one_size(pairs: list[tuple[np.ndarray, np.ndarray]], gap: int = 6) -> list[np.ndarray]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import UserError, show_name, write_error
+from .dicom_tags import holds_dicom, is_dicom
 
 NIFTI = (".nii", ".nii.gz")
 IMAGE_SUFFIXES = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
@@ -27,25 +28,37 @@ _PART = ".slicreg-part-"  # in the names of files that are being written
 
 
 def stem(path: str | Path) -> str:
-    """File name without the image suffix: ``pt_1.nii.gz`` -> ``pt_1``."""
+    """The name of a scan: ``pt_1.nii.gz`` -> ``pt_1``; that of its folder for a DICOM file."""
     name = Path(path).name
     for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
-    return name
+    return Path(path).absolute().parent.name if is_dicom(Path(path)) else name
 
 
 def list_images(folder: str | Path) -> list[Path]:
-    """The image files of a folder, sorted by name; hidden ones left out. Raises UserError if there are none."""
+    """The scans of a folder, sorted by name: image files, and sub-folders that hold DICOM; hidden ones left out.
+
+    A folder of DICOM files is one scan. Raises UserError if there are none.
+    """
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"The folder {folder} does not exist; give a folder that holds the scans.")
-    found = sorted(
-        p for p in folder.iterdir() if p.name.lower().endswith(IMAGE_SUFFIXES) and not p.name.startswith(".")
-    )
+    entries = [p for p in folder.iterdir() if not p.name.startswith(".")]
+    found = [p for p in entries if p.name.lower().endswith(IMAGE_SUFFIXES)]
+    found += [p for p in entries if p not in found and p.is_dir() and holds_dicom(p)]
+    if holds_dicom(folder, deep=False):
+        if found:
+            raise UserError(
+                f"The folder {folder} holds DICOM files beside other scans; put each series into a folder of its own."
+            )
+        return [folder]
     if not found:
-        raise UserError(f"The folder {folder} holds no scan; expected files ending in {', '.join(IMAGE_SUFFIXES)}.")
-    return found
+        raise UserError(
+            f"The folder {folder} holds no scan; expected folders of DICOM files, or files ending in "
+            f"{', '.join(IMAGE_SUFFIXES)}."
+        )
+    return sorted(found)
 
 
 @contextmanager
@@ -97,6 +110,15 @@ def check_path(path: str | Path) -> None:
         raise UserError(f"The name {show_name(text)} is not valid UTF-8; rename the file or folder.") from None
     if any(c < " " or c == "\x7f" for c in text):
         raise UserError(f"The name {show_name(text)} contains a control character; rename the file or folder.")
+
+
+def is_valid_name(name: str) -> bool:
+    """Whether `check_path` takes it."""
+    try:
+        check_path(name)
+    except UserError:
+        return False
+    return True
 
 
 def check_output(

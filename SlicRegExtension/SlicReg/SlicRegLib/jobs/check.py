@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..cohort.check import check_cohort, save_cohort
+from ..cohort.check import PICTURE, REPORT, check_cohort, save_cohort
 from ..cohort.cost import TrainingCost, estimate_cost
 from ..cohort.facts import Cohort
 from ..cohort.summary import summarise
+from ..images.dicom_series import choose_file
+from ..images.files import check_output, new_folder
 from ..images.options import FrameOptions
 from ..images.preparation import fit_shape
 from ..images.volumes import Volume, load_scan
@@ -21,11 +23,14 @@ def check_files(request: CheckRequest, progress: Progress = silent) -> str:
     """`slicreg check`: the findings as text; with ``request.out``, also written to that folder, with a picture."""
     request.training(), request.preparation()  # wrong options are reported before the scans are read
     choose_device(request.device)  # a wrong name is reported before the scans are read
-    template = load_scan(request.template)
-    cohort = check_cohort(request.template, request.images, max(1, request.workers), progress, template)
     if request.out:
-        request.out.mkdir(parents=True, exist_ok=True)
-        save_cohort(request.out, cohort)
+        check_output(request.out, folder=True, names=(REPORT, PICTURE))
+    path = choose_file(request.template, request.template_series)
+    template = load_scan(path)
+    cohort = check_cohort(path, request.images, max(1, request.workers), progress, template, request.series)
+    if request.out:
+        with new_folder(request.out):
+            save_cohort(request.out, cohort)
     cost = estimate_training_cost(cohort, template, request, request, request.workers, request.device)
     return f"{summarise(cohort)}\nThe training will take {cost}."
 

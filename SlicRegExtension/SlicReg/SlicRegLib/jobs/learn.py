@@ -16,12 +16,15 @@ Every file except the log is written completely or not at all, so that a run can
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 from ..cohort.check import check_cohort, load_cohort, save_cohort
 from ..cohort.facts import Cohort
+from ..cohort.listing import list_cohort
 from ..errors import UserError
-from ..images.files import MODEL_SUFFIX, atomic, stem
+from ..images.dicom_series import choose_file
+from ..images.files import MODEL_SUFFIX, atomic, check_output, is_valid_name, make_folder, stem
 from ..images.volumes import Volume, load_labels, load_scan
 from ..network.devices import choose_device
 from ..progress import Progress
@@ -45,9 +48,14 @@ def learn(folder: Path, options: JobOptions, recorder: Recorder) -> Path:
     """Run the job or the rest of it; returns the model's path. Only for the folder's owner (`claim_folder`)."""
     model = folder / f"{options.name}{MODEL_SUFFIX}"
     device, _ = choose_device(options.device)
+    options = replace(
+        options, template=str(choose_file(Path(options.template), options.template_series)), template_series=""
+    )
     template = load_scan(options.template)
     # problems with the labels are reported now, not after the training
     template_labels = load_labels(options.template_label, template) if options.template_label else None
+    scans = [stem(path) for path in list_cohort(Path(options.images), options.series)]
+    check_output(folder, folder=True, names=[f"study/scans/{name}.npz" for name in scans if is_valid_name(name)])
     cohort = check_scans(folder, options, template, recorder)
     study = teach_scans(folder, options, template, cohort, recorder)
     held_out = split(study.scans, options.training().validation_scans)[1]
@@ -76,7 +84,8 @@ def check_scans(folder: Path, options: JobOptions, template: Volume, recorder: R
     if (folder / "cohort.json").is_file():
         cohort = load_cohort(folder)
     else:
-        cohort = check_cohort(Path(options.template), Path(options.images), max(1, options.workers), recorder, template)
+        workers = max(1, options.workers)
+        cohort = check_cohort(Path(options.template), Path(options.images), workers, recorder, template, options.series)
         save_cohort(folder, cohort)
     if not cohort.usable:
         raise UserError(f"{options.images} contains no usable scan; see the reasons in {folder / 'cohort.json'}.")
@@ -138,7 +147,7 @@ def make_train_request(study: Study, model: Path, options: JobOptions) -> TrainR
 
 def copy_model(model: Path, folder: Path) -> None:
     """Copy the finished model to the user's other models. A different model with the same name is kept."""
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     path, number = folder / model.name, 2
     while path.exists() and path.read_bytes() != model.read_bytes():
         path, number = folder / f"{stem(model.stem)}-{number}{MODEL_SUFFIX}", number + 1

@@ -12,7 +12,7 @@ import torch
 from ..geometry.field import DisplacementField
 from ..geometry.grid import Grid, bounding_grid
 from ..geometry.resampling import resample, resample_labels
-from ..images.files import atomic
+from ..images.figures import save_figure
 from ..images.volumes import Volume
 from ..registration.result import Registration
 from ..registration.verdict import Verdict
@@ -98,8 +98,7 @@ def draw_overview(
             seen = _slice(grid, axis, point)
             _draw_panel(axes[row, column], plane, _image(*scan, seen), _labels(*solid, seen), _labels(*dotted, seen))
         axes[0, column].set_title(title, color="white", fontsize=13)
-    with atomic(path) as part:
-        figure.savefig(part, dpi=90, format="png", facecolor="black")
+    save_figure(path, figure, 90, "black")
 
 
 def _around(scan: Volume, spacing_mm: float, margin_mm: float = 10.0) -> Grid:

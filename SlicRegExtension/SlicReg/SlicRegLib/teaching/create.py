@@ -13,7 +13,8 @@ import numpy as np
 from ..cohort.listing import list_cohort
 from ..errors import UserError
 from ..geometry.grid import Grid
-from ..images.files import list_images, stem
+from ..images.dicom_series import choose_file
+from ..images.files import check_output, is_valid_name, list_images, make_folder, remove_folders, stem
 from ..images.options import PreparationOptions
 from ..images.preparation import PreparedScan, fit_shape, prepare_scan
 from ..images.volumes import Volume, load_scan
@@ -59,6 +60,7 @@ def prepare_study(
 
     template, paths: the content of ``request.template`` and the scans of ``request.images`` if they are known already.
     """
+    request = replace(request, template=choose_file(request.template, request.template_series), template_series="")
     template = template or load_scan(request.template)
     preparation, layers = request.preparation(), None
     if request.start:
@@ -71,7 +73,7 @@ def prepare_study(
         preparation, layers = model.preparation, (model.layers, model.template_grid)
     plan = StudyPlan(
         template_path=request.template,
-        images=list_cohort(request.images) if paths is None else paths,
+        images=list_cohort(request.images, request.series) if paths is None else paths,
         folder=request.out,
         teacher=make_teacher(request, request.template),
         preparation=preparation,
@@ -105,8 +107,7 @@ def create_study(plan: StudyPlan, jobs: int = 1, progress: Progress = silent, sc
     Raises UserError if the folder holds a study made with other options, and if no scan can be used.
     """
     folder, template_path, images = Path(plan.folder), Path(plan.template_path), plan.images
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; give a folder for the study.")
+    check_output(folder, folder=True)
     if scheduler:
         check_scheduler(scheduler)  # a wrong address is reported now, not after the supervoxels
     template = plan.template or load_scan(template_path)
@@ -119,23 +120,40 @@ def create_study(plan: StudyPlan, jobs: int = 1, progress: Progress = silent, sc
         folder, stem(template_path), template.fingerprint(), plan.teacher.name, preparation, plan.supervoxels, []
     )
     check_same_study(study)
+    names = [study.scan_path(name).relative_to(folder).as_posix() for name in paths if is_valid_name(name)]
+    check_output(folder, folder=True, names=["study.json", "supervoxels.npz", *names])
     new = not folder.exists()
-    (folder / "scans").mkdir(parents=True, exist_ok=True)
+    made = make_folder(folder / "scans")
+    try:
+        return _fill_study(study, plan, template, paths, origin, jobs, scheduler, progress)
+    except UserError:
+        if new and not any((folder / "scans").glob("*.npz")):  # nothing that could be resumed
+            shutil.rmtree(folder)
+            remove_folders(made)
+        raise
+
+
+def _fill_study(
+    study: Study,
+    plan: StudyPlan,
+    template: Volume,
+    paths: dict[str, Path],
+    origin: str,
+    jobs: int,
+    scheduler: str,
+    progress: Progress,
+) -> Study:
+    """Write the missing files of the study; returns the finished one."""
+    folder, cut_before = study.folder, plan.supervoxel_layers
     save_study(study)
-    grid = cut_before[1] if cut_before else None
-    prepared = prepare_scan(template, preparation, grid, template_path)
+    prepared = prepare_scan(template, study.preparation, cut_before[1] if cut_before else None, plan.template_path)
     if not (folder / "supervoxels.npz").exists():
         save_arrays(folder / "template.npz", pack_scan(prepared))
-        try:
-            layers = (
-                cut_before[0]
-                if cut_before
-                else cut(prepared.hu, prepared.grid, plan.supervoxels, lambda share: progress(SUPERVOXELS, share, ""))
-            )
-        except UserError:
-            if new:
-                shutil.rmtree(folder)
-            raise
+        layers = (
+            cut_before[0]
+            if cut_before
+            else cut(prepared.hu, prepared.grid, plan.supervoxels, lambda share: progress(SUPERVOXELS, share, ""))
+        )
         save_arrays(folder / "supervoxels.npz", {"layers": layers})
 
     failed = _teach_all(study, paths, prepared, plan.teacher, jobs, scheduler, progress)
@@ -150,8 +168,6 @@ def create_study(plan: StudyPlan, jobs: int = 1, progress: Progress = silent, sc
         quality={name: asdict(quality) for name, quality in qualities.items()},
     )
     if not study.scans:
-        if new and not qualities:
-            shutil.rmtree(folder)
         raise UserError(f"No scan of {origin} could be prepared; the first reason: {next(iter(study.failed.values()))}")
     save_study(study)
     return study

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
 
+from ..images.figures import save_figure
 from ..images.files import atomic
 
 
@@ -40,5 +41,4 @@ class History:
             xlabel="iteration", ylabel="cross entropy", title=f"validation accuracy {accuracy[-1]:.1%} of 128 classes"
         )
         axes.legend()
-        with atomic(Path(f"{path}.png")) as part:
-            figure.savefig(part, dpi=110, format="png")
+        save_figure(Path(f"{path}.png"), figure, 110)

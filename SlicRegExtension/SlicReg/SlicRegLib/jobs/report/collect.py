@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...cohort.facts import Cohort
-from ...errors import UserError
+from ...errors import one_sentence
 from ...images.volumes import Volume, load_labels, load_scan
 from ...network.devices import choose_device, peak_memory_mb
 from ...registration.model import Model
@@ -61,8 +61,8 @@ def collect_report(training: FinishedTraining, recorder: Recorder) -> ReportCont
             labels = find_labels(Path(options.labels), name) if training.template_labels else None
             if training.template_labels and labels:
                 dice[name] = compare(result, training.template_labels, load_labels(labels, target))
-        except UserError as error:
-            recorder.log(f"{name} is not measured in the report: {error}")
+        except Exception as error:  # no scan is a reason to lose the report
+            recorder.log(f"{name} is not measured in the report: {one_sentence(error)}")
         recorder(REPORT, (index + 1) / (len(shown) + 1), f"held-out scan {index + 1} of {len(shown)}")
     unusual = training.folder / "cohort_unusual.png"
     unusable = {s.name: s.problem or f"the same voxels as {s.same_as}" for s in cohort.scans if s.problem or s.same_as}
