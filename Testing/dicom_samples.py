@@ -67,7 +67,7 @@ def write_series(
             item.save_as(folder / name(k), enforce_file_format=True)
         else:
             encoding = dict(little_endian=False, implicit_vr=False, force_encoding=True)
-            dcmwrite(folder / name(k), item, enforce_file_format=True, **encoding)
+            dcmwrite(folder / name(k), item, **encoding)
     return folder
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from .dicom_tags import PIXELS, Header, read_header
+from .dicom_tags import PIXELS, Header, is_dicom, read_header
 from .files import MIN_SLICES
 
 MAX_FILES = 20_000
@@ -83,6 +83,32 @@ def find_series(path: Path, wanted: str = "") -> Series:
             "(--template-series for the template), or give one of its files."
         )
     return _without_copies(path, large[0])
+
+
+def choose_file(path: Path, wanted: str) -> Path:
+    """One file of the wanted series, which stands for it; the path itself if no series is wanted.
+
+    Raises UserError where there is no such series, or no DICOM.
+    """
+    if not wanted:
+        return path
+    if not path.exists():
+        raise UserError(f"{path} does not exist; check the file name.")
+    if not (path.is_dir() or is_dicom(path)):
+        raise UserError(f"{path} is no DICOM series; leave out the number of a series.")
+    return min(header.path for header in find_series(path, wanted).files)
+
+
+def choose_files(paths: Iterable[Path], wanted: str) -> list[Path]:
+    """A cohort's scans with one file of the wanted series in place of each DICOM folder that holds it."""
+    return [_choose_if_there(path, wanted) if wanted and path.is_dir() else path for path in paths]
+
+
+def _choose_if_there(path: Path, wanted: str) -> Path:
+    try:
+        return choose_file(path, wanted)
+    except (UserError, OSError):  # one scan does not stop the others: what is wrong is told when it is read
+        return path
 
 
 def describe_other(header: Header) -> str:

@@ -14,6 +14,16 @@ MAX_FRAME_VOXELS = 8_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeriesOptions:
+    """Which series is meant where DICOM folders hold several."""
+
+    series: Annotated[str, Word(metavar="NUMBER")] = ""
+    """Optional. Number or UID of the DICOM series, where a folder holds several."""
+    template_series: Annotated[str, Word(metavar="NUMBER")] = ""
+    """Optional. Number or UID of the template's DICOM series, where its folder holds several."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class FrameOptions:
     """The canonical frame in which the network sees all scans."""
 

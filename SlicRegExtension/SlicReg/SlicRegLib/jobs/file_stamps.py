@@ -1,25 +1,25 @@
-"""Recognises whether a file has changed since an earlier run, reading it only if necessary."""
+"""Recognises whether a scan or another file has changed since an earlier run, reading it only if necessary."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..images.dicom_tags import is_dicom
+from ..images.files import IMAGE_SUFFIXES
+
 Stamp = dict[str, Any]
-"""Size, modification time and SHA-256 of a file, as JSON."""
+"""Size, modification time and SHA-256 of a file, as JSON; of a DICOM series, those of all files of its folder."""
 
 
 def make_stamp(path: Path) -> Stamp | None:
     """None if the file is missing."""
     try:
-        stat = path.stat()
-        return {
-            "size": stat.st_size,
-            "modified_ns": stat.st_mtime_ns,
-            "sha256": _hash_file(path, stat.st_size, stat.st_mtime_ns),
-        }
+        size, modified_ns = _measure(path)
+        return {"size": size, "modified_ns": modified_ns, "sha256": _hash(path, size, modified_ns)}
     except OSError:
         return None
 
@@ -27,21 +27,40 @@ def make_stamp(path: Path) -> Stamp | None:
 def is_unchanged(stamp: Any, path: Path) -> bool:
     """Whether the file has the content that it had when ``stamp`` was made. A new time alone is no change."""
     try:
-        stat = path.stat()
-        if not isinstance(stamp, dict) or stat.st_size != stamp.get("size"):
+        size, modified_ns = _measure(path)
+        if not isinstance(stamp, dict) or size != stamp.get("size"):
             return False
-        if stat.st_mtime_ns == stamp.get("modified_ns"):
+        if modified_ns == stamp.get("modified_ns"):
             return True
-        return _hash_file(path, stat.st_size, stat.st_mtime_ns) == stamp.get("sha256")
+        return _hash(path, size, modified_ns) == stamp.get("sha256")
     except OSError:
         return False
 
 
+def _files(path: Path) -> Iterator[Path]:
+    """The file itself, or all files of a DICOM folder; a DICOM file stands for those of its folder."""
+    if path.is_dir():
+        yield from sorted(p for p in path.rglob("*") if p.is_file())
+    elif not path.name.lower().endswith(IMAGE_SUFFIXES) and is_dicom(path):
+        yield from sorted(p for p in path.parent.iterdir() if p.is_file())
+    else:
+        yield path
+
+
+def _measure(path: Path) -> tuple[int, int]:
+    """Bytes, and the newest modification time in nanoseconds."""
+    stats = [file.stat() for file in _files(path)]
+    return sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
+
+
 @lru_cache(maxsize=1024)
-def _hash_file(path: Path, size: int, modified_ns: int) -> str:
+def _hash(path: Path, size: int, modified_ns: int) -> str:
     """SHA-256; size and time are arguments so that a changed file is read again."""
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while part := file.read(1 << 20):
-            digest.update(part)
+    for file in _files(path):
+        if file != path:
+            digest.update(f"{file.name}\0".encode())
+        with file.open("rb") as opened:
+            while part := opened.read(1 << 20):
+                digest.update(part)
     return digest.hexdigest()

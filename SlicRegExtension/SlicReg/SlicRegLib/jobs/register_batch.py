@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ..cohort.listing import list_cohort
 from ..errors import UserError, WriteError
+from ..images.dicom_series import choose_file
 from ..images.files import stem
 from ..progress import Progress, silent
 from ..registration.model_header import find_model
@@ -78,7 +79,7 @@ def make_batch(request: BatchRequest) -> Batch:
     """The batch of all scans of the request, with labels of the same file names where there are some."""
     if request.labels and not request.template_label:
         raise UserError("Labels of the scans are compared with those of the template; give --template-label as well.")
-    scans = name_scans(list_cohort(request.images))
+    scans = name_scans(list_cohort(request.images, request.series))
     labels: dict[str, Path] = {}
     if request.labels:
         labels = {name: path for name, scan in scans if (path := find_labels(request.labels, stem(scan)))}
@@ -87,7 +88,7 @@ def make_batch(request: BatchRequest) -> Batch:
     options = ["--device", request.device, *(["--overlays"] if request.overlays else [])]
     return Batch(
         scans,
-        request.template,
+        choose_file(request.template, request.template_series),
         find_model(request.model),
         request.out,
         [*options, *write_arguments(request.registration)],

@@ -15,6 +15,7 @@ import torch
 
 from ..errors import UserError
 from ..geometry.resampling import resample_labels
+from ..images.dicom_series import choose_files
 from ..images.files import IMAGE_SUFFIXES, check_output, list_images, stem, write_json
 from ..images.volumes import Volume, load_labels, load_scan
 from ..network.devices import choose_device
@@ -49,17 +50,18 @@ def evaluate_files(request: EvaluateRequest, progress: Progress = silent) -> dic
     """
     inputs = (request.model, request.template, request.template_label)
     check_output(request.out, inputs=inputs, make_parents=False)
-    model, template, *_ = _load(request)  # what is wrong with them is told before the work
+    model, template, template_labels, _ = _load(request)  # what is wrong with them is told before the work
     own_template = template.fingerprint() == model.template_sha256
-    del model, template
+    about_template = {"own_template": own_template, "notes": [*template.notes, *template_labels.notes]}
+    del model, template, template_labels
 
     def save(results: dict[str, Any]) -> None:
         with suppress(OSError):  # tried again after the next case
-            write_json(request.out, {"own_template": own_template, "complete": False, **results})
+            write_json(request.out, {**about_template, "complete": False, **results})
 
     measure = partial(_measure_for_files, request, uuid.uuid4().hex)
-    results = _evaluate_each(measure, request.images, request.labels, progress, save, isolate=True)
-    results = {"own_template": own_template, "complete": True, **results}
+    results = _evaluate_each(measure, request.images, request.labels, progress, save, True, request.series)
+    results = {**about_template, "complete": True, **results}
     write_json(request.out, results)
     return results
 
@@ -67,7 +69,7 @@ def evaluate_files(request: EvaluateRequest, progress: Progress = silent) -> dic
 def _load(request: EvaluateRequest) -> tuple[Model, Volume, Volume, torch.device]:
     """Model, template, its labels and the device."""
     device, _ = choose_device(request.device)
-    model, template = load_model(request.model), load_scan(request.template)
+    model, template = load_model(request.model), load_scan(request.template, request.template_series)
     return model, template, load_labels(request.template_label, template), device
 
 
@@ -100,9 +102,9 @@ def evaluate(
     """Register every scan of the folder ``images`` that has labels of the same name in ``labels``, and measure.
 
     register_target: any function that registers a target to the template. judge_result: gives its verdict, if there is
-    one. Returns "cases" (name: result of `compare`, seconds, verdict), "mean" of all cases, "verdicts" (word: number of
-    cases), "failed" (name: reason; a case that fails does not stop the others) and "without_labels" (names). Raises
-    UserError where no case could be evaluated.
+    one. Returns "cases" (name: result of `compare`, seconds, notes, verdict), "mean" of all cases, "verdicts" (word:
+    number of cases), "failed" (name: reason; a case that fails does not stop the others) and "without_labels" (names).
+    Raises UserError where no case could be evaluated.
     """
     return _evaluate_each(partial(_measure, register_target, judge_result, template_labels), images, labels, progress)
 
@@ -117,6 +119,7 @@ def _measure(
     target_labels = load_labels(case.labels, target)
     result = register_target(target)
     measured = compare(result, template_labels, target_labels) | {"seconds": round(sum(result.seconds.values()), 3)}
+    measured["notes"] = [*target.notes, *target_labels.notes]
     if judge_result:
         measured["verdict"] = asdict(judge_result(result))
     return measured
@@ -129,9 +132,10 @@ def _evaluate_each(
     progress: Progress,
     after_case: Callable[[dict[str, Any]], None] = lambda results: None,
     isolate: bool = False,
+    series: str = "",
 ) -> dict[str, Any]:
     """What `evaluate` returns. after_case: called with the results so far, if there are any. isolate: `run_each`."""
-    scans = {stem(p): p for p in list_images(images)}
+    scans = {stem(p): p for p in choose_files(list_images(images), series)}
     labelled = [LabelledScan(name, scans[name], path) for name in scans if (path := find_labels(labels, name))]
     if not labelled:
         raise UserError(f"No file of {labels} has the name of a scan in {images}; labels are matched to scans by name.")

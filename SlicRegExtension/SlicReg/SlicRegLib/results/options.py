@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
+from ..images.options import SeriesOptions
 from ..network.options import DeviceOptions
 from ..option import Word
 from ..registration.options import RegistrationOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegisterRequest(DeviceOptions):
+class RegisterRequest(SeriesOptions, DeviceOptions):
     """Register one scan to a template."""
 
     model: Path
@@ -33,7 +34,7 @@ class RegisterRequest(DeviceOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateRequest(DeviceOptions):
+class EvaluateRequest(SeriesOptions, DeviceOptions):
     """Register a labelled cohort to a template and measure Dice, HD95, folding and seconds."""
 
     model: Path

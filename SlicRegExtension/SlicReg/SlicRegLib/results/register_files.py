@@ -36,7 +36,7 @@ def register_files(request: RegisterRequest, progress: Progress = silent) -> dic
     check_output(request.out, folder=True, names=RESULT_FILES, inputs=inputs)
     device, reason = choose_device(request.device)
     model = load_model(request.model)
-    template, target = load_scan(request.template), load_scan(request.target)
+    template, target = load_scan(request.template, request.template_series), load_scan(request.target, request.series)
     template_labels = load_labels(request.template_label, template) if request.template_label else None
     target_labels = load_labels(request.target_label, target) if request.target_label else None
     check_space(request.out, _least_bytes(target))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from ..errors import refuse
-from ..images.options import FrameOptions
+from ..images.options import FrameOptions, SeriesOptions
 from ..option import SEEDS, Range, Word, find_problems
 
 WORKERS = Range(1, 1024)
@@ -60,7 +60,7 @@ class TeacherOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareRequest(TeacherOptions, FrameOptions):
+class PrepareRequest(TeacherOptions, FrameOptions, SeriesOptions):
     """Register a template to a cohort with a teacher, and cut the template into supervoxels."""
 
     template: Path
