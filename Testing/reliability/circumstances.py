@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
@@ -42,16 +41,13 @@ def read_only_installation(trial: Any, python: Path) -> str:
     """Installation and data belong to root and cannot be written; the user is nobody."""
     if os.name == "nt" or os.geteuid() != 0 or not shutil.which("setpriv"):
         raise _not_available("needs root and setpriv")
-    home = python.parents[1]
-    for place in (home, trial.data):
-        for path in (place, *place.rglob("*")):
-            if not path.is_symlink():
-                path.chmod(path.stat().st_mode & ~(stat.S_IWUSR | stat.S_IWGRP | stat.S_IWOTH))
     with tempfile.TemporaryDirectory() as out:
         os.chmod(out, 0o777)
         user = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups"]
         if subprocess.run([*user, str(python), "-c", ""], capture_output=True).returncode:
             raise _not_available("its Python cannot be run by another user")
+        for place in (python.parents[1] / "lib", trial.data):
+            assert subprocess.run([*user, "test", "-w", str(place)]).returncode, f"{place} can be written"
         environment = _environment(HOME="/nonexistent")
         return _registered(
             trial, trial.register([*user, python, "-m", "SlicRegLib"], Path(out) / "result", cwd="/", env=environment)
@@ -162,5 +158,5 @@ CIRCUMSTANCES = {
     "TMPDIR missing": no_temporary_folder,
     "paths with spaces and Unicode": odd_path,
     "wheel unpacked, not installed": unpacked_wheel,
-    "read-only installation, other user": read_only_installation,  # the last: the folders stay read-only
+    "read-only installation, other user": read_only_installation,
 }

@@ -27,19 +27,12 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "Testing"), str(ROOT / "SlicRegExtension" / "SlicReg")]
-NOBODY = "65534"
-GB = 2**30
-SCENE_TESTS = (
-    "test_nodes_volumes.py",
-    "test_nodes_transforms.py",
-    "test_nodes_segmentations.py",
-    "test_nodes_checks.py",
-)
+SCENE_TESTS = tuple(f"test_nodes_{name}.py" for name in ("volumes", "transforms", "segmentations", "checks"))
 
 
 @dataclass(frozen=True)
 class Packages:
-    """A Python with packages. words: further words of `uv pip install`. tests: tests of this checkout that run in it."""
+    """A Python with packages. words: more words of `uv pip install`. tests: of this checkout, to be run in it."""
 
     python: str
     words: tuple[str, ...] = ()
@@ -107,10 +100,8 @@ class Trial:
         place = self.folder / "environments" / name.replace(" ", "_").replace(",", "")
         python = place / "bin" / "python"
         if not python.exists():
-            found = subprocess.run(
-                ["uv", "venv", "-q", "--python", packages.python, place], capture_output=True, text=True
-            )
-            if found.returncode:
+            command = ["uv", "venv", "-q", "--python", packages.python, str(place)]
+            if subprocess.run(command, capture_output=True).returncode:
                 raise NotAvailable(f"no Python {packages.python}")
         pip = ["uv", "pip", "install", "-q", "--python", python]
         done = subprocess.run([*pip, self.wheel, *packages.words], capture_output=True, text=True)
