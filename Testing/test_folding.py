@@ -117,7 +117,7 @@ def test_unfold_removes_folds_and_leaves_the_rest(oblique):
     far = (points - centre).norm(dim=-1) > 70
     assert torch.equal(unfolded.vectors[:, far], field.vectors[:, far])
     assert unfolded.vectors[0].max() > 8  # the bump is still there
-    assert unfold(unfolded, 0.5).vectors.equal(unfolded.vectors)
+    assert unfold(unfolded).vectors.equal(unfolded.vectors)
 
 
 def test_an_unfolded_field_and_its_inverse_undo_each_other(oblique):

@@ -38,10 +38,13 @@ def test_resample_matches_itk(oblique, left_handed, smooth_field, mode, interpol
 def test_resample_in_slabs_is_the_same(oblique, anisotropic, monkeypatch):
     source, target = oblique(), anisotropic(centre=oblique().centre)
     volume = random(1, *source.shape)
-    whole = resample(volume, source, target, fill=0.0)
+    labels = (volume[0].numpy() > 0).astype(np.uint8) + (volume[0].numpy() > 1)
+    whole, whole_labels = resample(volume, source, target, fill=0.0), resample_labels(labels, source, target)
+    assert (np.bincount(whole_labels.ravel()) > 30).all()
     for voxels in (500, 100):  # two slices of 180 voxels, and less than one
         monkeypatch.setattr("SlicRegLib.geometry.resampling._SLAB_VOXELS", voxels)
         np.testing.assert_allclose(resample(volume, source, target, fill=0.0), whole, atol=1e-5)
+        np.testing.assert_array_equal(resample_labels(labels, source, target), whole_labels)
 
 
 def test_a_field_and_the_nearest_voxel_also_count_on_parallel_grids(oblique):
@@ -107,6 +110,32 @@ def test_labels_keep_their_values_and_places(oblique):
     field = field_of(grid, lambda points: step.expand_as(points))
     moved = resample_labels(labels, grid, grid, field)
     assert np.array_equal(moved[:-1], labels[1:]) and not moved[-1].any()
+
+
+@pytest.mark.parametrize("axis", range(3))
+def test_labels_end_half_way_to_the_next_voxel(axis):
+    """Label 7 in the voxels 3 to 5 along an axis reaches from 2.5 to 5.5, on which background and label are equal and
+    background wins; label 9 in the last voxel reaches to the outer face of the grid, and nothing lies beyond."""
+    labels = np.zeros((10, 10, 10), np.uint8)
+    labels[3:6], labels[9:] = 7, 9
+    labels = np.moveaxis(labels, 0, axis)
+    shape, affine = [3, 3, 3], np.eye(4)
+    shape[axis], affine[axis, axis], affine[axis, 3] = 60, 0.25, -2
+    affine[:3, 3][np.arange(3) != axis] = 4
+    found = np.moveaxis(resample_labels(labels, Grid(labels.shape, np.eye(4)), Grid(shape, affine)), axis, 0)
+    place = np.arange(60) / 4 - 2
+    known = 7 * ((place > 2.5) & (place < 5.5)) + 9 * ((place > 8.5) & (place < 9.5))
+    np.testing.assert_array_equal(found, np.broadcast_to(known[:, None, None], found.shape))
+
+
+def test_labels_before_the_first_voxel_and_empty_label_maps():
+    full = np.full((4, 4, 4), 3, np.uint8)
+    grid = Grid(full.shape, np.eye(4))
+    target = Grid((8, 8, 8), np.block([[np.eye(3), np.full((3, 1), -2.0)], [np.array([0, 0, 0, 1.0])]]))
+    known = np.zeros((8, 8, 8), np.uint8)
+    known[2:6, 2:6, 2:6] = 3
+    np.testing.assert_array_equal(resample_labels(full, grid, target), known)
+    assert not resample_labels(0 * full, grid, target).any()
 
 
 def test_labels_take_the_largest_share():

@@ -49,9 +49,18 @@ TESTS = {  # module of SlicRegLib -> files of Testing
     "geometry/filters": "filters",
     "geometry/spline": "spline",
     "results/metrics": "metrics",
-    "images/volumes": "volumes",
-    "images/itk": "volumes transforms",
+    "images/reading": "volumes nifti dicom",
+    "images/source": "volumes nifti dicom",
+    "images/arrays": "volumes nifti",
+    "images/volumes": "volumes nifti",
+    "images/nifti": "nifti volumes",
+    "images/itk": "volumes transforms nifti",
+    "images/itk_reading": "volumes nifti",
     "images/transforms": "transforms",
+    "images/dicom": "dicom",
+    "images/dicom_series": "dicom",
+    "images/dicom_tags": "dicom",
+    "images/hounsfield": "hounsfield",
 }
 
 
@@ -187,9 +196,8 @@ def test_module(copy: Path, module: str, known: dict[str, dict], options: argpar
             key = hashlib.sha256(f"{module}\n{source}".encode()).hexdigest()[:16]
             mutants.append((key, mutant, before, after, code))
     total = len(mutants)
-    if options.sample and total > options.sample:
-        mutants = random.Random(0).sample(mutants, options.sample)
-        mutants.sort(key=lambda entry: entry[1].line)
+    if options.sample:
+        mutants = random.Random(0).sample(mutants, total)[: options.sample]  # a larger sample holds a smaller one
     unchanged = None
     results = []
     for key, mutant, before, after, code in mutants:
