@@ -93,8 +93,8 @@ def test_all_scans_one_after_another(cohort):
     assert seen == ["a", "b", "c"] and batch.fraction == 1 and statuses(batch) == ["done"] * 3
     rows = table(cohort / "out")
     assert tuple(rows[0]) == COLUMNS
-    assert list(rows[0].values()) == ["a", "done", "", "7.5", "0.02", "", "", "", "", "", ""]
-    assert list(rows[1].values()) == ["b", "done", "", "7.5", "0.02", "0.2", "0.7", "20.0", "", "", ""]
+    assert list(rows[0].values()) == ["a", "done", "", "7.5", "0.02", "", "", "", "", "", "", ""]
+    assert list(rows[1].values()) == ["b", "done", "", "7.5", "0.02", "0.2", "0.7", "20.0", "", "", "", ""]
     assert batch.summary() == f"3 scans: 3 done. Table: {cohort / 'out' / 'results.csv'}"  # no verdicts in the reports
 
 
@@ -117,8 +117,17 @@ def test_the_summary_names_what_must_be_looked_at(cohort):
         "c: Verdict: FAILED. That was failed.",
         "b: Verdict: DOUBTFUL. That was doubtful.",
     ]
+    assert all(not row["notes"] for row in rows.values())
     again = make(cohort)  # what is done is read from the reports
     assert again.pending() == [] and again.summary() == batch.summary()
+
+
+def test_notes_about_the_scans_are_in_the_table(cohort):
+    batch = make(cohort)
+    batch.record(finish(out_of(batch.next()), REPORT | {"notes": ["It had an offset.", "It is tilted."]}))
+    batch.record(finish(out_of(batch.next()), REPORT | {"notes": []}))
+    assert [row["notes"] for row in table(cohort / "out")] == ["It had an offset. It is tilted.", "", ""]
+    assert batch.summary().splitlines()[-1].endswith('column "notes" of the table: a.')
 
 
 def test_a_batch_of_a_version_without_verdicts_is_continued(cohort):

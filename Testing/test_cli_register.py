@@ -1,6 +1,7 @@
 """`slicreg register` and `evaluate` end to end on tiny data."""
 
 import json
+from dataclasses import replace
 
 import nibabel as nib
 import numpy as np
@@ -70,7 +71,7 @@ def test_register_alone_writes_no_labels_and_no_warning(model, pair, tmp_path, c
     assert "Warning" not in capsys.readouterr().out  # the template is the model's own
 
 
-@pytest.mark.parametrize("word", ["good", "doubtful", "failed"])
+@pytest.mark.parametrize("word", ["good", "failed"])
 def test_the_verdict_comes_first_and_changes_no_exit_code(model, pair, tmp_path, monkeypatch, capsys, word):
     """Bad news are in capitals."""
     verdict = Verdict(word, "Look at the liver.", 0.1, 0.2, 0.5, 0.4, ((1.0, 2.0, 3.0, 0.1),), 0.0)
@@ -186,8 +187,14 @@ def test_evaluate_writes_the_agreed_json(evaluate, two_cases, tmp_path, capsys):
     assert results["mean"]["cases"] == 2 and results["own_template"]
 
 
-def test_evaluate_names_the_cases_whose_verdict_is_not_good(evaluate, two_cases, tmp_path, monkeypatch, capsys):
-    words = iter(["good", "failed"])
+def test_evaluate_names_the_cases_that_must_be_looked_at(evaluate, two_cases, tmp_path, monkeypatch, capsys):
+    """Those whose verdict is not good; and what was noted on reading, of the template, too."""
+    words, read = iter(["good", "failed"]), evaluate_module.load_scan
+
+    def read_with_note(path, *more):
+        return replace(read(path, *more), notes=(f"{path.name} was shifted.",))
+
+    monkeypatch.setattr(evaluate_module, "load_scan", read_with_note)
     monkeypatch.setattr(
         evaluate_module,
         "judge",
@@ -196,13 +203,16 @@ def test_evaluate_names_the_cases_whose_verdict_is_not_good(evaluate, two_cases,
     assert evaluate(**two_cases) == 0
     lines = capsys.readouterr().out.splitlines()
     assert "Verdicts: 1 good, 1 failed." in lines and "  pt_2: Verdict: FAILED. Look at the liver." in lines
-    assert not any("pt_1" in line for line in lines)
+    assert [line for line in lines if "shifted" in line] == [
+        "Note: template.nii.gz was shifted.",
+        "  pt_1: Note: pt_1.nii.gz was shifted.",
+        "  pt_2: Note: pt_2.nii.gz was shifted.",
+    ]
+    assert sum("pt_1" in line for line in lines) == 1
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["verdicts"] == {"good": 1, "doubtful": 0, "failed": 1}
-    assert {name: case["verdict"]["word"] for name, case in results["cases"].items()} == {
-        "pt_1": "good",
-        "pt_2": "failed",
-    }
+    assert [case["verdict"]["word"] for case in results["cases"].values()] == ["good", "failed"]
+    assert results["notes"] and all(case["notes"] for case in results["cases"].values())
 
 
 def test_evaluate_continues_after_a_bad_case(cohort, evaluate, two_cases, tmp_path, capsys):
