@@ -122,6 +122,18 @@ def describe(net: SupervoxelNet, encoded: EncodedScan, options: PredictionOption
     return Description(box_filter(table.reshape(*grid.shape, -1), options.smoothing), grid, moments)
 
 
+@torch.no_grad()
+def locate(net: SupervoxelNet, encoded: EncodedScan, options: PredictionOptions = PredictionOptions()) -> torch.Tensor:
+    """Only the centroids of a scan's supervoxels, as in `Description`."""
+    device, points = encoded.voxels.device, encoded.grid.points(encoded.voxels.device).reshape(-1, 3)
+    moments = torch.zeros(net.options.layers, net.options.classes, 4, dtype=torch.float64, device=device)
+    for voxels, logits in _classify(net, encoded, options):
+        position = torch.cat([torch.ones(len(voxels), 1, device=device), points[voxels]], 1)
+        moments += (logits.softmax(-1).float().transpose(1, 2) @ position).double()
+    moments[..., 1:] /= moments[..., :1].clamp_min(1e-9)
+    return moments
+
+
 def describe_layers(
     layers: np.ndarray, template: PreparedScan, options: PredictionOptions, device: torch.device
 ) -> Description:

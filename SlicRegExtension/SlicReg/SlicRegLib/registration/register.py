@@ -25,7 +25,7 @@ from ..progress import Progress, silent
 from ..stages import ALIGNMENT, PREDICTION, PREPARATION, REFINEMENT, SPLINE, UNFOLDING, WARNING
 from .affine import fit_affine, is_rotated_or_scaled, similarity_part
 from .alignment import align
-from .common_supervoxels import CommonSupervoxels
+from .common_supervoxels import CommonSupervoxels, compare_mirror_image
 from .key_points import KeyPoints, describe_key_points
 from .model import Model
 from .options import AlignmentOptions, RegistrationOptions
@@ -68,7 +68,8 @@ def register(
                 encoded, description = better_of(net, upright, encoded, description, key_points, options)
                 fit = fit_affine(key_points.centroids, description.centroids)
             affine = affine if fit is None else fit
-    common = CommonSupervoxels(key_points.centroids.cpu(), description.centroids.cpu(), affine)
+        mirror_advantage = compare_mirror_image(net, encoded, key_points.centroids)
+        common = CommonSupervoxels(key_points.centroids, description.centroids, mirror_advantage)
     if warning := foresee(common):
         progress(WARNING, 1.0, warning)
     with clock(ALIGNMENT):

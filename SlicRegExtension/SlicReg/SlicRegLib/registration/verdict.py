@@ -44,6 +44,8 @@ STRETCH = (1.4, 1.8)
 """Limits of the affine map's largest stretch: more is doubtful, failed."""
 FOLDING = (1.0, 10.0)
 """Limits of `Verdict.folding_percent`: more is doubtful, failed."""
+MIRROR_ADVANTAGE = (0.08, 9.0)
+"""Limits of `CommonSupervoxels.mirror_advantage`: more is doubtful. Never failed: asymmetric patients exist."""
 THINNED = 2
 """The figures are measured at every second voxel of the network's output along each axis."""
 PLACES = 3
@@ -123,6 +125,11 @@ def check_common(common: CommonSupervoxels) -> Iterator[Check]:
         f"The target seems to be stretched to {most:.2f} times the template's size along one direction. Check its "
         "spacing.",
     )
+    yield Check(
+        _below(-common.mirror_advantage, (-MIRROR_ADVANTAGE[0], -MIRROR_ADVANTAGE[1])),
+        "The target may be left-right mirrored: its mirror image fits the template better. Compare the side of the "
+        "liver or of another organ, and check the file's orientation.",
+    )
 
 
 def check_result(agreement: float, sure: float, folding: float) -> Iterator[Check]:
@@ -160,12 +167,13 @@ def _sure(confidence: Volume, fixed: PreparedScan) -> tuple[float, tuple[Place, 
         return 0.0, ()
     values, points = confidence.data[body], confidence.grid.points().numpy()[body]
     smooth = uniform_filter(confidence.data, 3) / uniform_filter(body.astype(np.float32), 3).clip(1e-3)
-    local, places = smooth[body], []
+    local, chosen = smooth[body], list[int]()
     for n in np.argsort(local):
-        if all(np.linalg.norm(points[n] - place[:3]) >= APART_MM for place in places):
-            places.append((*(round(float(x), 1) for x in points[n]), round(float(local[n]), 3)))
-        if len(places) == PLACES:
+        if all(np.linalg.norm(points[n] - points[other]) >= APART_MM for other in chosen):
+            chosen.append(int(n))
+        if len(chosen) == PLACES:
             break
+    places = [(*np.round(points[n].astype(float), 1).tolist(), round(float(local[n]), 3)) for n in chosen]
     return float(values.mean()), tuple(places)
 
 
