@@ -53,6 +53,29 @@ def test_files_that_cannot_be_used(tmp_path, text, words):
 @pytest.mark.parametrize(
     "changes, words",
     [
+        ({"iterations": 10**12}, "iterations must lie between"),
+        ({"learning_rate": float("nan")}, "NaN"),
+        ({"spacing_mm": "4"}, "spacing must be a number"),
+        ({"workers": 10**9}, "jobs must lie between 1 and 1024"),
+        ({"shape": [16, 16]}, "shape must be 3 numbers"),
+        ({"shape": 7}, "damaged"),
+        ({"template": None}, "template must be a text"),
+        ({"preset": "large"}, "preset must be one of"),
+    ],
+    ids=str,
+)
+def test_options_in_the_file_that_cannot_be(tmp_path, changes, words):
+    write_config(tmp_path, OPTIONS)
+    content = json.loads((tmp_path / "job.json").read_text())
+    (tmp_path / "job.json").write_text(json.dumps({**content, **changes}))
+    with pytest.raises(UserError, match=words) as error:
+        read_options(tmp_path)
+    assert "job.json is damaged (" in str(error.value) and "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "changes, words",
+    [
         ({"name": "", "images": ""}, "also needs --images, --name"),
         ({"name": ".mine"}, "A model cannot be called '.mine'; use letters"),
         ({"template_label": __file__}, "give both or neither"),

@@ -14,7 +14,7 @@ import pytest
 from SlicRegLib.cli.main import main
 from SlicRegLib.errors import UserError
 from SlicRegLib.images import files
-from SlicRegLib.jobs.lock import claim_folder, find_owner, remove_partial_job_files
+from SlicRegLib.jobs.lock import claim_folder, find_owner, read_last_owner, remove_partial_job_files
 from SlicRegLib.jobs.options import JobOptions, write_config
 
 HOLDER = """
@@ -101,3 +101,16 @@ def test_the_files_of_the_user_are_not_touched(tmp_path):
         remove_partial_job_files(tmp_path)
     assert all(path.read_text() == "mine" for path in mine)
     assert not any(path.exists() for path in partial) and not (tmp_path / "cohort.json").exists()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"pid": "1"}, {"pid": -1}, {"pid": 2**40}, {"pid": None}, {"created": "now"}, {"host": 3}, {"more": 1}],
+    ids=str,
+)
+def test_an_owner_that_cannot_be_is_none(tmp_path, changes):
+    owner = {"pid": 1, "created": 1.0, "host": "h", "user": "u", "started": "s"}
+    (tmp_path / "owner.json").write_text(json.dumps(owner))
+    assert read_last_owner(tmp_path) is not None
+    (tmp_path / "owner.json").write_text(json.dumps({**owner, **changes}))
+    assert read_last_owner(tmp_path) is None

@@ -69,3 +69,35 @@ def test_the_learning_curve_so_far(tmp_path):
     with open(tmp_path / "mine_curve.csv", "w", newline="") as file:
         csv.writer(file).writerows([["iteration", "seconds", "a", "b", "c"], [10, 1.5, 4.5, 4.6, 0.25]])
     assert read_curve(tmp_path) == [(10.0, 1.5, 4.5, 4.6, 0.25)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"state": "sleeping"},
+        {"state": 3},
+        {"share": "half"},
+        {"share": float("nan")},
+        {"updated": [1]},
+        {"seconds": 7},
+        {"seconds": {"teacher": "x"}},
+        {"remaining": {}},
+        {"error": None},
+        {"more": 1},
+    ],
+    ids=str,
+)
+def test_a_state_that_cannot_be_is_none(tmp_path, changes):
+    write_state(tmp_path, JobState("stopped", "teacher", 0.5))
+    content = json.loads((tmp_path / "state.json").read_text())
+    (tmp_path / "state.json").write_text(json.dumps({**content, **changes}))
+    (tmp_path / "job.json").touch()
+    assert read_state(tmp_path) == JobState("interrupted")
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 10**5, "[]", '{"share": 1e999}', "\0", '{"state": "stopped", "share": ' + "9" * 5000]
+)
+def test_a_state_that_is_no_json_is_none(tmp_path, text):
+    (tmp_path / "state.json").write_text(text)
+    assert read_state(tmp_path).state == "absent"

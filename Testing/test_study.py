@@ -178,3 +178,71 @@ def test_folders_that_hold_no_study(copy, text, words):
     path.unlink() if text is None else path.write_text(text)
     with pytest.raises(UserError, match=f"{words}.*slicreg prepare"):
         open_study(copy)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"scans": "pt_1"},
+        {"scans": ["../pt_1"]},
+        {"scans": ["pt_1", "pt_1"]},
+        {"scans": [3]},
+        {"preparation": {}},
+        {"preparation": None},
+        {"preparation": {"shape": [16, 16, 10**9]}},
+        {"preparation": {"shape": [16, 16, 16], "spacing_mm": "4"}},
+        {"supervoxels": {"layers": 0}},
+        {"supervoxels": {"more": 1}},
+        {"failed": {"pt_2": 3}},
+        {"quality": {"pt_1": {"similarity_after": "high"}}},
+        {"quality": []},
+        {"teacher": None},
+        {"folder": "elsewhere"},
+    ],
+    ids=str,
+)
+def test_a_description_that_cannot_be_is_one_sentence(copy, changes):
+    path = copy / "study.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    with pytest.raises(UserError, match=r"study.json is damaged; run `slicreg prepare` again") as error:
+        open_study(copy)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("text", ['{"version": 1, "scans": [NaN]}', '{"version": 1e400}', "[1]", "[" * 10**5, "\xff"])
+def test_a_description_that_is_no_json_is_one_sentence(copy, text):
+    (copy / "study.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(UserError, match=r"study.json is damaged \(.*\); run `slicreg prepare` again"):
+        open_study(copy)
+
+
+@pytest.mark.parametrize(
+    "name, change",
+    [
+        ("hu", lambda a: a[:-1]),
+        ("hu", lambda a: a.astype(np.float32)),
+        ("affine", lambda a: a * np.nan),
+        ("affine", lambda a: a * 0),
+        ("region", lambda a: a[:-1]),
+        ("field", lambda a: a[:2]),
+        ("field", lambda a: np.full_like(a, np.inf)),
+        ("field_shift", lambda a: a + 1e7),
+        ("field_affine", lambda a: a[:3]),
+        ("field", lambda a: np.array([None])),
+    ],
+)
+def test_arrays_that_cannot_be_are_one_sentence(copy, name, change):
+    path = copy / "scans" / "pt_1.npz"
+    content = read_arrays(path)
+    np.savez_compressed(path, **{**content, name: change(content[name])})
+    with pytest.raises(UserError, match=r"pt_1.npz is missing or damaged \(.*\); delete it and run") as error:
+        open_study(copy).scan("pt_1")
+    assert "\n" not in str(error.value)
+
+
+def test_supervoxels_of_another_frame_are_one_sentence(copy):
+    study = open_study(copy)
+    for layers in (study.layers()[:, 1:], study.layers()[0], study.layers().astype(np.int32)):
+        np.savez_compressed(copy / "supervoxels.npz", layers=layers)
+        with pytest.raises(UserError, match=r"supervoxels.npz is missing or damaged"):
+            study.layers()

@@ -15,7 +15,6 @@ from ..images.json_reading import read_json
 from .lock import Owner, find_owner
 from .options import read_config
 
-
 STATES = ("absent", "running", "paused", "finished", "failed", "stopped", "interrupted")
 
 
@@ -63,7 +62,13 @@ def _make_state(content: dict[str, Any]) -> JobState:
     """Raises TypeError or ValueError for a content that is none of a state."""
     state = JobState(**content)
     texts = (state.state, state.stage, state.message, state.error)
-    numbers = (state.share, state.fraction, state.updated, state.remaining or 0.0, *state.seconds.values())
+    numbers = (
+        state.share,
+        state.fraction,
+        state.updated,
+        0.0 if state.remaining is None else state.remaining,
+        *state.seconds.values(),
+    )
     if not all(isinstance(text, str) for text in texts) or not all(isinstance(n, (int, float)) for n in numbers):
         raise TypeError("a value has a wrong type")
     if state.state not in STATES:

@@ -1,0 +1,280 @@
+"""Damaged and hostile files through the command line: each is refused in one sentence, or its result is right.
+
+    python Testing/reliability/fuzz.py                        # 2,400 inputs; prints a Markdown table
+    python Testing/reliability/fuzz.py --seed 3 --count 100 --kind model
+    python Testing/reliability/fuzz.py --seed 3 --only 41     # one input again, with what the command printed
+
+Each input runs in a process of its own with at most 4 GB of addresses and 60 seconds of processor time, forked from one
+that has imported everything. Accepted: exit code 0 and results that can be read; a scan must be read as SimpleITK reads
+it. Refused: exit code 2, one line on stderr that begins "slicreg: ", and no results. Everything else is a finding; its
+files are kept in ``--keep``.
+"""
+
+from __future__ import annotations
+
+import os
+
+os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", ITK_GLOBAL_DEFAULT_NUMBER_OF_THREADS="1")
+
+import argparse
+import contextlib
+import json
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+
+from fuzz_corpus import make_corpus, make_small
+from fuzz_kinds import KINDS, Case, make_case
+
+MEMORY = 4 << 30
+CPU_SECONDS = 60
+WALL_SECONDS = 600
+"""A hang without work. Much, since other programs may use the processors."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=2400)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--first", type=int, default=0, help="number of the first input")
+    parser.add_argument("--only", type=int, help="run this input alone")
+    parser.add_argument("--kind", default="", help="a part of the name of the kinds to be run")
+    parser.add_argument("--corpus", type=Path, help="folder for the valid files, made there once")
+    parser.add_argument("--keep", type=Path, default=Path("fuzz-findings"))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as scratch:
+        corpus = options.corpus or Path(scratch) / "corpus"
+        prepare(corpus)
+        numbers = [options.only] if options.only is not None else range(options.first, options.first + options.count)
+        results: list[tuple[str, str, float]] = []
+        for number in numbers:
+            folder = Path(scratch) / "case"
+            folder.mkdir()
+            kind, case = make_case(corpus, folder, options.seed, number, options.kind)
+            verdict, text, seconds = run_case(case, folder)
+            results.append((kind.name, verdict, seconds))
+            if verdict == "finding" or options.only is not None:
+                print(f"--seed {options.seed} --only {number}: {kind.name}: {verdict}\n{text}", flush=True)
+            if verdict == "finding":
+                kept = options.keep / f"{options.seed}-{number}"
+                shutil.rmtree(kept, ignore_errors=True)
+                shutil.copytree(folder, kept, symlinks=True)
+                (kept / "finding.txt").write_text(f"{kind.name}\n{case.words}\n{text}\n", encoding="utf-8")
+            shutil.rmtree(folder)
+            if len(results) % 100 == 0:
+                print(f"{len(results)} inputs: {dict(Counter(r[1] for r in results))}", file=sys.stderr, flush=True)
+    print(make_table(results))
+    return int(any(verdict == "finding" for _, verdict, _ in results))
+
+
+def prepare(corpus: Path) -> None:
+    """Import everything, and make the corpus in a process of its own: threads do not survive a fork."""
+    import matplotlib.figure
+    import torch
+
+    import SlicRegLib.jobs.check
+    import SlicRegLib.jobs.learn
+    import SlicRegLib.jobs.register_batch
+    import SlicRegLib.results.evaluate
+    import SlicRegLib.results.register_files
+    import SlicRegLib.teaching.create
+    import SlicRegLib.training.train
+
+    assert matplotlib.figure and SlicRegLib.training.train
+    torch.set_num_threads(1)
+    make_small()
+    if (corpus / "complete").exists():
+        return
+    corpus.mkdir(parents=True, exist_ok=True)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+                make_corpus(corpus)
+            complete(corpus)
+            code = 0
+        except BaseException:
+            sys.excepthook(*sys.exc_info())
+        finally:
+            os._exit(code)
+    if os.waitpid(child, 0)[1]:
+        raise SystemExit("the corpus could not be made")
+
+
+def complete(corpus: Path) -> None:
+    """A model as an older version wrote it, without sums, and a list of one scan."""
+    import zipfile
+
+    with zipfile.ZipFile(corpus / "tiny.slicreg") as archive, zipfile.ZipFile(corpus / "old.slicreg", "w") as old:
+        for name in archive.namelist():
+            content = archive.read(name)
+            if name == "bundle.json":
+                content = json.dumps({k: v for k, v in json.loads(content).items() if k != "sha256"}).encode()
+            old.writestr(zipfile.ZipInfo(name), content)
+    (corpus / "one.csv").write_text(f"path\n{corpus / 'img' / 'pt_1.nii.gz'}\n")
+    (corpus / "complete").touch()
+
+
+def run_case(case: Case, folder: Path) -> tuple[str, str, float]:
+    """("accepted", "refused" or "finding"; what was printed and what is wrong; seconds of processor time)."""
+    out, err, began = folder / ".stdout", folder / ".stderr", time.monotonic()
+    child = os.fork()
+    if child == 0:
+        work(case, out, err)
+    code, used = wait(child)
+    printed, error = (path.read_text(errors="replace") for path in (out, err))
+    seconds = used.ru_utime + used.ru_stime
+    problems = judge(case, code, printed, error, folder)
+    if time.monotonic() - began > WALL_SECONDS:
+        problems.append("no end within the time")
+    text = "\n".join([f"exit code {code}, {seconds:.1f} s", error[-3000:], *problems])
+    return "finding" if problems else "accepted" if code == 0 else "refused", text, seconds
+
+
+def work(case: Case, out: Path, err: Path) -> None:
+    """In the forked process: the command, and what is read after it; its exit code is the process's."""
+    code = 70
+    try:
+        for number, path in ((1, out), (2, err)):
+            file = os.open(path, os.O_WRONLY | os.O_CREAT)
+            os.dup2(file, number)
+        sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
+        resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+        resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
+        from SlicRegLib.cli.main import main as slicreg
+
+        needs_device = case.words[0] not in ("info", "job", "prepare", "nonsense", "")
+        try:
+            code = slicreg([*map(str, case.words), *(["--device", "cpu"] if needs_device else []), "--json"])
+        except SystemExit as end:
+            code = end.code if isinstance(end.code, int) else 1
+        if code == 0 and case.scan:
+            compare_with_itk(case.scan)
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 71
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def wait(child: int) -> tuple[int, resource.struct_rusage]:
+    """The exit code, negative for a signal, and what was used."""
+    end = time.monotonic() + WALL_SECONDS
+    pause = 0.002
+    while True:
+        pid, status, used = os.wait4(child, os.WNOHANG)
+        if pid:
+            return os.waitstatus_to_exitcode(status), used
+        if time.monotonic() > end:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(pause)
+        pause = min(0.05, 1.3 * pause)
+
+
+def compare_with_itk(path: Path) -> None:
+    """Raises AssertionError where SimpleITK reads the image elsewhere in the world, or other voxels."""
+    import numpy as np
+    import SimpleITK as sitk
+
+    from SlicRegLib.errors import UserError
+    from SlicRegLib.images.volumes import load_scan
+
+    try:
+        scan = load_scan(path)
+    except UserError:
+        return  # one scan of a cohort, which was left out
+    try:
+        if path.is_dir():
+            image = sitk.ReadImage(sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(path)))
+        else:
+            image = sitk.ReadImage(str(path))
+    except RuntimeError:
+        raise AssertionError("SimpleITK does not read it") from None
+    if image.GetDimension() == 4:
+        image = image[..., 0]
+    flip = np.diag([-1.0, -1, 1])
+    corners = np.array([(i, j, k) for i in (0, 1) for j in (0, 1) for k in (0, 1)]) * (np.array(scan.grid.shape) - 1)
+    theirs = [flip @ image.TransformContinuousIndexToPhysicalPoint(c.astype(float).tolist()) for c in corners]
+    distance = np.abs(scan.grid.to_world(corners.astype(float)) - theirs).max()
+    assert tuple(image.GetSize()) == scan.grid.shape, f"SimpleITK reads {image.GetSize()}, not {scan.grid.shape}"
+    assert distance < 0.1, f"{distance:.2f} mm from where SimpleITK has it"
+    values = sitk.GetArrayFromImage(image).T.astype(np.float32)
+    if not scan.notes:
+        assert np.allclose(values, scan.data, atol=1.0), f"{np.mean(values != scan.data):.1%} of the voxels differ"
+
+
+def judge(case: Case, code: int, printed: str, error: str, folder: Path) -> list[str]:
+    """What is wrong with how a command ended."""
+    problems = []
+    for line in printed.splitlines():
+        if case.words[0] not in ("info", "job") and not line.startswith("{") and code == 0:
+            problems.append(f"on stdout: {line[:200]}")
+    if "Warning" in error or "itk::" in error or "ERROR" in error:
+        problems.append("noise on stderr")
+    if parts := [p.name for p in folder.rglob("*.slicreg-*")] + [p.name for p in folder.rglob(".*slicreg-part*")]:
+        problems.append(f"unfinished files: {parts}")
+    if code == 2:
+        lines = error.splitlines()
+        if len(lines) != 1 or not lines[0].startswith("slicreg: "):
+            problems.append("not one sentence")
+        elif not lines[0].isprintable() or len(lines[0]) > 1500:
+            problems.append("a sentence that cannot be printed")
+        if case.out and case.out.exists() and case.words[0] != "batch":
+            problems.append(f"{case.out.name} is left")
+    elif code == 0:
+        problems += read_back(case, printed)
+    else:
+        problems.append(f"exit code {code}")
+    return problems
+
+
+def read_back(case: Case, printed: str) -> list[str]:
+    """Problems of the results."""
+    out = case.out
+    try:
+        match case.words[0]:
+            case "register" if out:
+                json.loads((out / "report.json").read_text(), parse_constant=float.fromhex)
+                sizes = [path.stat().st_size for path in out.iterdir()]
+                assert min(sizes) > 0 and len(sizes) >= 5
+            case "info":
+                json.loads(printed, parse_constant=float.fromhex)
+            case "evaluate" if out:
+                json.loads(out.read_text())
+            case "prepare" if out:
+                json.loads((out / "study.json").read_text())
+            case "train":
+                path = Path(str(case.words[case.words.index("--out") + 1]))
+                assert path.stat().st_size > 1000
+    except Exception as error:
+        return [f"the result cannot be read: {type(error).__name__}: {error}"]
+    return []
+
+
+def make_table(results: list[tuple[str, str, float]]) -> str:
+    """Inputs by kind: refused, accepted and right, findings, longest time."""
+    lines = [
+        "| input: command | inputs | refused | accepted, right | findings | longest, s |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name in [*(kind.name for kind in KINDS), "all"]:
+        rows = [row for row in results if name in (row[0], "all")]
+        if rows:
+            counts = Counter(row[1] for row in rows)
+            lines.append(
+                f"| {name} | {len(rows)} | {counts['refused']} | {counts['accepted']} | {counts['finding']} | "
+                f"{max(row[2] for row in rows):.1f} |"
+            )
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
