@@ -2,8 +2,12 @@
 
 import pytest
 
+from dicom_samples import STORED, write_series
 from SlicRegLib.cohort.listing import list_cohort
 from SlicRegLib.errors import UserError
+from SlicRegLib.images.files import stem
+from SlicRegLib.images.volumes import load_scan
+from SlicRegLib.jobs.file_stamps import is_unchanged, make_stamp
 
 
 @pytest.fixture
@@ -62,3 +66,65 @@ def test_tables_with_mistakes(images, text, problem):
     table.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(UserError, match=problem):
         list_cohort(table)
+
+
+# --- DICOM folders ---
+
+
+@pytest.fixture
+def dicom(tmp_path):
+    """img/ with pt_1.nii.gz, pt_2/ (one series), pt_3/CT/ (two series) and a folder without scans."""
+    folder = tmp_path / "img"
+    write_series(folder / "pt_2", stored=STORED[:8])
+    write_series(folder / "pt_3" / "CT", stored=STORED[:8])
+    write_series(folder / "pt_3" / "CT", stored=STORED[:8], name="b{}".format, uid="1.2.9", edit=_number_7)
+    (folder / "pt_1.nii.gz").touch()
+    (folder / "labels").mkdir()
+    (folder / "labels" / "pt_1.nii.gz").touch()
+    (folder / ".hidden").mkdir()
+    return folder
+
+
+def _number_7(item, k):
+    item.SeriesNumber = 7
+
+
+def test_folders_that_hold_dicom_are_scans(dicom):
+    assert list_cohort(dicom) == [dicom / "pt_1.nii.gz", dicom / "pt_2", dicom / "pt_3"]
+    assert [stem(path) for path in list_cohort(dicom)] == ["pt_1", "pt_2", "pt_3"]
+
+
+def test_a_series_is_chosen_where_there_are_several(dicom):
+    found = list_cohort(dicom, "7")
+    assert found == [dicom / "pt_1.nii.gz", dicom / "pt_2", dicom / "pt_3#7"]
+    assert [stem(path) for path in found] == ["pt_1", "pt_2", "pt_3"]
+    assert load_scan(found[2]).grid.shape == (12, 14, 8)
+    assert make_stamp(found[2]) == make_stamp(dicom / "pt_3")
+
+
+def test_a_folder_of_slices_is_one_scan(dicom):
+    assert list_cohort(dicom / "pt_2") == [dicom / "pt_2"]
+    (dicom / "pt_2" / "scan.nii.gz").touch()
+    with pytest.raises(UserError, match="holds DICOM files beside other scans"):
+        list_cohort(dicom / "pt_2")
+
+
+def test_a_table_of_dicom(dicom):
+    table = dicom.parent / "cohort.csv"
+    table.write_text("path\nimg/pt_2/IM0001.dcm\nimg/pt_3#7\n")
+    assert [stem(path) for path in list_cohort(table)] == ["pt_2", "pt_3"]
+    table.write_text("path\nimg/pt_4#7\n")
+    with pytest.raises(UserError, match="does not exist"):
+        list_cohort(table)
+
+
+def test_a_stamp_of_a_series_is_of_all_its_files(dicom):
+    for path in (dicom / "pt_2", dicom / "pt_2" / "IM0001.dcm"):
+        stamp = make_stamp(path)
+        assert is_unchanged(stamp, path)
+        last = dicom / "pt_2" / "IM0007.dcm"
+        before = last.read_bytes()
+        last.write_bytes(before[:-2] + b"\1\2")
+        assert not is_unchanged(stamp, path)
+        last.write_bytes(before)
+        assert is_unchanged(stamp, path)

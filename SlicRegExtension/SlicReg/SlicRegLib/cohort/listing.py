@@ -6,21 +6,21 @@ import csv
 from pathlib import Path
 
 from ..errors import UserError
-from ..images.dicom_series import choose_files
-from ..images.files import list_images, stem
+from ..images.dicom_series import choose_each_series
+from ..images.files import list_images, split_series, stem
 
 
 def list_cohort(images: Path, series: str = "") -> list[Path]:
     """The scans of a folder, sorted by name, or those that a CSV file names, in its order.
 
-    series: number or UID of the DICOM series where folders hold several; one of its files stands for it.
+    series: number or UID of the DICOM series where folders hold several; they are listed as ``folder#3``.
 
     The CSV file has one scan per row, in the column headed `path` or `image`; without such a heading, in the first
     column. Paths are relative to its folder. Raises UserError if a scan is missing or two have the same name.
     """
     images = Path(images)
     table = images.is_file() or images.suffix.lower() == ".csv"
-    paths = choose_files(_read_table(images) if table else list_images(images), series)
+    paths = choose_each_series(_read_table(images) if table else list_images(images), series)
     first: dict[str, Path] = {}
     for path in paths:
         name = stem(path)
@@ -52,7 +52,7 @@ def _read_table(path: Path) -> list[Path]:
         name = row[column] if column < len(row) else ""
         if not name:
             raise UserError(f"Row {number} of {path} names no scan; fill it in or delete the row.")
-        if not (path.parent / name).exists():
+        if not split_series(path.parent / name)[0].exists():
             raise UserError(
                 f"Row {number} of {path} names {name}, but {path.parent / name} does not exist; correct the path, or "
                 "change it to `path` if it is the heading."

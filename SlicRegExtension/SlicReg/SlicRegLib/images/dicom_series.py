@@ -85,8 +85,8 @@ def find_series(path: Path, wanted: str = "") -> Series:
     return _without_copies(path, large[0])
 
 
-def choose_file(path: Path, wanted: str) -> Path:
-    """One file of the wanted series, which stands for it; the path itself if no series is wanted.
+def choose_series(path: Path, wanted: str) -> Path:
+    """The DICOM folder with its series, as ``folder#3``; the path itself if no series is wanted.
 
     Raises UserError where there is no such series, or no DICOM.
     """
@@ -96,17 +96,18 @@ def choose_file(path: Path, wanted: str) -> Path:
         raise UserError(f"{path} does not exist; check the file name.")
     if not (path.is_dir() or is_dicom(path)):
         raise UserError(f"{path} is no DICOM series; leave out the number of a series.")
-    return min(header.path for header in find_series(path, wanted).files)
+    find_series(path, wanted)
+    return Path(f"{path if path.is_dir() else path.parent}#{wanted.strip()}")
 
 
-def choose_files(paths: Iterable[Path], wanted: str) -> list[Path]:
-    """A cohort's scans with one file of the wanted series in place of each DICOM folder that holds it."""
+def choose_each_series(paths: Iterable[Path], wanted: str) -> list[Path]:
+    """A cohort's scans, each DICOM folder that holds the wanted series with it, as ``folder#3``."""
     return [_choose_if_there(path, wanted) if wanted and path.is_dir() else path for path in paths]
 
 
 def _choose_if_there(path: Path, wanted: str) -> Path:
     try:
-        return choose_file(path, wanted)
+        return choose_series(path, wanted)
     except (UserError, OSError):  # one scan does not stop the others: what is wrong is told when it is read
         return path
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import tempfile
 import time
@@ -27,13 +28,23 @@ MAX_SHEAR = 1e-3
 _PART = ".slicreg-part-"  # in the names of files that are being written
 
 
+def split_series(path: str | Path) -> tuple[Path, str]:
+    """A DICOM folder and its series from ``folder#3``, with a number or UID; any other path, and "" for the series."""
+    path = Path(path)
+    folder, _, series = str(path).rpartition("#")
+    if folder and re.fullmatch(r"[0-9.]+", series) and Path(folder).is_dir() and not path.exists():
+        return Path(folder), series
+    return path, ""
+
+
 def stem(path: str | Path) -> str:
     """The name of a scan: ``pt_1.nii.gz`` -> ``pt_1``; that of its folder for a DICOM file."""
-    name = Path(path).name
+    path, _ = split_series(path)
+    name = path.name
     for suffix in sorted(IMAGE_SUFFIXES, key=len, reverse=True):
         if name.lower().endswith(suffix):
             return name[: -len(suffix)]
-    return Path(path).absolute().parent.name if is_dicom(Path(path)) else name
+    return path.absolute().parent.name if is_dicom(path) else name
 
 
 def list_images(folder: str | Path) -> list[Path]:

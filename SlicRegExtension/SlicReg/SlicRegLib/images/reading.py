@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..geometry.grid import Grid
 from .dicom import open_dicom
 from .dicom_tags import is_dicom
-from .files import NIFTI
+from .files import NIFTI, split_series
 from .itk_reading import open_itk
 from .nifti import open_nifti
 from .source import ImageSource, check_geometry, check_shape, describe_doubts
@@ -27,8 +27,9 @@ def read_image(path: Path, series: str = "") -> tuple[np.ndarray, Grid, tuple[st
     series: number or UID of a DICOM series where there are several. Raises UserError for everything that is no 3-D
     image of plausible size.
     """
+    path, named = split_series(path)
     with explained(path):
-        source = open_image(path, series)
+        source = open_image(path, series or named)
         check_shape(path, source.shape)
         grid = check_geometry(path, source.shape, source.affine)
         data = source.load()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import UserError
-from ..images.files import atomic, check_output, make_folder, stem, write_json
+from ..images.files import atomic, check_output, make_folder, split_series, stem, write_json
 from ..images.json_reading import read_json
 from ..network.options import DeviceOptions
 from ..registration.options import RegistrationOptions
@@ -83,7 +83,7 @@ class Batch:
         self.labels = {name: Path(path).absolute() for name, path in (labels or {}).items()}
         inputs = {"template": self.template, "model": self.model, "template's label map": self.template_label}
         for what, path in inputs.items():
-            if path and not (path.is_file() or (what == "template" and path.is_dir())):
+            if path and not (path.is_file() or (what == "template" and split_series(path)[0].is_dir())):
                 raise UserError(f"The {what} {path} does not exist; check the file name.")
         self.targets = {name: Path(path).absolute() for name, path in targets if not _is_same(path, self.template)}
         if not self.targets:

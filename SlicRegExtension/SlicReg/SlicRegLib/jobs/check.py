@@ -8,7 +8,7 @@ from ..cohort.check import PICTURE, REPORT, check_cohort, save_cohort
 from ..cohort.cost import TrainingCost, estimate_cost
 from ..cohort.facts import Cohort
 from ..cohort.summary import summarise
-from ..images.dicom_series import choose_file
+from ..images.dicom_series import choose_series
 from ..images.files import check_output, new_folder
 from ..images.options import FrameOptions
 from ..images.preparation import fit_shape
@@ -25,7 +25,7 @@ def check_files(request: CheckRequest, progress: Progress = silent) -> str:
     choose_device(request.device)  # a wrong name is reported before the scans are read
     if request.out:
         check_output(request.out, folder=True, names=(REPORT, PICTURE))
-    path = choose_file(request.template, request.template_series)
+    path = choose_series(request.template, request.template_series)
     template = load_scan(path)
     cohort = check_cohort(path, request.images, max(1, request.workers), progress, template, request.series)
     if request.out:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..images.dicom_tags import is_dicom
-from ..images.files import IMAGE_SUFFIXES
+from ..images.files import IMAGE_SUFFIXES, split_series
 
 Stamp = dict[str, Any]
 """Size, modification time and SHA-256 of a file, as JSON; of a DICOM series, those of all files of its folder."""
@@ -39,6 +39,7 @@ def is_unchanged(stamp: Any, path: Path) -> bool:
 
 def _files(path: Path) -> Iterator[Path]:
     """The file itself, or all files of a DICOM folder; a DICOM file stands for those of its folder."""
+    path, _ = split_series(path)
     if path.is_dir():
         yield from sorted(p for p in path.rglob("*") if p.is_file())
     elif not path.name.lower().endswith(IMAGE_SUFFIXES) and is_dicom(path):

@@ -23,7 +23,7 @@ from ..cohort.check import check_cohort, load_cohort, save_cohort
 from ..cohort.facts import Cohort
 from ..cohort.listing import list_cohort
 from ..errors import UserError
-from ..images.dicom_series import choose_file
+from ..images.dicom_series import choose_series
 from ..images.files import MODEL_SUFFIX, atomic, check_output, is_valid_name, make_folder, stem
 from ..images.volumes import Volume, load_labels, load_scan
 from ..network.devices import choose_device
@@ -49,7 +49,7 @@ def learn(folder: Path, options: JobOptions, recorder: Recorder) -> Path:
     model = folder / f"{options.name}{MODEL_SUFFIX}"
     device, _ = choose_device(options.device)
     options = replace(
-        options, template=str(choose_file(Path(options.template), options.template_series)), template_series=""
+        options, template=str(choose_series(Path(options.template), options.template_series)), template_series=""
     )
     template = load_scan(options.template)
     # problems with the labels are reported now, not after the training

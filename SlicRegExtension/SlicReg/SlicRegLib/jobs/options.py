@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from ..errors import UserError
-from ..images.files import write_json
+from ..images.files import split_series, write_json
 from ..images.json_reading import read_json
 from ..images.options import FrameOptions, SeriesOptions
 from ..network.options import DeviceOptions
@@ -57,7 +57,7 @@ class JobOptions(ScheduleOptions, TeacherOptions, FrameOptions, SeriesOptions, D
         if bool(self.labels) != bool(self.template_label):
             raise UserError("Labels of scans are compared with those of the template; give both or neither.")
         for name in PATHS:
-            if name != "models" and (path := getattr(self, name)) and not Path(path).exists():
+            if name != "models" and (path := getattr(self, name)) and not split_series(path)[0].exists():
                 raise UserError(f"{path} does not exist; check the path.")
 
     def absolute(self) -> JobOptions:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..cohort.listing import list_cohort
 from ..errors import UserError, WriteError
-from ..images.dicom_series import choose_file
+from ..images.dicom_series import choose_series
 from ..images.files import stem
 from ..progress import Progress, silent
 from ..registration.model_header import find_model
@@ -88,7 +88,7 @@ def make_batch(request: BatchRequest) -> Batch:
     options = ["--device", request.device, *(["--overlays"] if request.overlays else [])]
     return Batch(
         scans,
-        choose_file(request.template, request.template_series),
+        choose_series(request.template, request.template_series),
         find_model(request.model),
         request.out,
         [*options, *write_arguments(request.registration)],

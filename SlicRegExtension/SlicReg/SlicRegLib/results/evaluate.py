@@ -15,7 +15,7 @@ import torch
 
 from ..errors import UserError
 from ..geometry.resampling import resample_labels
-from ..images.dicom_series import choose_files
+from ..images.dicom_series import choose_each_series
 from ..images.files import IMAGE_SUFFIXES, check_output, list_images, stem, write_json
 from ..images.volumes import Volume, load_labels, load_scan
 from ..network.devices import choose_device
@@ -135,7 +135,7 @@ def _evaluate_each(
     series: str = "",
 ) -> dict[str, Any]:
     """What `evaluate` returns. after_case: called with the results so far, if there are any. isolate: `run_each`."""
-    scans = {stem(p): p for p in choose_files(list_images(images), series)}
+    scans = {stem(p): p for p in choose_each_series(list_images(images), series)}
     labelled = [LabelledScan(name, scans[name], path) for name in scans if (path := find_labels(labels, name))]
     if not labelled:
         raise UserError(f"No file of {labels} has the name of a scan in {images}; labels are matched to scans by name.")

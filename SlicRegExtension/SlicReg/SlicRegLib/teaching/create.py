@@ -13,7 +13,7 @@ import numpy as np
 from ..cohort.listing import list_cohort
 from ..errors import UserError
 from ..geometry.grid import Grid
-from ..images.dicom_series import choose_file
+from ..images.dicom_series import choose_series
 from ..images.files import check_output, is_valid_name, list_images, make_folder, remove_folders, stem
 from ..images.options import PreparationOptions
 from ..images.preparation import PreparedScan, fit_shape, prepare_scan
@@ -60,7 +60,7 @@ def prepare_study(
 
     template, paths: the content of ``request.template`` and the scans of ``request.images`` if they are known already.
     """
-    request = replace(request, template=choose_file(request.template, request.template_series), template_series="")
+    request = replace(request, template=choose_series(request.template, request.template_series), template_series="")
     template = template or load_scan(request.template)
     preparation, layers = request.preparation(), None
     if request.start:
