@@ -148,7 +148,8 @@ class RegistrationTab:
             )
         )
         show_verdict(self.ui, outputs.verdict)
-        self.ui.summaryLabel.text = "\n".join(_summarise(report))
+        warning = self.run.warning if outputs.verdict["sentence"] not in self.run.warning else ""
+        self.ui.summaryLabel.text = "\n".join(filter(None, [warning, *_summarise(report)]))
         fill_table(
             self.ui.resultsTable,
             [_("Segment"), _("Dice\nbefore"), _("Dice\nafter"), _("HD95 (mm)\nbefore"), _("HD95 (mm)\nafter")],

@@ -97,7 +97,7 @@ class Run:
         if event.stage == DEVICE:
             self.device = event.message
         elif event.stage == WARNING:
-            self.warning = self._name_nodes(event.message)
+            self.warning = _("Warning: {warning}").format(warning=self._name_nodes(event.message))
         else:
             self.message = stage_texts.REGISTER.get(event.stage, self.message)
             self.remaining = event.remaining
