@@ -55,12 +55,11 @@ class CommonSupervoxels:
 
     @property
     def stretches(self) -> tuple[float, float, float]:
-        """The affine map's three stretches (singular values), the least first; 1 leaves lengths as they are, and is
-        said of all where there is no map."""
-        if self.affine is None:
-            return 1.0, 1.0, 1.0
-        least, middle, most = sorted(np.linalg.svd(self.affine[:3, :3], compute_uv=False).tolist())
-        return least, middle, most
+        """How much longer the target is than the template along the template's R, A and S; 1 where both are alike, and
+        where there is no affine map."""
+        matrix = np.eye(4) if self.affine is None else self.affine
+        right, front, up = np.linalg.norm(matrix[:3, :3], axis=0).tolist()
+        return right, front, up
 
 
 def compare_mirror_image(net: SupervoxelNet, encoded: EncodedScan, fixed: torch.Tensor) -> float:

@@ -34,18 +34,22 @@ WORDS: tuple[Word, ...] = ("good", "doubtful", "failed")
 Place = tuple[float, float, float, float]
 """R, A, S mm on the template and the confidence there."""
 GOOD_SENTENCE = "Both scans show the same anatomy and agree well after the registration."
-FOUND = (0.5, 0.25)
+FOUND = (0.7, 0.4)
 """Limits of `Verdict.supervoxels_found`: less is doubtful, failed."""
-CONFIDENCE = (0.3, 0.15)
+CONFIDENCE = (0.2, 0.1)
 """Limits of `Verdict.mean_confidence`: less is doubtful, failed."""
-AGREEMENT = (0.5, 0.3)
+AGREEMENT = (0.55, 0.4)
 """Limits of `Verdict.agreement_after`: less is doubtful, failed."""
-STRETCH = (1.4, 1.8)
-"""Limits of the affine map's largest stretch: more is doubtful, failed."""
+LONGER = (1.4, 1.8)
+"""Limits of each of `CommonSupervoxels.stretches`: more is doubtful, failed. Patients differ by less."""
+SHORTER = (0.62, 0.5)
+"""The same for targets that are smaller, from right to left and from back to front: less is doubtful, failed."""
+SHORTER_ALONG_BODY = (0.55, 0.4)
+"""The same along the body, where a scan that ends early looks shorter."""
 FOLDING = (1.0, 10.0)
 """Limits of `Verdict.folding_percent`: more is doubtful, failed."""
-MIRROR_ADVANTAGE = (0.08, 9.0)
-"""Limits of `CommonSupervoxels.mirror_advantage`: more is doubtful. Never failed: asymmetric patients exist."""
+MIRROR_ADVANTAGE = 0.08
+"""Limit of `CommonSupervoxels.mirror_advantage`: more is doubtful."""
 THINNED = 2
 """The figures are measured at every second voxel of the network's output along each axis."""
 PLACES = 3
@@ -113,40 +117,49 @@ def foresee(common: CommonSupervoxels) -> str:
 
 def check_common(common: CommonSupervoxels) -> Iterator[Check]:
     """The checks that the supervoxels alone allow."""
-    shown = f"only {common.found:.0%} of the supervoxels are found in both scans"
+    word = _judge(common.found, FOUND)
     yield Check(
-        _below(common.found, FOUND),
-        f"The model knows little of this anatomy: {shown}. Check that template, target and model are of one anatomy "
-        "and that orientation and spacing are right.",
+        word,
+        f"The model knows {'nearly nothing' if word == 'failed' else 'little'} of this anatomy: {common.found:.0%} of "
+        "the supervoxels are found in both scans. Check that template, target and model show the same part of the "
+        "body, and the target's orientation and spacing.",
     )
-    most = common.stretches[2]
+    for (direction, shorter), stretch in zip(_DIRECTIONS.items(), common.stretches, strict=True):
+        word = max(_judge(stretch, shorter), _judge(stretch, LONGER), key=WORDS.index)
+        yield Check(
+            word,
+            f"The target is {stretch:.2f} times as long as the template {direction}, which patients hardly are. Check "
+            "its spacing.",
+        )
     yield Check(
-        _below(-most, (-STRETCH[0], -STRETCH[1])),
-        f"The target seems to be stretched to {most:.2f} times the template's size along one direction. Check its "
-        "spacing.",
-    )
-    yield Check(
-        _below(-common.mirror_advantage, (-MIRROR_ADVANTAGE[0], -MIRROR_ADVANTAGE[1])),
-        "The target may be left-right mirrored: its mirror image fits the template better. Compare the side of the "
-        "liver or of another organ, and check the file's orientation.",
+        "doubtful" if common.mirror_advantage > MIRROR_ADVANTAGE else "good",
+        "The target may be left-right mirrored: its mirror image fits the template better. Check on which side the "
+        "liver or another organ lies, and the file's orientation.",
     )
 
 
 def check_result(agreement: float, sure: float, folding: float) -> Iterator[Check]:
     """The checks of the finished registration."""
     yield Check(
-        _below(sure, CONFIDENCE),
-        "The field leads to other places than the network expects. Look at the picture, above all at the places named "
-        "least sure.",
+        _judge(agreement, AGREEMENT),
+        f"The scans still differ much after the registration (agreement {agreement:.2f}). Compare them in the picture "
+        "before you use the result.",
     )
     yield Check(
-        _below(agreement, AGREEMENT),
-        "The scans still differ much after the registration. Look at the picture before you use the result.",
+        _judge(sure, CONFIDENCE),
+        f"The field leads to other places than the network expects (mean confidence {sure:.2f}). Compare the scans in "
+        "the picture, first at the least sure places.",
     )
     yield Check(
-        _below(-folding, (-FOLDING[0], -FOLDING[1])),
-        f"The field folds in {folding:.1f} % of the volume. Do not use it there.",
+        _judge(folding, FOLDING), f"The field folds in {folding:.1f} % of the volume. Do not use it where it folds."
     )
+
+
+_DIRECTIONS = {
+    "from right to left": SHORTER,
+    "from back to front": SHORTER,
+    "along the body": SHORTER_ALONG_BODY,
+}
 
 
 def _worst(checks: Iterable[Check]) -> Check:
@@ -154,9 +167,10 @@ def _worst(checks: Iterable[Check]) -> Check:
     return max(checks, key=lambda check: WORDS.index(check.word))
 
 
-def _below(value: float, limits: tuple[float, float]) -> Word:
-    """The word for a ``value`` that should not be below the first of ``limits``, nor below the second."""
-    return WORDS[(value < limits[0]) + (value < limits[1])]
+def _judge(value: float, limits: tuple[float, float]) -> Word:
+    """The word for a ``value`` that should not pass the limits for doubtful and failed, whichever way they ascend."""
+    side = 1 if limits[0] < limits[1] else -1
+    return WORDS[sum(side * value > side * limit for limit in limits)]
 
 
 def _sure(confidence: Volume, fixed: PreparedScan) -> tuple[float, tuple[Place, ...]]:
