@@ -84,7 +84,7 @@ def test_the_installed_demo_works_outside_a_checkout(installed, tmp_path):
     text = _run(programs / "slicreg", "demo", "--device", "cpu", cwd=tmp_path, env=clean).stdout
     reports = json.loads((tmp_path / "demo" / "summary.json").read_text())
     for report in reports:
-        assert report["own_template"] and report["folding_percent"] < 1
+        assert report["own_template"] and report["folding_percent"] < 1 and report["verdict"]["word"] != "failed"
         assert set(report["after"]["dice"]) == {str(label) for label in ORGANS}
     before, after = (np.mean([r[when]["mean_dice"] for r in reports]) for when in ("before", "after"))
     assert before < 0.1 and after > 0.8

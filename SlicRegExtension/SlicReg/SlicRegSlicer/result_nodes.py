@@ -8,6 +8,7 @@ import slicer.util
 TRANSFORM, VOLUME, SEGMENTATION = "vtkMRMLTransformNode", "vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode"
 LABELS = "vtkMRMLLabelMapVolumeNode"
 TEMPLATE_ROLE, TARGET_ROLE = "SlicReg.template", "SlicReg.target"  # of references from a result to its scans
+VERDICT = "SlicReg.verdict"  # attribute of a result: the word of its verdict
 
 
 class ResultNodes:
@@ -52,12 +53,9 @@ class ResultNodes:
             hierarchy.CreateItem(parent, made)
 
 
-VERDICT = "SlicReg.verdict"  # attribute of a result: the word of its verdict
-
-
-def mark_result(node, template, target, verdict: str) -> None:
-    """Note on a result which scans it comes from and whether it can be used; both are saved with the scene."""
-    node.SetAttribute(VERDICT, verdict)
+def mark_result(node, template, target, verdict: str = "") -> None:
+    """Note on a result which scans it comes from, and the word of its verdict; both are saved with the scene."""
+    node.SetAttribute(VERDICT, verdict or None)
     node.SetNodeReferenceID(TEMPLATE_ROLE, template.GetID())
     node.SetNodeReferenceID(TARGET_ROLE, target.GetID())
 

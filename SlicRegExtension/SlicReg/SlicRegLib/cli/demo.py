@@ -16,6 +16,7 @@ from ..phantoms.phantom import ORGANS, make_phantom
 from ..progress import Progress
 from ..results.options import RegisterRequest
 from ..results.register_files import register_files
+from ..results.verdict_text import count_verdicts, describe_counts
 from ..teaching.create import prepare_study
 from ..teaching.options import PrepareRequest
 from ..training.options import TrainRequest
@@ -103,4 +104,5 @@ def _table(reports: list[dict[str, Any]]) -> str:
     folding = np.mean([r["folding_percent"] for r in reports])
     lines.append(f"{'mean of 13 organs':28s}{before:8.3f}{after:8.3f}   ({after / before:.1f} times)")
     lines.append(f"{seconds:.1f} s per registration, folding {folding:.2f} %")
+    lines.append(f"Verdicts: {describe_counts(count_verdicts(r['verdict']['word'] for r in reports))}.")
     return "\n".join(lines)
