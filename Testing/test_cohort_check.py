@@ -116,7 +116,7 @@ def test_the_summary():
         "Orientations: LPS (9)",
         "Fields of view in mm: R 100, A 100, S 300 to 800",
         "Length of the body in mm: 150 to 400; of the template 380",
-        "Unusable: 1",
+        "Cannot be used: 1",
         "  lost: It is lost.",
         "Copies, excluded: 1",
         "  again: same voxels as pt_0",
@@ -125,7 +125,7 @@ def test_the_summary():
         "  thick: Voxels of 8 mm along S; the median is 3 mm.",
     ]
     alone = summarise(Cohort(make_facts("template"), [lost])).splitlines()
-    assert alone[1:] == ["Unusable: 1", "  lost: It is lost."]
+    assert alone[1:] == ["Cannot be used: 1", "  lost: It is lost."]
 
 
 # ---- the folder -----------------------------------------------------------------------------------------------

@@ -19,8 +19,6 @@ from ..images.volumes import Volume, load_scan
 
 BODY_MM = 4.0
 """Voxel edge of the grid on which the body is found."""
-MAX_EXTENT_MM = 3000.0
-"""A scan that is longer than any patient has a wrong spacing."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +49,8 @@ class ScanFacts:
     """What is unusual about it, in sentences."""
     same_as: str = ""
     """An earlier scan, or the template, with the same voxels at the same place."""
+    notes: list[str] = field(default_factory=list)
+    """What was corrected when it was read, in sentences."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +74,7 @@ def measure_scan(path: Path, scan: Volume | None = None) -> ScanFacts:
     facts = ScanFacts(stem(path), str(Path(path).absolute()))
     try:
         scan = scan or load_scan(path)
-        facts = replace(facts, **_measure_grid(scan.grid), fingerprint=scan.fingerprint())
-        if max(facts.extent_mm) > MAX_EXTENT_MM:
-            raise UserError(
-                f"{path} is {max(facts.extent_mm) / 1000:.3g} m long; correct its spacing, which must be in mm."
-            )
+        facts = replace(facts, **_measure_grid(scan.grid), fingerprint=scan.fingerprint(), notes=list(scan.notes))
         soft_tissue_centre(scan)  # needed to prepare the scan
         hu, body, _ = find_body(scan)
     except UserError as error:

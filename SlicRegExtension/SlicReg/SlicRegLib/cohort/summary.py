@@ -32,8 +32,9 @@ def summarise(cohort: Cohort) -> str:
             f"of the template {template.body_extent_mm[2]:.0f}",
         ]
     for title, texts in (
-        ("Unusable", [(scan, scan.problem) for scan in cohort.scans if scan.problem]),
+        ("Cannot be used", [(scan, scan.problem) for scan in cohort.scans if scan.problem]),
         ("Copies, excluded", [(scan, f"same voxels as {scan.same_as}") for scan in readable if scan.same_as]),
+        ("Noted on reading", [(scan, " ".join(scan.notes)) for scan in [template, *readable] if scan.notes]),
         ("Unusual, but used", [(scan, " ".join(scan.unusual)) for scan in readable if scan.unusual]),
     ):
         if texts:

@@ -57,7 +57,7 @@ def judge_intensities(data: np.ndarray) -> Judgement:
             if _has_air_and_body(_Sample(values - offset, ends)):
                 return Judgement(offset, note=_describe_offset(offset))
     sample = _Sample(values, ends)
-    problem = "" if high - low >= NARROW else "range"
+    problem = "range" if high - low < NARROW and low > -100 else ""
     problem = problem or _find_problem(sample, data)
     if not problem:
         return Judgement(note=_find_shift(sample))
@@ -191,11 +191,13 @@ def _has_air_and_body(sample: _Sample) -> bool:
     """Whether the values are HU beyond doubt: with air, and with a body of fat and soft tissue."""
     if sample.air < 0.02 or sample.body_share < 0.003 or sample.core < 0.5 or sample.hump > max(0.03, sample.bone):
         return False
-    if (sample.edge_narrow > 0.6 and sample.edge_median > LUNG_HU) or sample.between > 0.4:
+    if (sample.edge_narrow > 0.6 and sample.edge_median > LUNG_HU) or not (
+        sample.between < 0.2 and 0.003 < sample.bone < 0.2  # on 101 scans: at most 0.09, and 0.005 to 0.08
+    ):
         return False
-    counts = np.histogram(sample.body, np.arange(-160, 101, 20))[0]
-    fat, valley, soft = counts[:5].max(), counts[5:8].min(), counts[8:].max()
-    return bool(min(fat, soft) > 1.05 * valley)
+    counts = np.histogram(sample.body, np.arange(-160, 161, 20))[0]
+    fat, valley, soft, above = counts[:5].max(), counts[5:8].min(), counts[8:14].max(), counts[14:].max()
+    return bool(fat > 0.6 * valley and soft > 1.3 * valley and above < 0.8 * soft)  # likewise 0.72, 1.7 and 0.54
 
 
 def _choose_offset(values: np.ndarray, certain: list[float]) -> float:
@@ -211,8 +213,8 @@ def _choose_offset(values: np.ndarray, certain: list[float]) -> float:
 
 def _describe_offset(offset: float) -> str:
     if offset < 0:
-        return f"had its rescale intercept applied twice; {-offset:.0f} was added, so that its values are Hounsfield units."
-    return f"was stored with an offset of {offset:.0f}; it was subtracted, so that its values are Hounsfield units."
+        return f"had its rescale intercept applied twice; {-offset:.0f} was added to get Hounsfield units."
+    return f"was stored with an offset of {offset:.0f}; it was subtracted to get Hounsfield units."
 
 
 def _find_shift(sample: _Sample) -> str:
@@ -247,14 +249,16 @@ def _name(problem: str, values: np.ndarray, ends: np.ndarray, data: np.ndarray, 
         return f"it looks like the inside of a body with an offset of about 1024; subtract it, {WATER}"
     if problem in ("cut", "smooth") and _roughness(data) < 0.15:
         return "it looks like a map that was computed, such as of distances or displacements; choose the scan itself"
-    if problem == "cut" and low < 0:
+    if problem == "outside" and (edge := _Sample(values, ends).edge) > low:
+        return f"outside the body or the field of view it is {edge:.4g}; set it to -1000 there"
+    if problem in ("cut", "outside") and low < 0:
         return f"its values are cut off or begin at {low:.4g} instead of -1000; export it again, not windowed, {WATER}"
     if whole and low >= 0 and high <= 255:
         return f"it looks like an 8-bit image of a grey-value window (0 to {high:g}); export the CT again, {WATER}"
     if low >= -30:
         return (
-            f"its values run from {low:.4g} to {high:.4g}, and nothing is as dark as air or fat: an MR, PET or dose image, "
-            f"or a CT without its rescale slope and intercept; choose a CT, exported {WATER}"
+            f"its values run from {low:.4g} to {high:.4g}, and nothing is as dark as air or fat: an MR, PET or dose "
+            f"image, or a CT without its rescale slope and intercept; choose a CT, exported {WATER}"
         )
     return (
         f"its values from {low:.4g} to {high:.4g} are not those of air, fat and soft tissue; export it again, {WATER}"
