@@ -10,7 +10,7 @@ from scipy import ndimage
 
 from SlicRegLib.geometry.field import DisplacementField, identity_field
 from SlicRegLib.geometry.folding import jacobian, jacobian_determinant, least_stretch, unfold
-from SlicRegLib.geometry.grid import bounding_grid
+from SlicRegLib.geometry.grid import Grid, bounding_grid
 from SlicRegLib.geometry.inverse import invert
 from tiny import field_of, random
 
@@ -54,6 +54,10 @@ def test_least_stretch_of_a_uniform_scaling_is_its_factor(oblique, scale):
     """Also where everything lands on one point, and at the border of the grid's inside."""
     found = least_stretch(field_of(oblique((8, 9, 7)), lambda p: (scale - 1) * p))[1:-1, 1:-1, 1:-1]
     torch.testing.assert_close(found, torch.full_like(found, scale), rtol=1e-3, atol=1e-3)
+
+
+def test_a_field_that_collapses_to_a_point_has_no_stretch():
+    assert (least_stretch(field_of(Grid((5, 5, 5), np.eye(4)), lambda p: -p)) == 0).all()
 
 
 def test_least_stretch_is_that_of_the_worst_cell_around_a_point(oblique):

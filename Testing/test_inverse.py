@@ -1,5 +1,7 @@
 """Inverses that undo their field, also where it stretches strongly, folds or leads metres away."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 import torch
@@ -80,9 +82,10 @@ def test_inverse_stays_calm_where_the_field_folds(shape):
     inverse = invert(field, bounding_grid([grid], INVERSE_SPACING_MM))
     assert inverse.vectors.isfinite().all()
     assert inverse.vectors.norm(dim=0).max() < 2 * field.vectors.norm(dim=0).max()
-    short = invert(field, inverse.grid, steps=3)  # more steps leave no point worse than fewer
     y = inverse.grid.points()
-    assert ((field(inverse(y)) - y).norm(dim=-1) <= (field(short(y)) - y).norm(dim=-1) + 0.02).all()
+    errors = [(field(v(y)) - y).norm(dim=-1) for v in (*(invert(field, inverse.grid, n) for n in range(4)), inverse)]
+    for fewer, more in pairwise(errors):  # more steps leave no point worse than fewer
+        assert (more <= fewer + 1e-3).all()
     far = torch.tensor([[65.0, 60, -65], [-75, 70, 0]])  # beyond the fold the inverse is an inverse
     assert (field(inverse(far)) - far).norm(dim=-1).max() < 1
 
