@@ -7,9 +7,10 @@ TORCH ?= torch==2.13.0
 BIN := .venv/bin
 SOURCES := SlicRegExtension Testing benchmarks docs
 # two processes, each with one thread; files are not split, since their tests share what is slow to make
+RELIABILITY := fuzz full_disk long_use environments
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: install demo test test-slow coverage mutants lint check docs clean
+.PHONY: install demo test test-slow coverage mutants reliability lint check docs clean
 
 install: .venv/installed
 
@@ -41,6 +42,10 @@ coverage: install
 # small faults put into the library: which do the tests notice? Takes about an hour
 mutants: install
 	$(BIN)/python Testing/reliability/mutants.py
+
+# damaged files, full disks, long use, environments: hours; each prints a table for docs/reliability.md
+reliability: install
+	@for script in $(RELIABILITY); do $(BIN)/python Testing/reliability/$$script.py || exit 1; done
 
 test-slow: install
 	$(PYTEST) --slow
