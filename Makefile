@@ -6,8 +6,8 @@ PYTHON ?= python3
 TORCH ?= torch==2.13.0
 BIN := .venv/bin
 SOURCES := SlicRegExtension Testing benchmarks docs
-# two processes, each with one thread; files are not split, since their tests share what is slow to make
 RELIABILITY := fuzz full_disk long_use environments
+# two processes, each with one thread; files are not split, since their tests share what is slow to make
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 .PHONY: install demo test test-slow coverage mutants reliability lint check docs clean
