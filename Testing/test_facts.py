@@ -66,8 +66,8 @@ def save_micrometres(path):
     [
         (save_nan, "NaN"),
         (save_air, "no soft tissue"),
-        (save_micrometres, "bad.nii.gz is 420 m long; correct its spacing"),
-        (lambda path: path.mkdir(), "does not exist"),
+        (save_micrometres, "bad.nii.gz is 420 m long (micrometres taken for mm?); correct its spacing"),
+        (lambda path: path.mkdir(), "is a folder without a DICOM series"),
     ],
 )
 def test_a_bad_scan_has_a_problem_and_raises_nothing(tmp_path, write, problem):

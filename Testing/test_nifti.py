@@ -176,10 +176,10 @@ def test_analyze(tmp_path):
 
 NOT_FINITE = (np.nan, 0, 0, 0)
 REFUSED = {
-    "metres taken for mm": (dict(qform=affine(spacing=SPACING / 1000)), "metres taken for mm"),
+    "metres taken for mm": (dict(qform=affine(spacing=SPACING / 1000)), "is it in metres"),
     "10 microns": (dict(qform=affine(spacing=(0.8, 0.8, 0.01))), "mm long along an axis"),
     "micro-CT": (dict(qform=affine(spacing=(0.02, 3, 3)), voxels=np.repeat(VOXELS, 40, 0)), "micro-CT"),
-    "1000 times too large": (dict(qform=affine(spacing=SPACING * 1000)), "micrometres taken for mm"),
+    "1000 times too large": (dict(qform=affine(spacing=SPACING * 1000)), "is it in micrometres"),
     "thick": (dict(qform=affine(spacing=(2, 3, 60))), "voxels of 60 mm"),
     "metre units of mm": (dict(xyzt_units=1), "m long"),
     "far away": (dict(qform=affine(origin=(0, 3e6, 0))), "from the origin"),

@@ -163,7 +163,7 @@ REFUSED = {
     "negative spacing": ("a.nrrd", lambda p: nrrd(p, "spacings: -4 6 8"), "voxel-to-world matrix"),
     "negative mha": ("a.mha", lambda p: mha(p, "ElementSpacing = -4 6 8\n"), "voxel-to-world matrix"),
     "no spacing": ("a.mha", lambda p: mha(p, "ElementSpacing = 0 6 8\n"), "voxel-to-world matrix"),
-    "metres taken for mm": ("a.mha", lambda p: mha(p, "ElementSpacing = 0.004 0.006 0.008\n"), "metres taken for mm"),
+    "metres taken for mm": ("a.mha", lambda p: mha(p, "ElementSpacing = 0.004 0.006 0.008\n"), "is it in metres"),
     "30 m": ("a.mha", lambda p: mha(p, "ElementSpacing = 2000 6 8\n"), "32 m long"),
     "no voxels": ("a.mhd", lambda p: mha(p, data="none.raw"), "cannot be read"),
     "no voxels, nrrd": ("a.nhdr", lambda p: nrrd(p, "data file: none.raw", VOXELS[:0]), "cannot be read"),

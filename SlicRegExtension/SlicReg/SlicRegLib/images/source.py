@@ -97,11 +97,11 @@ def _check_size(path: Path, shape: np.ndarray, spacing: np.ndarray) -> None:
     large, small = float(extent.max()), float(extent.min())
     cure = "correct its spacing, which must be in mm"
     if large > MAX_EXTENT_MM:
-        raise UserError(f"{path} is {large / 1000:.3g} m long (micrometres taken for mm?); {cure}.")
+        raise UserError(f"{path} is {large / 1000:.3g} m long; {cure} (is it in micrometres?).")
     if small < MIN_EXTENT_MM:
-        raise UserError(f"{path} is only {small:.3g} mm long along an axis (metres taken for mm?); {cure}.")
+        raise UserError(f"{path} is only {small:.3g} mm long along an axis; {cure} (is it in metres?).")
     if spacing.max() > MAX_SPACING_MM:
-        raise UserError(f"{path} has voxels of {spacing.max():.3g} mm (micrometres taken for mm?); {cure}.")
+        raise UserError(f"{path} has voxels of {spacing.max():.3g} mm; {cure} (is it in micrometres?).")
     if spacing.min() < MIN_SPACING_MM:
         raise UserError(f"{path} has voxels of {spacing.min():.2g} mm, as in micro-CT; {cure}.")
 
