@@ -33,9 +33,10 @@ class JobOptions(ScheduleOptions, TeacherOptions, FrameOptions, SeriesOptions, D
     name: str = ""
     """Name of the model, which will be FOLDER/NAME.slicreg."""
     template: Annotated[str, Word(metavar="PATH")] = ""
-    """Template scan: a typical patient, completely in view; CT in Hounsfield units (NIfTI, NRRD or MHA)."""
+    """Template scan: a typical patient, completely in view; CT in Hounsfield units (NIfTI, NRRD, MHA or a DICOM
+    folder)."""
     images: Annotated[str, Word(metavar="PATH")] = ""
-    """Folder of training scans, or a CSV file with their paths. No labels are used."""
+    """Folder of training scans (files, or folders of DICOM), or a CSV file with their paths. No labels are used."""
     start: Annotated[str, Word("from", "MODEL")] = ""
     """Optional. Model from whose weights the training starts; it must have the same template."""
     labels: Annotated[str, Word(metavar="DIR")] = ""
@@ -121,9 +122,9 @@ class CheckRequest(ScheduleOptions, FrameOptions, SeriesOptions, DeviceOptions):
     """Check a cohort before a training: which scans are unusual, and how long the training will take."""
 
     template: Path
-    """Template scan: CT in Hounsfield units (NIfTI, NRRD or MHA)."""
+    """Template scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a DICOM folder)."""
     images: Path
-    """Folder of training scans, or a CSV file with their paths."""
+    """Folder of training scans (files, or folders of DICOM), or a CSV file with their paths."""
     out: Annotated[Path | None, Word(metavar="FOLDER")] = None
     """Folder for cohort.json and for a picture of the unusual scans."""
     workers: Annotated[int, Word("jobs", "N"), WORKERS] = field(default_factory=lambda: os.cpu_count() or 1)
@@ -137,9 +138,10 @@ class BatchRequest(SeriesOptions, DeviceOptions):
     model: Path
     """Model file (.slicreg), or the name of a bundled model."""
     template: Path
-    """Fixed scan: the model's own template or any other scan (NIfTI, NRRD or MHA; CT in Hounsfield units)."""
+    """Fixed scan: the model's own template or any other scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a
+    DICOM folder)."""
     images: Path
-    """Folder of moving scans, or a CSV file with their paths."""
+    """Folder of moving scans (files, or folders of DICOM), or a CSV file with their paths."""
     out: Annotated[Path, Word(metavar="DIR")]
     """Folder for the results: one folder for each scan, and the table results.csv."""
     template_label: Annotated[Path | None, Word(metavar="LABELS")] = None

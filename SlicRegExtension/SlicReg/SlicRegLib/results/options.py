@@ -19,9 +19,10 @@ class RegisterRequest(SeriesOptions, DeviceOptions):
     model: Path
     """Model file (.slicreg), or the name of a bundled model."""
     template: Path
-    """Fixed scan: the model's own template or any other scan (NIfTI, NRRD or MHA; CT in Hounsfield units)."""
+    """Fixed scan: the model's own template or any other scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a
+    DICOM folder)."""
     target: Annotated[Path, Word(metavar="CT")]
-    """Moving scan: CT in Hounsfield units (NIfTI, NRRD or MHA)."""
+    """Moving scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a DICOM folder)."""
     out: Annotated[Path, Word(metavar="DIR")]
     """Folder for transforms, images, report and picture."""
     template_label: Annotated[Path | None, Word(metavar="LABELS")] = None
@@ -40,11 +41,12 @@ class EvaluateRequest(SeriesOptions, DeviceOptions):
     model: Path
     """Model file (.slicreg), or the name of a bundled model."""
     template: Path
-    """Fixed scan: the model's own template or any other scan (NIfTI, NRRD or MHA; CT in Hounsfield units)."""
+    """Fixed scan: the model's own template or any other scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a
+    DICOM folder)."""
     template_label: Annotated[Path, Word(metavar="LABELS")]
     """The template's labels, whole numbers on its grid; 0 is background."""
     images: Path
-    """Folder of moving scans; those without labels are not registered."""
+    """Folder of moving scans (files, or folders of DICOM); those without labels are not registered."""
     labels: Path
     """Folder of labels with the names of the scans."""
     out: Annotated[Path, Word(metavar="JSON")]

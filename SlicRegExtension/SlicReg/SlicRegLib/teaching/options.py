@@ -64,9 +64,9 @@ class PrepareRequest(TeacherOptions, FrameOptions, SeriesOptions):
     """Register a template to a cohort with a teacher, and cut the template into supervoxels."""
 
     template: Path
-    """Template scan: CT in Hounsfield units (NIfTI, NRRD or MHA)."""
+    """Template scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a DICOM folder)."""
     images: Path
-    """Folder of training scans, or a CSV file with their paths. No labels are used."""
+    """Folder of training scans (files, or folders of DICOM), or a CSV file with their paths. No labels are used."""
     out: Path
     """Folder of the study. Repeat the command to resume an interrupted run."""
     start: Annotated[str, Word("from", "MODEL")] = ""
