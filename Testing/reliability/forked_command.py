@@ -41,11 +41,15 @@ def make_client(folder: Path, address: str) -> None:
 
 def serve(address: str) -> None:
     """Run commands in forked processes until standard input is closed."""
-    import SlicRegLib.results.overview
-    import SlicRegLib.results.register_files
-    from SlicRegLib.cli.main import main
+    from functools import partial
 
-    assert SlicRegLib.results.overview  # imported for those that are forked
+    from SlicRegLib.cli.main import main
+    from SlicRegLib.registration import result
+    from SlicRegLib.results import register_files
+    from SlicRegLib.results.overview import draw_overview
+
+    result.INVERSE_SPACING_MM = 12.0  # coarse inverse fields and pictures, as in the tests of the command line
+    register_files.draw_overview = partial(draw_overview, spacing_mm=8.0)
     threading.Thread(target=lambda: (sys.stdin.read(), os._exit(0)), daemon=True).start()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listener:

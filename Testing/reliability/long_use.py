@@ -11,7 +11,8 @@ close     the scene closed at random moments
 together  two registrations at once, with the same results as one after the other; Apply is refused while one runs
 library   `register` in this process, each tenth time `register_files`
 
---forked: the registrations' processes are forked from one that has imported PyTorch, which takes a fifth of the time.
+--forked: the registrations' processes are forked from one that has imported PyTorch, and their inverse fields are
+coarse, which takes a fifth of the time.
 Prints Markdown; exit code 1 if something grew or was left.
 """
 
