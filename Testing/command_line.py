@@ -77,6 +77,10 @@ def pair(cohort):
 
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
+    make_small(monkeypatch)
+
+
+def make_small(monkeypatch: pytest.MonkeyPatch) -> None:
     """A cheap teacher, two layers, a tiny network as the compact preset, coarse pictures and inverse fields; all in
     this process."""
     monkeypatch.setattr("SlicRegLib.workers.IN_THIS_PROCESS", True)

@@ -1,0 +1,54 @@
+"""Functions that fail or end their process; in a module without heavy imports that a worker process can import."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+from SlicRegLib.errors import UserError, WriteError
+
+
+def square(number: int) -> int:
+    """Of most numbers; each kind of failure has its own."""
+    match number:
+        case 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case 5:
+            raise MemoryError
+        case 6:
+            raise ZeroDivisionError("no idea")
+        case 7:
+            raise UserError("Seven is wrong.")
+    return number * number
+
+
+def die_once(path: Path) -> str:
+    """The process dies at a file that does not exist, and makes it."""
+    if not path.exists():
+        path.touch()
+        os._exit(1)
+    return path.name
+
+
+def get_pid(_) -> int:
+    return os.getpid()
+
+
+def fill_disk(number: int) -> int:
+    if number == 1:
+        raise WriteError("The disk is full.")
+    return number
+
+
+def register(request) -> None:
+    """Takes the place of a registration: writes the files that a batch looks for, and dies in pt_2."""
+    request.out.mkdir(parents=True)
+    if request.target.name.startswith("pt_2"):
+        (request.out / ".slicreg-part").mkdir()
+        os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(60)
+    for name in ("transform.h5", "transform_inverse.h5", "warped_target.nii.gz"):
+        (request.out / name).touch()
+    report = {"seconds": {"total": 1.0}, "folding_percent": 0.0, "verdict": {"word": "good", "sentence": ""}}
+    (request.out / "report.json").write_text(json.dumps(report))

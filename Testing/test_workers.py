@@ -1,0 +1,53 @@
+"""Many items in processes of this computer: whatever happens to one of them, the others are done."""
+
+import os
+import sys
+
+import pytest
+
+import deadly
+from SlicRegLib.errors import OUT_OF_MEMORY, WriteError
+from SlicRegLib.workers import DIED, run_each
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals")
+PROBLEMS = {
+    5: OUT_OF_MEMORY,
+    6: "An unexpected ZeroDivisionError: no idea; please report it.",
+    7: "Seven is wrong.",
+}
+
+
+def outcomes(items, jobs, **more):
+    return {done.item: (done.result, done.problem) for done in run_each(deadly.square, items, jobs, **more)}
+
+
+def test_a_failure_stops_no_other():
+    found = outcomes([1, 5, 6, 7, 8], 1)
+    assert found == {1: (1, ""), 8: (64, ""), **{item: (None, text) for item, text in PROBLEMS.items()}}
+
+
+@posix
+def test_a_killed_process_costs_only_the_item_that_killed_it():
+    deaths = []
+    found = outcomes(range(9), 2, after_death=lambda: deaths.append(True))
+    assert {item for item, (_, problem) in found.items() if problem == DIED} == {3}
+    assert {item: text for item, (_, text) in found.items() if text and text != DIED} == PROBLEMS
+    assert {item: result for item, (result, text) in found.items() if not text} == {n: n * n for n in (0, 1, 2, 4, 8)}
+    assert len(deaths) == 2  # with others, and alone
+
+
+@posix
+def test_an_item_that_dies_once_is_tried_again(tmp_path):
+    [done] = run_each(deadly.die_once, [tmp_path / "one"], isolate=True)
+    assert done == (tmp_path / "one", "one", "")
+
+
+def test_a_full_disk_concerns_all():
+    with pytest.raises(WriteError, match="disk is full"):
+        list(run_each(deadly.fill_disk, range(3), 1))
+
+
+@posix
+def test_isolated_items_share_one_other_process():
+    pids = [done.result for item in range(2) for done in run_each(deadly.get_pid, [item], isolate=True)]
+    assert pids[0] == pids[1] != os.getpid()
