@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from ..errors import UserError
+from ..errors import UserError, WriteError
 from ..images.files import stem
 from ..images.preparation import PreparedScan
 from .study import Study
@@ -94,6 +94,8 @@ def _collect(future: Any, study: Study, scheduler: str) -> Outcome | None:
         return None
     except CancelledError as error:
         raise UserError(f"The Dask scheduler at {scheduler} has gone; run the same command again to resume.") from error
+    except WriteError:
+        raise
     except Exception as error:  # whatever else a worker raises: it lacks a package, or has another version
         reason = " ".join(str(error).split()) or "no message"
         raise UserError(
