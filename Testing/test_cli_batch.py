@@ -41,6 +41,8 @@ def test_every_scan_once_and_nothing_twice(inputs, tmp_path, monkeypatch, capsys
     for name in ("pt_1", "pt_2"):
         report = json.loads((tmp_path / "out" / name / "report.json").read_text())
         assert float(rows[name]["dice_after"]) == pytest.approx(report["after"]["mean_dice"])
+        assert rows[name]["verdict"] == report["verdict"]["word"] != ""
+        assert rows[name]["verdict_reason"] == report["verdict"]["sentence"] in text
         assert (tmp_path / "out" / name / "warped_labels.nii.gz").is_file()
     assert not (tmp_path / "out" / "bad").exists()
 
