@@ -11,6 +11,7 @@ import torch
 from command_line import *  # noqa: F403  its fixtures
 from command_line import QUICK, is_one_sentence, json_lines, run
 from SlicRegLib.errors import UserError
+from SlicRegLib.images.volumes import Volume, load_scan, save_volume
 from SlicRegLib.progress import Bars, JsonLines
 from SlicRegLib.registration.verdict import Verdict
 from SlicRegLib.results import evaluate as evaluate_module
@@ -249,3 +250,22 @@ def test_labels_without_a_common_value(cohort, model, evaluate, two_cases, tmp_p
 def test_evaluate_needs_a_folder_to_write_to(cohort, evaluate, two_cases, tmp_path, capfd):
     assert evaluate(**two_cases, out=tmp_path / "none" / "r.json") == 2
     assert is_one_sentence(capfd, "folder")
+
+
+def test_a_target_with_an_offset_is_corrected_and_an_mr_refused(pair, model, tmp_path, capfd):
+    target, shifted, magnetic = load_scan(pair["target"]), tmp_path / "shifted.nii.gz", tmp_path / "mr.nii.gz"
+    save_volume(shifted, Volume(target.data + 1024, target.grid))
+    out = tmp_path / "out"
+    assert run("register", model=model, template=pair["template"], target=shifted, out=out, **QUICK) == 0
+    (note,) = json.loads((out / "report.json").read_text())["notes"]
+    assert note == f"{shifted} was stored with an offset of 1024; it was subtracted to get Hounsfield units."
+    assert note in "".join(capfd.readouterr())
+    warped = load_scan(out / "warped_target.nii.gz")
+    assert warped.data.min() < -900 and -10 < np.median(warped.data[warped.data > -20]) < 100  # in HU, not 1024 higher
+
+    tissue = np.abs(target.data + 1000) / 3 + np.random.default_rng(0).normal(0, 10, target.data.shape)
+    save_volume(magnetic, Volume(np.abs(tissue).astype(np.float32), target.grid))
+    for given in ({"template": magnetic, "target": pair["target"]}, {**pair, "target": magnetic}):
+        assert run("register", model=model, out=tmp_path / "none", **given, **QUICK) == 2
+        assert is_one_sentence(capfd, f"{magnetic} is not a CT in Hounsfield units: ")
+        assert not (tmp_path / "none").exists()

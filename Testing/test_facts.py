@@ -66,7 +66,7 @@ def save_micrometres(path):
     [
         (save_nan, "NaN"),
         (save_air, "no soft tissue"),
-        (save_micrometres, "bad.nii.gz is 420 m long (micrometres taken for mm?); correct its spacing"),
+        (save_micrometres, "bad.nii.gz is 420 m long; correct its spacing"),
         (lambda path: path.mkdir(), "is a folder without a DICOM series"),
     ],
 )

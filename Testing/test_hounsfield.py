@@ -1,13 +1,9 @@
 """Whether a scan is CT in Hounsfield units: a phantom stored in many ways, and other images."""
 
-import json
-
 import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from command_line import *  # noqa: F403  its fixtures
-from command_line import QUICK, is_one_sentence, run
 from reliability.hounsfield import CHANGED, CT, OTHER, SHIFTED, judge
 from SlicRegLib.cohort.facts import Cohort, measure_scan
 from SlicRegLib.cohort.summary import summarise
@@ -15,6 +11,9 @@ from SlicRegLib.errors import UserError
 from SlicRegLib.images.hounsfield import judge_intensities
 from SlicRegLib.images.volumes import Volume, load_labels, load_scan, save_volume
 from tiny import phantom
+
+BLURRED = ["+1024, low dose", "+1024, resampled"]
+"""Where the tissues of a phantom with voxels of 7 mm are not told apart for certain."""
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +31,16 @@ def test_a_ct_in_hounsfield_units_is_accepted(hu, name):
     assert changed is None or judge(changed) == ("accepted", "")
 
 
-@pytest.mark.parametrize("name", [name for name in SHIFTED if name != "+1024, low dose"])
+@pytest.mark.parametrize("name", [name for name in SHIFTED if name not in BLURRED])
 def test_a_certain_offset_is_corrected(hu, name):
     verdict, note = judge(change(SHIFTED[name], hu))
     assert verdict == "corrected"
     assert next(word for word in ("1024", "1000", "8192", "32768", "65536") if word in name or word == "65536") in note
 
 
-def test_an_offset_that_noise_hides_is_not_accepted(hu):
-    assert judge(change(SHIFTED["+1024, low dose"], hu))[0] != "accepted"
+@pytest.mark.parametrize("name", BLURRED)
+def test_an_offset_that_is_not_certain_is_not_accepted(hu, name):
+    assert judge(change(SHIFTED[name], hu))[0] != "accepted"
 
 
 @pytest.mark.parametrize("name", [*CHANGED, *OTHER])

@@ -13,7 +13,7 @@ from scene_samples import (
     rigid,
     slicer,
 )
-from SlicRegLib.images.volumes import Volume, load_scan, save_volume
+from SlicRegLib.images.volumes import Volume, load_labels, load_scan, save_volume
 from SlicRegSlicer.checks import check_volume
 from SlicRegSlicer.reading import fill_volume, load_image
 from SlicRegSlicer.writing import write_volume
@@ -31,7 +31,7 @@ def test_written_volume_has_the_hardened_geometry(scene, tmp_path, odd_grid, dty
     assert record_state(scene, node, outer) == before
 
     known = rigid((0, 0, 90), (1, 2, 3)) @ rigid() @ odd_grid.affine
-    found = load_scan(tmp_path / "scan.nrrd")
+    found = (load_labels if dtype == np.uint8 else load_scan)(tmp_path / "scan.nrrd")
     np.testing.assert_allclose(found.grid.affine, known, atol=1e-9)
     np.testing.assert_array_equal(found.data, data)
     assert sitk.GetArrayFromImage(sitk.ReadImage(str(tmp_path / "scan.nrrd"))).dtype == dtype

@@ -187,17 +187,26 @@ def _find_problem_without_air(sample: _Sample, data: np.ndarray) -> str:
     return "smooth" if _roughness(data) < 0.15 else ""
 
 
-def _has_air_and_body(sample: _Sample) -> bool:
-    """Whether the values are HU beyond doubt: with air, and with a body of fat and soft tissue."""
+def _resembles_ct(sample: _Sample) -> bool:
+    """Whether the values may be HU, with air around the body. Limits: on 101 scans ``between`` is at most 0.09 and
+    ``bone`` 0.005 to 0.08.
+    """
     if sample.air < 0.02 or sample.body_share < 0.003 or sample.core < 0.5 or sample.hump > max(0.03, sample.bone):
         return False
-    if (sample.edge_narrow > 0.6 and sample.edge_median > LUNG_HU) or not (
-        sample.between < 0.2 and 0.003 < sample.bone < 0.2  # on 101 scans: at most 0.09, and 0.005 to 0.08
-    ):
+    if sample.edge_narrow > 0.6 and sample.edge_median > LUNG_HU:
+        return False
+    return sample.between < 0.2 and 0.003 < sample.bone < 0.2
+
+
+def _has_air_and_body(sample: _Sample) -> bool:
+    """Whether the values are HU beyond doubt: with fat and soft tissue apart from each other. On 101 scans fat is at
+    least 0.72 of what is least between both, soft tissue 1.7, and what is above at most 0.54 of soft tissue.
+    """
+    if not _resembles_ct(sample):
         return False
     counts = np.histogram(sample.body, np.arange(-160, 161, 20))[0]
     fat, valley, soft, above = counts[:5].max(), counts[5:8].min(), counts[8:14].max(), counts[14:].max()
-    return bool(fat > 0.6 * valley and soft > 1.3 * valley and above < 0.8 * soft)  # likewise 0.72, 1.7 and 0.54
+    return bool(fat > 0.6 * valley and soft > 1.3 * valley and above < 0.8 * soft)
 
 
 def _choose_offset(values: np.ndarray, certain: list[float]) -> float:
@@ -245,6 +254,8 @@ def _name(problem: str, values: np.ndarray, ends: np.ndarray, data: np.ndarray, 
         if abs(offset) > 150 and _has_air_and_body(_Sample(sign * values - offset, ends)):
             return f"it looks {word}, with air at {sign * sample.edge_median:.0f} instead of -1000; rescale it, {WATER}"
     inside = _Sample(values - 1024, ends)
+    if _resembles_ct(inside):
+        return f"it may be a CT with an offset of about 1024, or an MR; export the CT again, {WATER}"
     if inside.air < 0.02 and not _find_problem_without_air(inside, data):
         return f"it looks like the inside of a body with an offset of about 1024; subtract it, {WATER}"
     if problem in ("cut", "smooth") and _roughness(data) < 0.15:
