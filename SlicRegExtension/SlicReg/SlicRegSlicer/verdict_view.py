@@ -8,7 +8,7 @@ from typing import Any
 from .translation import _
 
 TEXTS = {"good": _("Good"), "doubtful": _("DOUBTFUL"), "failed": _("FAILED")}
-"""Word of `SlicRegLib.results.verdict_text.WORDS` -> what users read, also those who cannot tell the colours apart."""
+"""One of `registration.verdict_text.WORDS` -> what users read, also those who cannot tell the colours apart."""
 
 FIELD = "color: {text}; background-color: {ground}; font-weight: bold; padding: 4px 10px; border-radius: 4px"
 STYLES = {

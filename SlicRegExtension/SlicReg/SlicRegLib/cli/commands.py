@@ -9,8 +9,8 @@ from typing import Any
 
 from ..jobs.options import BatchRequest, CheckRequest, read_options, write_config
 from ..progress import Progress
+from ..registration.verdict_text import GOOD, describe_counts, describe_verdict
 from ..results.options import EvaluateRequest, RegisterRequest
-from ..results.verdict_text import GOOD, describe_counts, describe_verdict
 from ..stages import VERDICT
 from ..teaching.options import PrepareRequest
 from ..training.options import TrainRequest

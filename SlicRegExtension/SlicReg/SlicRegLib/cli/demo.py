@@ -14,9 +14,9 @@ from ..images.files import check_output, make_folder, write_json
 from ..images.volumes import Volume, save_volume
 from ..phantoms.phantom import ORGANS, make_phantom
 from ..progress import Progress
+from ..registration.verdict_text import count_verdicts, describe_counts
 from ..results.options import RegisterRequest
 from ..results.register_files import register_files
-from ..results.verdict_text import count_verdicts, describe_counts
 from ..teaching.create import prepare_study
 from ..teaching.options import PrepareRequest
 from ..training.options import TrainRequest

@@ -17,7 +17,7 @@ from ..images.files import atomic, check_output, make_folder, split_series, stem
 from ..images.json_reading import read_json
 from ..network.options import DeviceOptions
 from ..registration.options import RegistrationOptions
-from ..results.verdict_text import WORDS, count_verdicts, describe_counts, describe_verdict
+from ..registration.verdict_text import WORDS, count_verdicts, describe_counts, describe_verdict
 from .arguments import changed_arguments, write_arguments
 from .file_stamps import is_unchanged, make_stamp
 

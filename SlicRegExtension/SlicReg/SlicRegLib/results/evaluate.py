@@ -24,10 +24,10 @@ from ..registration.model import Model, load_model
 from ..registration.register import register
 from ..registration.result import Registration
 from ..registration.verdict import Verdict, judge
+from ..registration.verdict_text import count_verdicts
 from ..workers import run_each
 from .metrics import compare_labels
 from .options import EvaluateRequest
-from .verdict_text import count_verdicts
 
 Measure = Callable[["LabelledScan"], dict[str, Any]]
 """Registers and measures one case."""

@@ -16,7 +16,7 @@ from ..images.figures import save_figure
 from ..images.volumes import Volume
 from ..registration.result import Registration
 from ..registration.verdict import Verdict
-from .verdict_text import describe_verdict
+from ..registration.verdict_text import describe_verdict
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,12 +1,14 @@
-"""The verdict of report.json in words, for the command line, tables and the picture. Needs no PyTorch."""
+"""The words of a verdict and how they are told: on the command line, in tables and pictures. Needs no PyTorch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Literal
 
-GOOD = "good"
-WORDS = (GOOD, "doubtful", "failed")
-"""Verdicts from best to worst."""
+Word = Literal["good", "doubtful", "failed"]
+GOOD: Word = "good"
+WORDS: tuple[Word, ...] = (GOOD, "doubtful", "failed")
+"""From best to worst."""
 
 
 def describe_verdict(word: str, sentence: str) -> str:
