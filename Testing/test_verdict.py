@@ -17,7 +17,7 @@ from SlicRegLib.registration.common_supervoxels import CommonSupervoxels, compar
 from SlicRegLib.registration.model import load_model
 from SlicRegLib.registration.register import register
 from SlicRegLib.registration.result import Registration, Views
-from SlicRegLib.registration.verdict import MIRROR_ADVANTAGE, check_result, foresee, judge
+from SlicRegLib.registration.verdict import MIRROR_ADVANTAGE, Check, check_result, decide, foresee, judge
 from SlicRegLib.stages import WARNING
 from tiny import FRAME, phantom, random
 
@@ -68,6 +68,10 @@ def test_a_wrong_spacing_and_its_direction_are_named():
         ((0.5, 0.5, 0.5), "0.50 times as long"),
     ):
         assert words in foresee(CommonSupervoxels(fixed, mapped(fixed, np.diag([*scales, 1.0]))))
+    part = mapped(fixed, np.diag([1.0, 1.0, 0.55, 1.0]))
+    assert "0.55 times as long as the template along the body" in foresee(CommonSupervoxels(fixed, part))
+    part[:, 20:, 0] *= 0.2  # a scan that ends early looks compressed
+    assert foresee(CommonSupervoxels(fixed, part)) == ""
     assert CommonSupervoxels(fixed, mapped(fixed, np.diag([2.0, 3.0, 4.0, 1.0]))).stretches == pytest.approx((2, 3, 4))
 
 
@@ -90,6 +94,13 @@ def test_what_is_foreseen_of_another_anatomy_and_of_a_mirror_image():
 )
 def test_the_limits_of_a_finished_registration(figures, words):
     assert [check.word for check in check_result(*figures)] == words
+
+
+def test_images_that_agree_are_doubted_at_most():
+    failed, good = Check("failed", "a"), Check("good", "b")
+    assert decide([good, failed], 0.6) == failed and decide([good, failed], 0.7) == Check("doubtful", "a")
+    assert decide([good, good], 0.6).word == "good" and "same anatomy" in decide([good], 0.6).sentence
+    assert decide([good, Check("doubtful", "c"), failed, Check("failed", "d")], 0.6).sentence == "a"
 
 
 @pytest.mark.parametrize("shift", [(0.0, 0.0, 0.0), (24.0, -16.0, 0.0)])

@@ -19,6 +19,9 @@ THINNED = 2
 NEAR_MM = 20.0
 """A supervoxel is found if its centre lies this near to where the affine map leads; in good pairs, half of them lie
 within 10 mm."""
+GOOD_PART, NEARLY_ALL = 0.3, 0.85
+"""Of a supervoxel's volume, and of all supervoxels. Scans of a short field of view show at most 0.7 of them so, scans
+with a wrong spacing at least 0.9."""
 LEAST_MASS = 1.0
 """Voxels that a supervoxel must have in both scans to count."""
 
@@ -52,6 +55,12 @@ class CommonSupervoxels:
         distance = (apply_affine(self.affine, a[:, 1:]) - b[:, 1:]).norm(dim=1)
         near = (mass > LEAST_MASS) & (distance < NEAR_MM)
         return float(mass[near].sum() / torch.minimum(a[:, 0].sum(), b[:, 0].sum()).clamp_min(1e-9))
+
+    @property
+    def complete(self) -> bool:
+        """Whether the moving scan shows about all that the fixed scan shows: a good part of nearly each supervoxel."""
+        a, b = self.fixed[:, 1:, 0], self.moving[:, 1:, 0]
+        return float((a * (b > GOOD_PART * a)).sum()) > NEARLY_ALL * float(a.sum())
 
     @property
     def stretches(self) -> tuple[float, float, float]:

@@ -1,15 +1,15 @@
 """The verdict of a registration: whether it can be used, and what to look at.
 
-The rule is a list of checks. Each compares one figure with two limits, "doubtful" and "failed"; the verdict is the
-worst of them, and its sentence is that of the worst check. How the limits were found, and what they are worth:
-docs/results.md and ``benchmarks/verdict.py``.
+The rule is a list of checks. Each compares one figure with two limits, "doubtful" and "failed". The verdict is the
+worst of them, and its sentence is that of the first of the worst checks; but where the images agree very well, nothing
+makes it worse than doubtful. How the limits were found, and what they are worth: docs/results.md and
+``benchmarks/verdict.py``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,10 +27,8 @@ from .confidence import confidence
 from .image_features import image_features
 from .model import Model
 from .result import Registration, Views
+from .verdict_text import WORDS, Word
 
-Word = Literal["good", "doubtful", "failed"]
-WORDS: tuple[Word, ...] = ("good", "doubtful", "failed")
-"""From best to worst."""
 Place = tuple[float, float, float, float]
 """R, A, S mm on the template and the confidence there."""
 GOOD_SENTENCE = "Both scans show the same anatomy and agree well after the registration."
@@ -38,14 +36,16 @@ FOUND = (0.7, 0.4)
 """Limits of `Verdict.supervoxels_found`: less is doubtful, failed."""
 CONFIDENCE = (0.2, 0.1)
 """Limits of `Verdict.mean_confidence`: less is doubtful, failed."""
-AGREEMENT = (0.55, 0.4)
+AGREEMENT = (0.55, 0.43)
 """Limits of `Verdict.agreement_after`: less is doubtful, failed."""
+AGREEMENT_OF_REGISTERED = 0.65
+"""More, and the images agree so well that what else speaks against a registration makes it doubtful, but not failed."""
 LONGER = (1.4, 1.8)
 """Limits of each of `CommonSupervoxels.stretches`: more is doubtful, failed. Patients differ by less."""
 SHORTER = (0.62, 0.5)
-"""The same for targets that are smaller, from right to left and from back to front: less is doubtful, failed."""
-SHORTER_ALONG_BODY = (0.55, 0.4)
-"""The same along the body, where a scan that ends early looks shorter."""
+"""The same for targets that are smaller: less is doubtful, failed."""
+SHORTER_PART = (0.45, 0.3)
+"""The same along the body for a target that shows only a part of it, since such a scan looks shorter than it is."""
 FOLDING = (1.0, 10.0)
 """Limits of `Verdict.folding_percent`: more is doubtful, failed."""
 MIRROR_ADVANTAGE = 0.08
@@ -96,10 +96,10 @@ def judge(model: Model, result: Registration, device: torch.device = torch.devic
     expected = expected_positions(net, seen, result.common.fixed).cpu()
     sure, least_sure = _sure(confidence(expected, seen.grid, result.dense, views.fixed, THINNED), views.fixed)
     before, after = _agreements(views, result.dense)
-    worst = _worst([*check_common(result.common), *check_result(after, sure, result.folding_percent)])
+    worst = decide([*check_common(result.common), *check_result(after, sure, result.folding_percent)], after)
     return Verdict(
         word=worst.word,
-        sentence=GOOD_SENTENCE if worst.word == "good" else worst.sentence,
+        sentence=worst.sentence,
         agreement_before=before,
         agreement_after=after,
         supervoxels_found=result.common.found,
@@ -109,9 +109,18 @@ def judge(model: Model, result: Registration, device: torch.device = torch.devic
     )
 
 
+def decide(checks: Sequence[Check], agreement: float) -> Check:
+    """The word and the sentence of all ``checks`` together."""
+    worst = _worst(checks)
+    if worst.word == "good":
+        return Check("good", GOOD_SENTENCE)
+    registered = worst.word == "failed" and agreement > AGREEMENT_OF_REGISTERED
+    return replace(worst, word="doubtful") if registered else worst
+
+
 def foresee(common: CommonSupervoxels) -> str:
     """What is wrong before the long work of a registration, in a sentence; "" where nothing is."""
-    worst = _worst(check_common(common))
+    worst = _worst([*check_common(common)])
     return "" if worst.word == "good" else worst.sentence
 
 
@@ -124,7 +133,8 @@ def check_common(common: CommonSupervoxels) -> Iterator[Check]:
         "the supervoxels are found in both scans. Check that template, target and model show the same part of the "
         "body, and the target's orientation and spacing.",
     )
-    for (direction, shorter), stretch in zip(_DIRECTIONS.items(), common.stretches, strict=True):
+    along_body = SHORTER if common.complete else SHORTER_PART
+    for direction, stretch, shorter in zip(_DIRECTIONS, common.stretches, (SHORTER, SHORTER, along_body), strict=True):
         word = max(_judge(stretch, shorter), _judge(stretch, LONGER), key=WORDS.index)
         yield Check(
             word,
@@ -155,14 +165,10 @@ def check_result(agreement: float, sure: float, folding: float) -> Iterator[Chec
     )
 
 
-_DIRECTIONS = {
-    "from right to left": SHORTER,
-    "from back to front": SHORTER,
-    "along the body": SHORTER_ALONG_BODY,
-}
+_DIRECTIONS = ("from right to left", "from back to front", "along the body")
 
 
-def _worst(checks: Iterable[Check]) -> Check:
+def _worst(checks: Sequence[Check]) -> Check:
     """The first of the worst checks."""
     return max(checks, key=lambda check: WORDS.index(check.word))
 
