@@ -1,6 +1,7 @@
 """What a registration makes of a CT whose values are shifted or cut off: mean Dice, as a Markdown table.
 
-    python Testing/reliability/windows.py --model M --template T --template-label TL --images DIR --labels DIR [--scans N]
+    python Testing/reliability/windows.py --model M --template T --template-label TL --images DIR --labels DIR \\
+        [--scans N]
 
 The targets are changed in memory, past the judgement of `images/hounsfield.py`, to learn what it has to refuse.
 """
@@ -26,17 +27,14 @@ def cut(low: float, high: float):
 
 CHANGES = {
     "as it is": lambda hu: hu,
-    "+1024": lambda hu: hu + 1024,
-    "+1024, corrected by 1024": lambda hu: judge_intensities(hu + 1024).correct(hu + 1024),
-    "+24 HU (1000 taken for 1024)": lambda hu: hu + 24,
-    "cut at -1000 and 1000": cut(-1000, 1000),
-    "cut at -1000 and 400": cut(-1000, 400),
-    "cut at -1000 and 250": cut(-1000, 250),
-    "cut at -500 and 1000": cut(-500, 1000),
-    "cut at -300 and 1000": cut(-300, 1000),
-    "cut at -200 and 300": cut(-200, 300),
+    "+1024, corrected": lambda hu: judge_intensities(hu + 1024).correct(hu + 1024),
     "cut at -160 and 240": cut(-160, 240),
+    "cut at -1000 and 400": cut(-1000, 400),
+    "cut at -1000 and 1000": cut(-1000, 1000),
     "0 where it was below -900": lambda hu: np.where(hu < -900, 0, hu),
+    "+24 (1000 taken for 1024)": lambda hu: hu + 24,
+    "+1024": lambda hu: hu + 1024,
+    "cut at -300 and 1000": cut(-300, 1000),
 }
 
 
