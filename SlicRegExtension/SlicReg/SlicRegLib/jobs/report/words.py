@@ -186,6 +186,7 @@ def list_findings(scan: Mapping[str, Any]) -> list[str]:
         *([problem] if problem else []),
         *([f"Copy of {original}."] if original else []),
         *(scan.get("unusual") or ()),
+        *(scan.get("notes") or ()),
     ]
 
 
