@@ -238,3 +238,17 @@ def test_a_pair_without_its_voxels(tmp_path):
     path.with_suffix(".img").unlink()
     with pytest.raises(UserError, match=r"scan.img is missing"):
         read_image(path)
+
+
+def test_no_flipped_bit_of_a_compressed_file_changes_voxels_unnoticed(tmp_path):
+    whole = gzip.compress(write_nifti(tmp_path / "plain.nii").read_bytes(), 1)
+    choose, refused, path = np.random.default_rng(0), 0, tmp_path / "scan.nii.gz"
+    for position in choose.integers(10, len(whole), 60):  # the first ten bytes hold a time
+        changed = bytearray(whole)
+        changed[position] ^= 1 << choose.integers(8)
+        path.write_bytes(changed)
+        try:
+            assert np.array_equal(load_scan(path).data, VOXELS)
+        except UserError:
+            refused += 1
+    assert refused > 50

@@ -189,6 +189,29 @@ def test_refused(tmp_path, case, capfd):
     assert capfd.readouterr().err == ""  # the libraries' own messages would be a second sentence
 
 
+@pytest.mark.parametrize("suffix", [".mha", ".mhd", ".nrrd", ".nhdr"])
+def test_no_flipped_bit_of_compressed_voxels_is_unnoticed(tmp_path, suffix):
+    path = tmp_path / f"scan{suffix}"
+    sitk.WriteImage(make_image(), str(path), True)
+    assert np.array_equal(load_scan(path).data, VOXELS.T)
+    detached = {".mhd": ".zraw", ".nhdr": ".raw.gz"}
+    file = path.with_suffix(detached[suffix]) if suffix in detached else path
+    whole, choose, refused = file.read_bytes(), np.random.default_rng(0), 0
+    start = 10 if suffix in detached else whole.find(b"LOCAL") + 8 if suffix == ".mha" else whole.find(b"\n\n") + 12
+    for position in choose.integers(start, len(whole), 40):
+        changed = bytearray(whole)
+        changed[position] ^= 1 << choose.integers(8)
+        file.write_bytes(changed)
+        try:
+            assert np.array_equal(load_scan(path).data, VOXELS.T)
+        except UserError:
+            refused += 1
+    assert refused > 35
+    file.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match="damaged"):
+        load_scan(path)
+
+
 def test_too_little_memory_is_said_in_one_sentence(tmp_path, monkeypatch):
     def fail(*arguments):
         raise MemoryError

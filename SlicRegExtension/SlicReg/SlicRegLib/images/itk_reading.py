@@ -9,6 +9,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import UserError
+from .checksum import check_compressed
 from .itk import quiet, read_affine
 from .source import ImageSource, check_content, check_shape
 
@@ -46,11 +47,12 @@ def open_itk(path: Path) -> ImageSource:
     if min(reader.GetSpacing()[:3]) <= 0:
         raise UserError(f"{path} has no valid voxel-to-world matrix (a voxel size is not positive); correct it.")
     bits = re.search(r"(\d+)-bit", kind)
+    declared = int(np.prod(size, dtype=object)) * (int(bits.group(1)) // 8 if bits else 1)
     if not name.endswith(DETACHED):
-        declared = int(np.prod(size, dtype=object)) * (int(bits.group(1)) // 8 if bits else 1)
         check_content(path, declared, path.stat().st_size, compressed=True)
 
     def load() -> np.ndarray:
+        check_compressed(path, declared)
         with quiet():
             image = reader.Execute()
         return sitk.GetArrayFromImage(image).reshape(shape[::-1]).transpose(2, 1, 0)

@@ -32,6 +32,8 @@ COLOURS = (32, 128, 1792, 2048, 2304)
 """Types of voxels that are complex or coloured."""
 EQUAL = 1e-4
 """ITK's tolerance: where qform and sform are equal, and where directions are perpendicular."""
+MAX_REST = 1 << 28
+"""Bytes behind the voxels that are read to reach the checksum of a compressed file."""
 NOTED_MM = 0.1
 """Matrices that differ by more, anywhere in the scan, are worth a note."""
 _SIZES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
@@ -46,7 +48,10 @@ def open_nifti(path: Path) -> ImageSource:
     if int(header["datatype"]) in COLOURS:
         raise UserError(f"{path} holds complex or colour voxels; choose a CT scan.")
     shape = _read_shape(path, header)
-    kind = np.dtype(header.get_data_dtype())
+    try:
+        kind = np.dtype(header.get_data_dtype())
+    except KeyError as error:
+        raise UserError(f"{path} cannot be read as an image (voxels of type {error}); export it again.") from error
     check_shape(path, shape)
     data_path, offset = _find_voxels(path, header_path, header)
     declared = int(np.prod(shape)) * kind.itemsize
@@ -60,7 +65,7 @@ def open_nifti(path: Path) -> ImageSource:
             _skip(file, offset)
             if _fill(file, raw) < declared:
                 raise UserError(f"{path} cannot be read as an image (it ends too early); copy or export it again.")
-            file.read(1)  # the end of a compressed file holds a checksum, which is compared now
+            _skip(file, MAX_REST)  # the end of a compressed file holds a checksum, which is compared now
         return _rescale(raw.view(kind).reshape(shape, order="F"), header)
 
     return ImageSource(shape, affine, load, notes)
@@ -68,7 +73,8 @@ def open_nifti(path: Path) -> ImageSource:
 
 def find_affine(path: Path, header: Any, shape: tuple[int, ...]) -> tuple[np.ndarray, tuple[str, ...]]:
     """The matrix from voxels to RAS mm as ITK chooses it, and notes where the header contradicts itself."""
-    spacing = np.asarray(header["pixdim"], np.float64)[1:4]
+    with np.errstate(invalid="ignore"):  # a NaN
+        spacing = np.asarray(header["pixdim"], np.float64)[1:4]
     if not (np.isfinite(spacing).all() and (spacing > 0).all()):
         raise UserError(
             f"{path} has no valid voxel-to-world matrix (pixdim {' x '.join(f'{s:g}' for s in spacing)}); "
