@@ -320,7 +320,7 @@ def test_long_names_of_scans_are_prepared_or_refused_before_the_work(command, co
 
 
 @posix
-@pytest.mark.parametrize("limit", [0, 30_000, 100_000])
+@pytest.mark.parametrize("limit", [3000, 30_000, 100_000])
 def test_register_on_a_disk_that_fills_up(limit, pair, model, tmp_path, capfd):
     words = [f"--{name}={path}" for name, path in {**pair, "model": model}.items()]
     with file_size_limit(limit):
@@ -335,13 +335,16 @@ def test_register_on_a_disk_that_fills_up(limit, pair, model, tmp_path, capfd):
 def test_a_real_disk_that_fills_up(command, commands, tmp_path, capfd):
     if not can_mount(tmp_path / "disk"):
         pytest.skip("only root can mount a small disk")
+    # of an evaluation, the cases that were finished may be left, as whole JSON
     for size in (4096, 200_000):
         with small_disk(tmp_path / "disk", size) as disk:
             code = run(command, out=disk / "out", json=True, **commands[command])
             lines = capfd.readouterr().err.splitlines()
             assert code == 2 or (command == "evaluate" and size > 4096 and code == 0), lines
             assert code == 0 or (len(lines) == 1 and "disk" in lines[0]), lines
-            assert broken_files(disk) == [] and (code == 0 or list(disk.iterdir()) == [])
+            assert broken_files(disk) == []
+            if code and (command == "register" or size == 4096):
+                assert list(disk.iterdir()) == []
 
 
 # ---- one case stops no cohort ----------------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
     python Testing/reliability/full_disk.py [--points 20] [command ...]
 
 Needs root, since a small disk is mounted for each run. A run passes if it ends with exit code 0 and whole files, or
-with exit code 2, one sentence and no partial file; nothing at all may be left of a registration, an evaluation or a
-check. What can be resumed is, on a larger disk, and must then end with exit code 0.
+with exit code 2, one sentence and no partial file; nothing at all may be left of a registration or a check. The other
+commands are repeated on a larger disk, where they continue from what was left, and must then end with exit code 0.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from tiny import tiny_model, tiny_study
 
 LARGE = 256 << 20
 """Bytes of a disk that does not fill up."""
-RESUMED = ("batch", "prepare", "train", "learn", "demo")
+RESUMED = ("evaluate", "batch", "prepare", "train", "learn", "demo")
 """Commands that keep whole files when they fail; of the others nothing is left."""
 
 
