@@ -22,8 +22,24 @@ from SlicRegLib.jobs.failure import explain_failure
         (139, [], "The process was ended by SIGSEGV; see the log."),
         (1, ["Traceback", "ValueError: what", " "], "The process ended with code 1 (ValueError: what); see the log."),
         (3, [], "The process ended with code 3; see the log."),
+        (-100, [], "The process was ended by signal 100; see the log."),
     ],
 )
 def test_explanations(code, lines, start):
     sentence = explain_failure(code, lines)
     assert sentence.startswith(start) and sentence.endswith(".") and "\n" not in sentence
+
+
+@pytest.mark.parametrize(
+    "code, start",
+    [
+        (0xC0000017, "The computer ran out of memory;"),
+        (0xC000012D - 2**32, "The computer ran out of memory;"),  # as a signed number
+        (0xC0000005, "The process crashed (Windows code 0xC0000005); see the log."),
+        (-9, "The process crashed (Windows code 0xFFFFFFF7); see the log."),  # no signals there
+        (3, "The process ended with code 3; see the log."),
+    ],
+)
+def test_codes_of_windows(monkeypatch, code, start):
+    monkeypatch.setattr("SlicRegLib.jobs.failure.WINDOWS", True)
+    assert explain_failure(code, []).startswith(start)
