@@ -177,7 +177,7 @@ def known(request):
 
 CHANGES = {
     "20 HU": lambda volume: shift_hu(volume, 20.0),
-    "noise": lambda volume: add_noise(volume, 20.0),  # 1 % of the range of tissue, 2000 HU
+    "noise": lambda volume: add_noise(volume, 10.0),  # 1 % of water's attenuation, as scanners state noise
     "axes": lambda volume: reorient(volume, "SAL"),
     "far away": lambda volume: move_origin(volume, FAR_MM),
 }

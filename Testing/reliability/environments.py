@@ -116,7 +116,7 @@ class Trial:
         run([*slicreg, "--version"], cwd=self.folder)
         run([*slicreg, "info", "trunk-phantom"], cwd=self.folder)
         dice = self.register(slicreg, self.folder / "result")
-        train = ["train", "--study", self.data / "study", "--iterations", 2, "--workers", 0, "--out"]
+        train = ["train", "--study", self.data / "study", "--iterations", 2, "--out"]
         with tempfile.TemporaryDirectory() as out:
             run([*slicreg, *train, Path(out) / "model.slicreg"], cwd=self.folder)
         words = f"Dice {dice:.3f} ({self.expected:.3f} here)"

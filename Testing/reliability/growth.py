@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,17 +26,20 @@ LIMITS = {  # growth over all measured runs that is taken for noise
 
 
 class Growth:
-    """Measurements after each run; ``more`` has further counts by name."""
+    """Measurements after each run.
 
-    def __init__(self, temporary: Path, more: dict[str, Callable[[], float]] | None = None):
-        self.temporary, self.more = temporary, more or {}
+    helpers: child processes that do not count, by their number. more: further counts by name.
+    """
+
+    def __init__(self, temporary: Path, helpers: set[int], more: dict[str, Callable[[], float]] | None = None):
+        self.temporary, self.helpers, self.more = temporary, helpers, more or {}
         self.rows: list[dict[str, float]] = []
         self._process = psutil.Process()
 
     def measure(self) -> None:
-        """Take one row of measurements."""
+        """Take one row of measurements; every twentieth is also printed."""
         gc.collect()
-        children = self._process.children(recursive=True)
+        children = [c for c in self._process.children(recursive=True) if c.pid not in self.helpers]
         sizes = []
         for child in children:
             try:
@@ -54,6 +58,9 @@ class Growth:
                 **{name: count() for name, count in self.more.items()},
             }
         )
+        if len(self.rows) % 20 == 1:
+            row = ", ".join(f"{name} {value:.0f}" for name, value in self.rows[-1].items())
+            print(f"{len(self.rows)}: {row}", file=sys.stderr, flush=True)
 
     def table(self, warm_up: int) -> tuple[list[str], bool]:
         """Lines of a Markdown table of the rows after the first ``warm_up``, and whether growth is within `LIMITS`.

@@ -1,6 +1,7 @@
 """What must not matter does not: Dice of a labelled cohort where the scans differ in nothing that a patient has.
 
     python Testing/reliability/invariance.py TEMPLATE TEMPLATE_LABELS IMAGES LABELS [--model M] [--scans N]
+        [--changes WORD ...]
 
 Each scan of the folder IMAGES is registered as it is, and again after each of the `CHANGES`. Prints a table: Dice after
 the change, the mean and the largest difference, and how far points of the template's body are taken elsewhere. Some
@@ -32,7 +33,8 @@ Change = Callable[[Volume], Volume]
 CHANGES: dict[str, tuple[Change, Change]] = {  # of the scan, and of its labels
     "20 HU added": (lambda scan: shift_hu(scan, 20.0), lambda labels: labels),
     "20 HU taken away": (lambda scan: shift_hu(scan, -20.0), lambda labels: labels),
-    "noise of 20 HU (1 % of 2000)": (lambda scan: add_noise(scan, 20.0), lambda labels: labels),
+    "noise of 10 HU (1 % of water's attenuation)": (lambda scan: add_noise(scan, 10.0), lambda labels: labels),
+    "noise of 20 HU (2 %)": (lambda scan: add_noise(scan, 20.0), lambda labels: labels),
     "axes in another order and flipped": (lambda scan: reorient(scan, "SAL"), lambda labels: reorient(labels, "SAL")),
     "6 m away": (lambda scan: move_origin(scan, OFFSET_MM), lambda labels: move_origin(labels, OFFSET_MM)),
 }
@@ -44,22 +46,24 @@ def main() -> None:
         parser.add_argument(name, type=Path)
     parser.add_argument("--model", default="headneck-openkbp")
     parser.add_argument("--scans", type=int, default=1000)
+    parser.add_argument("--changes", nargs="+", default=[""], help="only those whose name contains one of these words")
     arguments = parser.parse_args()
+    changes = {name: c for name, c in CHANGES.items() if any(word in name for word in arguments.changes)}
 
     model, template = load_model(arguments.model), load_scan(arguments.template)
     template_labels = load_labels(arguments.template_labels, template)
     fixed = prepare_scan(template, model.preparation)
     points = fixed.grid.points()[fixed.body]
     plain: list[float] = []
-    changed: dict[str, list[float]] = {name: [] for name in CHANGES}
-    moved: dict[str, list[torch.Tensor]] = {name: [] for name in CHANGES}
+    changed: dict[str, list[float]] = {name: [] for name in changes}
+    moved: dict[str, list[torch.Tensor]] = {name: [] for name in changes}
     for number, (name, scan, labels) in enumerate(load_labelled(arguments.images, arguments.labels)):
         if number == arguments.scans:
             break
         result = register(model, template, scan)
         plain.append(mean_dice(template_labels, labels, result.field))
         targets = scan.grid.to_voxel(result.dense(points).double())
-        for change, (change_scan, change_labels) in CHANGES.items():
+        for change, (change_scan, change_labels) in changes.items():
             other = change_scan(scan)
             again = register(model, template, other)
             changed[change].append(mean_dice(template_labels, change_labels(labels), again.field))

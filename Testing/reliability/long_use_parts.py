@@ -52,6 +52,7 @@ class Parts:
     def fill_scene(self) -> tuple:
         """(template, its organs, target, its organs) as new nodes of an empty scene."""
         HOST.clear_scene()
+        slicer.vtkMRMLSubjectHierarchyNode.ResolveSubjectHierarchy(slicer.mrmlScene)
         return (*_add_phantom("template", 0), *_add_phantom("target", 1))
 
     def request(self, nodes: tuple, **more) -> Request:
@@ -87,7 +88,7 @@ class Parts:
             "subject hierarchy items": count_items,
             "MRML observations": lambda: len(panel.Observations),
         }
-        growth, outputs = Growth(self.temporary, counts), {}
+        growth, outputs = Growth(self.temporary, self.helpers, counts), {}
         for number in range(runs):
             result = self.register(logic, nodes, **outputs)
             if number % 10 == 9:
@@ -194,7 +195,7 @@ class Parts:
             model=self.path, template=paths[0], target=paths[2], template_label=paths[1], target_label=paths[3],
             out=self.folder / "result", overlays=True, device="cpu",
         )  # fmt: skip
-        growth, started = Growth(self.temporary), time.monotonic()
+        growth, started = Growth(self.temporary, self.helpers), time.monotonic()
         for number in range(runs):
             if number % 10 == 0:
                 register_files(replace(request))
@@ -241,6 +242,9 @@ def _add_phantom(name: str, seed: int) -> tuple:
     segmentation.SetReferenceImageGeometryParameterFromVolumeNode(nodes[0])
     slicer.modules.segmentations.logic().ImportLabelmapToSegmentationNode(nodes[1], segmentation)
     slicer.mrmlScene.RemoveNode(nodes[1])
+    hierarchy = slicer.mrmlScene.GetFirstNodeByClass("vtkMRMLSubjectHierarchyNode")
+    if not hierarchy.GetItemByDataNode(nodes[0]):  # the application does it by itself
+        hierarchy.CreateItem(hierarchy.GetSceneItemID(), nodes[0])
     for n in range(segmentation.GetSegmentation().GetNumberOfSegments()):
         segmentation.GetSegmentation().GetNthSegment(n).SetName(list(ORGANS.values())[n])
     return nodes[0], segmentation
