@@ -10,7 +10,7 @@ RELIABILITY := fuzz full_disk long_use environments
 # two processes, each with one thread; files are not split, since their tests share what is slow to make
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-.PHONY: install demo test test-slow coverage mutants reliability lint check docs clean
+.PHONY: install demo test test-slow coverage mutants reliability lint check docs long-use environments clean
 
 install: .venv/installed
 
@@ -42,6 +42,14 @@ coverage: install
 # small faults put into the library: which do the tests notice? Takes about an hour
 mutants: install
 	$(BIN)/python Testing/reliability/mutants.py
+
+# 200 registrations in one session, cancelled ones, closed scenes; and the wheel in other environments (several GB)
+long-use: install
+	$(BIN)/python Testing/reliability/long_use.py --forked
+
+environments: install
+	$(BIN)/python -m pip install -q uv
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python Testing/reliability/environments.py
 
 # damaged files, full disks, long use, environments: hours; each prints a table for docs/reliability.md
 reliability: install
