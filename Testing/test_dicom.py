@@ -31,6 +31,7 @@ from dicom_samples import (
     write_series,
 )
 from SlicRegLib.errors import UserError
+from SlicRegLib.images.dicom_series import choose_each_series, choose_series
 from SlicRegLib.images.volumes import load_labels, load_scan
 
 HU = STORED.transpose(2, 1, 0).astype(np.float32) - 1024
@@ -237,6 +238,24 @@ def test_copies_count_once(tmp_path):
     assert "copies of 2 slices" in volume.notes[0]
 
 
+def test_a_wanted_series_is_named_with_its_folder(two_series, tmp_path):
+    assert choose_series(two_series, "") == two_series
+    chosen = choose_series(two_series, "11")
+    assert str(chosen) == f"{two_series}#11"
+    assert choose_series(two_series / "a3", f"{UID}.2").name == f"ct#{UID}.2"
+    assert np.array_equal(load_scan(chosen).data, HU[:, :, 8::-1])
+    (tmp_path / "scan.nii.gz").touch()
+    for path, wanted, words in (
+        (two_series, "5", "has no series 5"),
+        (tmp_path / "scan.nii.gz", "5", "is no DICOM series; leave out"),
+        (tmp_path / "none", "5", "does not exist"),
+    ):
+        with pytest.raises(UserError, match=words):
+            choose_series(path, wanted)
+    assert choose_each_series([two_series, tmp_path / "scan.nii.gz"], "11") == [chosen, tmp_path / "scan.nii.gz"]
+    assert choose_each_series([two_series], "5") == [two_series]  # what is wrong is told when it is read
+
+
 # --- refused ---
 
 Z = np.array([0, 0, 1.0])
@@ -339,7 +358,7 @@ REFUSED = {
     "other spacing": (series(other_spacing), "mixes slices"),
     "skewed": (series(skewed), "no rotation"),
     "huge": (series(huge), "million voxels"),
-    "unreadable": (series(unreadable), "cannot be read"),
+    "unreadable": (series(unreadable), "of transfer syntax 1.2.840.10008.1.2.4.201, are damaged or compressed"),
     "cut": (cut, "IM0004.dcm is incomplete"),
     "cut early": (cut_early, "IM0004.dcm is incomplete"),
     "empty file": (empty_file, "IM0004.dcm is called .dcm"),

@@ -31,6 +31,16 @@ def test_where_and_how_fast_may_change_from_run_to_run(tmp_path):
     assert read_options(tmp_path) == changed
 
 
+def test_jobs_of_earlier_versions_can_be_resumed(tmp_path):
+    write_config(tmp_path, JobOptions(name="mine"))
+    content = json.loads((tmp_path / "job.json").read_text())
+    del content["series"], content["template_series"]
+    (tmp_path / "job.json").write_text(json.dumps(content))
+    write_config(tmp_path, JobOptions(name="mine"))
+    with pytest.raises(UserError, match=r"different options \(series\)"):
+        write_config(tmp_path, JobOptions(name="mine", series="3"))
+
+
 def test_relative_paths_become_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     options = replace(OPTIONS, template="t.nii.gz", labels="labels").absolute()

@@ -54,8 +54,14 @@ def open_dicom(path: Path, wanted: str = "") -> ImageSource:
     frames = [one.frame for one in slices]
 
     def load() -> np.ndarray:
-        with quiet():
-            data = _read_frames(paths[0]) if len(set(paths)) == 1 else _read_files(paths)
+        try:
+            with quiet():
+                data = _read_frames(paths[0]) if len(set(paths)) == 1 else _read_files(paths)
+        except RuntimeError as error:
+            raise UserError(
+                f"{path} cannot be read as an image (its pixels, of transfer syntax {slices[0].header.syntax}, are "
+                "damaged or compressed in an unknown way); copy it again or export it uncompressed."
+            ) from error
         if data.shape[1:] != (rows, columns) or max(frames) >= len(data):
             raise UserError(f"{path} cannot be read as an image (its pixels do not fit its header); copy it again.")
         return (data[frames] if len(set(paths)) == 1 else data).transpose(2, 1, 0)
@@ -177,8 +183,7 @@ def _check_gaps(path: Path, along: np.ndarray) -> None:
     if usual <= 0 or gaps.min() < 0.01 * usual:
         double = int((gaps < max(0.01 * usual, 1e-3)).sum())
         raise UserError(
-            f"{path} has {double} pairs of slices at the same place (several phases in one series?); keep "
-            "one of each."
+            f"{path} has {double} pairs of slices at the same place (several phases in one series?); keep one of each."
         )
     if gaps.max() > 1.5 * usual:
         where = int(gaps.argmax())
