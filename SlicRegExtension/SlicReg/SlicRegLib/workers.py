@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from joblib import cpu_count
 from joblib.externals.loky import get_reusable_executor
@@ -26,10 +26,10 @@ IN_THIS_PROCESS = False
 """Whether everything runs in this process: for debuggers, and for tests that replace functions."""
 
 
-class Done(NamedTuple, Generic[Item]):
+class Done(NamedTuple):
     """An item, what the function returned for it, and why it failed ("" if it did not)."""
 
-    item: Item
+    item: Any
     result: Any
     problem: str = ""
 
@@ -40,7 +40,7 @@ def run_each(
     jobs: int = 1,
     isolate: bool = False,
     after_death: Callable[[], None] = lambda: None,
-) -> Iterator[Done[Item]]:
+) -> Iterator[Done]:
     """Call ``function`` with each item in ``jobs`` processes; yields the outcomes as they come.
 
     An exception, of whatever kind, is the item's ``problem``; only `WriteError` is raised, since a full disk concerns
@@ -75,13 +75,13 @@ def run_each(
             jobs = max(1, jobs // 2)
 
 
-def _run_until_death(function: Callable[[Item], Any], waiting: deque[Item], jobs: int) -> Iterator[Done[Item]]:
+def _run_until_death(function: Callable[[Item], Any], waiting: deque[Item], jobs: int) -> Iterator[Done]:
     """Take items from ``waiting`` until it is empty or a process dies; the problem of those that it hit is `DIED`."""
     threads = str(max(1, (cpu_count() or 1) // jobs))
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     limits = {name: os.environ.get(name, threads) for name in names}
     executor = get_reusable_executor(max_workers=jobs, timeout=IDLE_SECONDS, env=limits)
-    running: dict[Future[Done[Item]], Item] = {}
+    running: dict[Future[Done], Item] = {}
     dead = finished = False
     try:
         while running or (waiting and not dead):
@@ -104,7 +104,7 @@ def _run_until_death(function: Callable[[Item], Any], waiting: deque[Item], jobs
             executor.shutdown(wait=True, kill_workers=True)
 
 
-def _attempt(function: Callable[[Item], Any], item: Item) -> Done[Item]:
+def _attempt(function: Callable[[Item], Any], item: Item) -> Done:
     try:
         return Done(item, function(item))
     except WriteError:
