@@ -122,7 +122,7 @@ def odd_path(trial: Any, python: Path) -> str:
     """The library, the data and the results lie in folders with spaces, umlauts and CJK characters in their names."""
     place = trial.folder / "Meine Bilder ÄÖ 肝 (neu)"
     shutil.rmtree(place, ignore_errors=True)
-    shutil.copytree(trial.data, place / "data", ignore=shutil.ignore_patterns("study"))
+    shutil.copytree(trial.data, place / "data", ignore=shutil.ignore_patterns("study", "training"))
     with zipfile.ZipFile(trial.wheel) as archive:
         archive.extractall(place / "library")
     environment = _environment(PYTHONPATH=str(place / "library"))

@@ -89,6 +89,14 @@ class Trial:
         self.data.mkdir(parents=True, exist_ok=True)
         study = tiny_study(self.data)
         save_model(self.data / "tiny.slicreg", tiny_model(study))
+        plan = StudyPlan(
+            template_path=self.data / "template.nii.gz",
+            images=self.data / "img",
+            folder=self.data / "training",
+            teacher=CentreTeacher(),
+            preparation=FRAME,
+        )
+        create_study(plan)
         for seed, name, suffix in ((0, "fixed", ".nii.gz"), (1, "moving", ".nrrd")):
             for kind, volume in zip(("", "_labels"), phantom(seed), strict=True):
                 save_volume(self.data / f"{name}{kind}{suffix}", volume)
@@ -116,7 +124,7 @@ class Trial:
         run([*slicreg, "--version"], cwd=self.folder)
         run([*slicreg, "info", "trunk-phantom"], cwd=self.folder)
         dice = self.register(slicreg, self.folder / "result")
-        train = ["train", "--study", self.data / "study", "--iterations", 2, "--out"]
+        train = ["train", "--study", self.data / "training", "--iterations", 2, "--out"]
         with tempfile.TemporaryDirectory() as out:
             run([*slicreg, *train, Path(out) / "model.slicreg"], cwd=self.folder)
         words = f"Dice {dice:.3f} ({self.expected:.3f} here)"

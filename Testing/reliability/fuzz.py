@@ -46,30 +46,54 @@ def main() -> int:
     parser.add_argument("--kind", default="", help="a part of the name of the kinds to be run")
     parser.add_argument("--corpus", type=Path, help="folder for the valid files, made there once")
     parser.add_argument("--keep", type=Path, default=Path("fuzz-findings"))
+    parser.add_argument("--results", type=Path, help="file of results: inputs in it are not run again")
+    parser.add_argument("--jobs", type=int, default=1, help="processes that run inputs at the same time")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         corpus = options.corpus or Path(scratch) / "corpus"
         prepare(corpus)
+        log = options.results or Path(scratch) / "results.jsonl"
         numbers = [options.only] if options.only is not None else range(options.first, options.first + options.count)
-        results: list[tuple[str, str, float]] = []
-        for number in numbers:
-            folder = Path(scratch) / "case"
-            folder.mkdir()
-            kind, case = make_case(corpus, folder, options.seed, number, options.kind)
-            verdict, text, seconds = run_case(case, folder, corpus)
-            results.append((kind.name, verdict, seconds))
-            if verdict == "finding" or options.only is not None:
-                print(f"--seed {options.seed} --only {number}: {kind.name}: {verdict}\n{text}", flush=True)
-            if verdict == "finding":
-                kept = options.keep / f"{options.seed}-{number}"
-                shutil.rmtree(kept, ignore_errors=True)
-                shutil.copytree(folder, kept, symlinks=True)
-                (kept / "finding.txt").write_text(f"{kind.name}\n{case.words}\n{text}\n", encoding="utf-8")
-            shutil.rmtree(folder)
-            if len(results) % 100 == 0:
-                print(f"{len(results)} inputs: {dict(Counter(r[1] for r in results))}", file=sys.stderr, flush=True)
-    print(make_table(results))
-    return int(any(verdict == "finding" for _, verdict, _ in results))
+        done = {number for number, *_ in read_results(log)}
+        todo = [number for number in numbers if number not in done]
+        workers = []
+        for job in range(options.jobs):
+            workers.append(os.fork())
+            if workers[-1] == 0:
+                try:
+                    run_inputs(todo[job :: options.jobs], options, corpus, Path(scratch) / f"case-{job}", log)
+                except BaseException:
+                    sys.excepthook(*sys.exc_info())
+                finally:
+                    os._exit(0)
+        for worker in workers:
+            os.waitpid(worker, 0)
+        results = [row for row in read_results(log) if row[0] in set(numbers)]
+    print(make_table([row[1:] for row in results]))
+    return int(len(results) < len(numbers) or any(verdict == "finding" for _, _, verdict, _ in results))
+
+
+def read_results(log: Path) -> list[tuple[int, str, str, float]]:
+    """(number, kind, verdict, seconds) of each input."""
+    return [tuple(json.loads(line)) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def run_inputs(numbers: list[int], options: argparse.Namespace, corpus: Path, folder: Path, log: Path) -> None:
+    """Run inputs one after the other and add their results to the log."""
+    for number in numbers:
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir()
+        kind, case = make_case(corpus, folder, options.seed, number, options.kind)
+        verdict, text, seconds = run_case(case, folder, corpus)
+        if verdict == "finding" or options.only is not None:
+            print(f"--seed {options.seed} --only {number}: {kind.name}: {verdict}\n{text}", flush=True)
+        if verdict == "finding":
+            kept = options.keep / f"{options.seed}-{number}"
+            shutil.rmtree(kept, ignore_errors=True)
+            shutil.copytree(folder, kept, symlinks=True)
+            (kept / "finding.txt").write_text(f"{kind.name}\n{case.words}\n{text}\n", encoding="utf-8")
+        with open(log, "a") as file:
+            file.write(json.dumps([number, kind.name, verdict, round(seconds, 2)]) + "\n")
 
 
 def prepare(corpus: Path) -> None:

@@ -23,6 +23,7 @@ from SlicRegLib.geometry.grid import Grid  # noqa: E402
 from SlicRegLib.images.volumes import Volume, save_volume  # noqa: E402
 from SlicRegLib.phantoms.phantom import ORGANS, PhantomOptions, make_phantom  # noqa: E402
 from SlicRegLib.registration.model import save_model  # noqa: E402
+from SlicRegLib.registration.options import AlignmentOptions, RefinementOptions, RegistrationOptions  # noqa: E402
 from SlicRegLib.registration.register import register  # noqa: E402
 from SlicRegLib.results.options import RegisterRequest  # noqa: E402
 from SlicRegLib.results.register_files import register_files  # noqa: E402
@@ -32,6 +33,9 @@ from study_samples import coarse_cohort, make_study  # noqa: E402
 from tiny import tiny_model  # noqa: E402
 
 SMALL = PhantomOptions(shape=(28, 24, 30), spacing_mm=14.0)
+QUICK = RegistrationOptions(
+    alignment=AlignmentOptions(iterations=10), refinement=RefinementOptions(coarse_iterations=4, fine_iterations=8)
+)
 OUTPUTS = ("transform", "inverse", "warpedTarget", "warpedSegmentation", "confidence")
 
 
@@ -58,13 +62,13 @@ class Parts:
     def request(self, nodes: tuple, **more) -> Request:
         template, template_organs, target, target_organs = nodes
         given = {"templateSegmentation": template_organs, "targetSegmentation": target_organs}
-        return Request(template, target, self.path, **given, iterations=10, **more)
+        return Request(template, target, self.path, **given, iterations=10, refine=False, **more)
 
     def register(self, logic: SlicRegLogic, nodes: tuple, **outputs):
         started = time.monotonic()
         request = self.request(nodes, **outputs)
         given = {name: getattr(request, name) for name in (*OUTPUTS, "templateSegmentation", "targetSegmentation")}
-        result = logic.register(nodes[0], nodes[2], str(self.path), iterations=10, **given)
+        result = logic.register(nodes[0], nodes[2], str(self.path), iterations=10, refine=False, **given)
         self.seconds.append(time.monotonic() - started)
         return result
 
@@ -193,14 +197,14 @@ class Parts:
             save_volume(path, volume)
         request = RegisterRequest(
             model=self.path, template=paths[0], target=paths[2], template_label=paths[1], target_label=paths[3],
-            out=self.folder / "result", overlays=True, device="cpu",
+            out=self.folder / "result", overlays=True, device="cpu", registration=QUICK,
         )  # fmt: skip
         growth, started = Growth(self.temporary, self.helpers), time.monotonic()
         for number in range(runs):
             if number % 10 == 0:
                 register_files(replace(request))
             else:
-                result = register(self.model, scans[0][0], scans[1][0])
+                result = register(self.model, scans[0][0], scans[1][0], QUICK)
                 result.labels_on_target(scans[0][1])
                 del result
             growth.measure()
