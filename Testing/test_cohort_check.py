@@ -36,7 +36,7 @@ def faulty(plain, tmp_path_factory):
     save_volume(images / "flipped.nii.gz", flip(first))
     save_volume(images / "oblique.nii.gz", rotate_grid(first))
     save_volume(images / "short.nii.gz", Volume(second.data[:, :, 20:44].copy(), second.grid))
-    save_volume(images / "shifted_hu.nii.gz", Volume(phantom(6)[0].data + 90, second.grid))
+    save_volume(images / "shifted_hu.nii.gz", Volume(phantom(6)[0].data + 120, second.grid))
     return images
 
 

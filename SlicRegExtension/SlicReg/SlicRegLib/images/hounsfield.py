@@ -228,7 +228,7 @@ def _describe_offset(offset: float) -> str:
 
 def _find_shift(sample: _Sample) -> str:
     """A note where air lies too high, as in cone-beam CT."""
-    if sample.edge_narrow > 0.6 and -930 < sample.edge_median < LUNG_HU:
+    if sample.edge_narrow > 0.6 and -930 < sample.edge_median <= -650:
         return f"has its air at {sample.edge_median:.0f} HU instead of -1000; are its values calibrated?"
     return ""
 
