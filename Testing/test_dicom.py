@@ -6,10 +6,12 @@ import numpy as np
 import pydicom
 import pytest
 import SimpleITK as sitk
+from pydicom.dataset import Dataset
 from pydicom.uid import (
     DeflatedExplicitVRLittleEndian,
     EnhancedCTImageStorage,
     ExplicitVRBigEndian,
+    ExplicitVRLittleEndian,
     HTJ2KLossless,
     ImplicitVRLittleEndian,
     RLELossless,
@@ -159,6 +161,28 @@ def test_enhanced_ct(tmp_path, order, directions):
     path = write_enhanced(tmp_path / "ct" / "IM1", list(order), directions)
     assert_is_the_scan(load_scan(path), directions)
     assert_is_the_scan(load_scan(path.parent), directions)
+
+
+def with_undefined_lengths(items: Dataset) -> None:
+    for element in items:
+        if element.VR == "SQ":
+            element.is_undefined_length = True
+            for item in element.value:
+                item.is_undefined_length_sequence_item = True
+                with_undefined_lengths(item)
+
+
+@pytest.mark.parametrize("syntax", [ExplicitVRLittleEndian, ImplicitVRLittleEndian])
+def test_sequences_of_undefined_length(tmp_path, syntax):
+    path = write_enhanced(tmp_path / "IM1", list(range(SLICES)), OBLIQUE)
+    item, inner, outer = pydicom.dcmread(path), Dataset(), Dataset()
+    inner.ReferencedSOPInstanceUID = "1.2.3"
+    outer.ReferencedImageSequence = [inner, inner]
+    item.ReferencedStudySequence = [outer, outer]
+    with_undefined_lengths(item)
+    item.file_meta.TransferSyntaxUID = syntax
+    item.save_as(path, enforce_file_format=True)
+    assert_is_the_scan(load_scan(path), OBLIQUE)
 
 
 # --- several series ---
