@@ -84,6 +84,8 @@ class Trial:
     def _make_data(self) -> float:
         """Write a model, a study and two phantoms; returns the Dice that this interpreter reaches."""
         from SlicRegLib.registration.model import save_model
+        from SlicRegLib.teaching.create import StudyPlan, create_study
+        from study_samples import FRAME, CentreTeacher
         from tiny import phantom, save_volume, tiny_model, tiny_study
 
         self.data.mkdir(parents=True, exist_ok=True)
