@@ -95,8 +95,8 @@ def measure(trial: Any, python: Path, scan: Path, template: Path, model: str, li
 
 
 def plain_locale(trial: Any, python: Path) -> str:
-    """LANG=C, no UTF-8 mode, and a result folder whose name is not ASCII."""
-    environment = _environment(LANG="C", LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    """LANG=C, and a result folder whose name is not ASCII."""
+    environment = _environment(LANG="C", LC_ALL="C", PYTHONUTF8=None)
     with tempfile.TemporaryDirectory() as out:
         return _registered(
             trial, trial.register([python, "-m", "SlicRegLib"], Path(out) / "Bogenmaß 肝", env=environment)
