@@ -115,16 +115,16 @@ def test_labels_keep_their_values_and_places(oblique):
 @pytest.mark.parametrize("axis", range(3))
 def test_labels_end_half_way_to_the_next_voxel(axis):
     """Label 7 in the voxels 3 to 5 along an axis reaches from 2.5 to 5.5, on which background and label are equal and
-    background wins; label 9 in the last voxel reaches to the outer face of the grid, and nothing lies beyond."""
+    background wins; labels in the first and the last voxel reach to the outer faces of the grid, and no further."""
     labels = np.zeros((10, 10, 10), np.uint8)
-    labels[3:6], labels[9:] = 7, 9
+    labels[:1], labels[3:6], labels[9:] = 5, 7, 9
     labels = np.moveaxis(labels, 0, axis)
     shape, affine = [3, 3, 3], np.eye(4)
     shape[axis], affine[axis, axis], affine[axis, 3] = 60, 0.25, -2
     affine[:3, 3][np.arange(3) != axis] = 4
     found = np.moveaxis(resample_labels(labels, Grid(labels.shape, np.eye(4)), Grid(shape, affine)), axis, 0)
     place = np.arange(60) / 4 - 2
-    known = 7 * ((place > 2.5) & (place < 5.5)) + 9 * ((place > 8.5) & (place < 9.5))
+    known = sum(n * ((place > a) & (place < b)) for n, a, b in ((5, -0.5, 0.5), (7, 2.5, 5.5), (9, 8.5, 9.5)))
     np.testing.assert_array_equal(found, np.broadcast_to(known[:, None, None], found.shape))
 
 
