@@ -118,3 +118,20 @@ def test_wrong_words():
         assert code == 2 and out.getvalue() == "", words
         assert err.getvalue().startswith("slicreg: ") and err.getvalue().count("\n") == 1, (words, err.getvalue())
         assert err.getvalue()[:-1].isprintable(), words
+
+
+@pytest.mark.parametrize(
+    "old, new, words",
+    [
+        (b"NDims = 3", b"NDims = 99999999999999999999", "no valid NDims"),
+        (b"NDims = 3", b"NDims = 11", "no valid NDims"),
+        (b"NDims = 3", b"NDims = 9", "3 numbers in .*, not 9"),
+        (b"DimSize = 24 24 20", b"DimSize = 24 24", "2 numbers in DimSize, not 3"),
+    ],
+)
+def test_headers_that_would_end_the_process_in_itk(scans, tmp_path, old, new, words):
+    content, path = (scans / "s.mha").read_bytes(), tmp_path / "s.mha"
+    assert old in content
+    path.write_bytes(content.replace(old, new))
+    with pytest.raises(UserError, match=words):
+        load_scan(path)

@@ -25,6 +25,8 @@ NO_SPACE = "NRRD_space"
 def open_itk(path: Path) -> ImageSource:
     """Raises UserError for images that are not scalar or have no geometry, RuntimeError where SimpleITK cannot read."""
     name = path.name.lower()
+    if name.endswith((".mha", ".mhd")):
+        _check_meta_header(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     with quiet():
@@ -59,6 +61,22 @@ def open_itk(path: Path) -> ImageSource:
 
     source_kind = "segmentation" if is_segmentation else "image"
     return ImageSource(shape, read_affine(reader), load, _describe_header(path, name, reader), source_kind)
+
+
+def _check_meta_header(path: Path) -> None:
+    """Raise UserError for a MetaImage header whose numbers would end the process in ITK's own reader."""
+    with path.open("rb") as file:
+        header = file.read(1 << 16).split(b"ElementDataFile", 1)[0]
+    fields = {key.strip(): value.strip() for key, _, value in (line.partition(b"=") for line in header.split(b"\n"))}
+    dimensions = fields.get(b"NDims", b"")
+    if not re.fullmatch(rb"[1-9]", dimensions):
+        raise UserError(f"{path} cannot be read as an image (its header has no valid NDims); copy or export it again.")
+    for key in (b"DimSize", b"ElementSpacing", b"ElementSize", b"Offset", b"Position", b"Origin"):
+        if key in fields and len(fields[key].split()) != int(dimensions):
+            raise UserError(
+                f"{path} cannot be read as an image (its header has {len(fields[key].split())} numbers in "
+                f"{key.decode()}, not {int(dimensions)}); copy or export it again."
+            )
 
 
 def _describe_header(path: Path, name: str, reader: sitk.ImageFileReader) -> tuple[str, ...]:
