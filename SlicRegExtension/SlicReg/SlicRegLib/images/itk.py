@@ -16,7 +16,7 @@ import numpy as np
 import SimpleITK as sitk
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS <-> LPS, its own inverse
-_PRINTING = threading.Lock()
+_PRINTING = threading.RLock()
 
 
 @contextlib.contextmanager
