@@ -39,7 +39,7 @@ coverage: install
 	$(BIN)/coverage report --include='*/SlicRegSlicer/*' --skip-covered
 	$(BIN)/coverage report --include='*/SlicRegLib/*' --skip-covered --fail-under=90
 
-# small faults put into the library: which do the tests notice? Takes about an hour
+# small faults put into the library: which do the tests notice? About 40 minutes
 mutants: install
 	$(BIN)/python Testing/reliability/mutants.py
 
