@@ -202,6 +202,8 @@ def test_module(copy: Path, module: str, known: dict[str, dict], options: argpar
     results = []
     for key, mutant, before, after, code in mutants:
         old = known.get(key)
+        if old is None and options.table:
+            continue
         if old is None or (options.survivors and old["outcome"] == "survived"):
             if unchanged is None:
                 unchanged = run_tests(copy, module, None, {}, 600)
