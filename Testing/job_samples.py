@@ -67,6 +67,7 @@ def _read_job(folder: Path) -> tuple[dict, dict, dict, dict]:
     with zipfile.ZipFile(folder / f"{NAME}.slicreg") as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     about = json.loads(parts.pop("bundle.json"))
+    about["sha256"].pop("bundle.json")  # of all that follows
     about["provenance"].pop("seconds")
     about["provenance"]["validation"].pop("seconds")
     study = json.loads((folder / "study" / "study.json").read_text())
