@@ -173,6 +173,7 @@ def work(case: Case, out: Path, err: Path, corpus: Path) -> None:
             file = os.open(path, os.O_WRONLY | os.O_CREAT)
             os.dup2(file, number)
         sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
+        os.chdir(out.parent)  # for relative paths among the words
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CPU, (CPU_SECONDS, CPU_SECONDS + 5))
         from SlicRegLib.cli.main import main as slicreg
