@@ -96,7 +96,7 @@ def _scan(command: str) -> Callable[[Path, Path, Rng], Case]:
             "cohort": ["check", "--template", corpus / "template.nii.gz", "--images", _list(folder, path),
                        "--jobs", "1"],
             "evaluate": ["evaluate", "--model", corpus / "tiny.slicreg", "--template", path, "--template-label",
-                         corpus / "template_label.nii.gz", "--images", corpus / "img", "--labels", corpus / "label",
+                         corpus / "label" / "pt_1.nii.gz", "--images", corpus / "img", "--labels", corpus / "label",
                          "--out", folder / "out.json", *FEW],
         }[command]  # fmt: skip
         return Case(words, path, folder / "out.json" if command == "evaluate" else out, path)
