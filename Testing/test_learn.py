@@ -166,7 +166,8 @@ def test_a_full_disk_is_reported_and_costs_nothing(arguments, undisturbed, tmp_p
         assert code == 2 and "No space left on device" in error and "\n" not in error and "Traceback" not in error
         assert runs < 40
     assert {".job.json", ".state.json", ".pt_2.npz", f".{NAME}.checkpoint", f".{NAME}.slicreg", ".study.json"} <= failed
-    assert ".validation.png" in failed and "no picture of the validation: WriteError" in (folder / "job.log").read_text()
+    log = (folder / "job.log").read_text()
+    assert ".validation.png" in failed and "no picture of the validation: WriteError" in log
     assert runs == len(failed) - 1 >= 12
     assert_same_job(folder, undisturbed)
     assert partial_files(folder) == []
