@@ -62,13 +62,12 @@ def main() -> None:
             break
         result = register(model, template, scan)
         plain.append(mean_dice(template_labels, labels, result.field))
-        targets = scan.grid.to_voxel(result.dense(points).double())
+        targets = result.dense(points)
         for change, (change_scan, change_labels) in changes.items():
-            other = change_scan(scan)
-            again = register(model, template, other)
+            again = register(model, template, change_scan(scan))
             changed[change].append(mean_dice(template_labels, change_labels(labels), again.field))
-            there = _in_the_original(again.dense(points).double(), other, scan)
-            moved[change].append((scan.grid.to_world(there) - scan.grid.to_world(targets)).norm(dim=1))
+            offset = torch.tensor(change_scan(scan).grid.centre - scan.grid.centre)
+            moved[change].append((again.dense(points).double() - offset - targets).norm(dim=1))
         print(
             name, f"{plain[-1]:.4f}", *(f"{values[-1]:.4f}" for values in changed.values()), file=sys.stderr, flush=True
         )
@@ -83,13 +82,6 @@ def main() -> None:
             f"| {change} | {np.mean(values):.3f} | {difference.mean():+.4f} | {np.abs(difference).max():.4f} | "
             f"{distance.median():.2f} mm | {distance.quantile(0.99):.2f} mm |"
         )
-
-
-def _in_the_original(points: torch.Tensor, other: Volume, scan: Volume) -> torch.Tensor:
-    """Voxels (n, 3) of ``scan`` at world points (n, 3) of ``other``, which is that scan changed."""
-    if other.grid.shape == scan.grid.shape and not other.grid.matches(scan.grid):
-        return other.grid.to_voxel(points)  # moved away
-    return scan.grid.to_voxel(points)
 
 
 if __name__ == "__main__":
