@@ -63,7 +63,7 @@ def test_evaluation_without_labels(cohort, model, tmp_path, capfd):
 def test_bad_model(model, pair, tmp_path, capfd, monkeypatch, content, part):
     path, out = tmp_path / "bad.slicreg", tmp_path / "out"
     if content == "newer":
-        monkeypatch.setattr("SlicRegLib.registration.model.MODEL_VERSION", 0)
+        monkeypatch.setattr("SlicRegLib.registration.model_parts.MODEL_VERSION", 0)
     if content is not None:
         all_of_it = model.read_bytes()
         path.write_bytes({"half": all_of_it[:9000], "newer": all_of_it}.get(content, content))

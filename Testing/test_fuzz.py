@@ -135,3 +135,11 @@ def test_headers_that_would_end_the_process_in_itk(scans, tmp_path, old, new, wo
     path.write_bytes(content.replace(old, new))
     with pytest.raises(UserError, match=words):
         load_scan(path)
+
+
+def test_names_that_a_terminal_would_obey_are_shown_as_escapes(scans, tmp_path, capfd):
+    table = tmp_path / "list.csv"
+    table.write_bytes(b"path\n\x1b[2Jx\0\x07.nii\n")
+    assert main(["check", "--template", str(scans / "s.nii"), "--images", str(table), "--json"]) == 2
+    error = capfd.readouterr().err
+    assert error.count("\n") == 1 and error[:-1].isprintable() and r"\x1b[2Jx\x00\x07.nii" in error

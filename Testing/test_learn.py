@@ -145,8 +145,8 @@ main(sys.argv[1:])
 
 
 def test_a_full_disk_is_reported_and_costs_nothing(arguments, undisturbed, tmp_path, monkeypatch, capsys):
-    """The first writing of each file fails half-way, and the job is started again. Only a picture of the validation may
-    be missing."""
+    """The first writing of each file fails half-way, and the job is started again. Only pictures may be
+    missing."""
     failed, flush = set(), files._flush
 
     def fail_once(path):
@@ -168,7 +168,8 @@ def test_a_full_disk_is_reported_and_costs_nothing(arguments, undisturbed, tmp_p
     assert {".job.json", ".state.json", ".pt_2.npz", f".{NAME}.checkpoint", f".{NAME}.slicreg", ".study.json"} <= failed
     log = (folder / "job.log").read_text()
     assert ".validation.png" in failed and "no picture of the validation: WriteError" in log
-    assert runs == len(failed) - 1 >= 12
+    assert ".overview.png" in failed and "is not measured in the report: " in log
+    assert runs == len(failed) - 2 >= 12
     assert_same_job(folder, undisturbed)
     assert partial_files(folder) == []
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 
 from .. import __version__
-from ..errors import UserError, is_out_of_memory, one_sentence
+from ..errors import UserError, is_out_of_memory, one_sentence, show_name
 from ..progress import Bars, JsonLines, Quiet
 from . import commands
 from .parser import parse
@@ -60,8 +60,9 @@ def _run(words: list[str]) -> int:
 
 def _end(progress: Guarded, sentence: str, code: int) -> int:
     progress.close()
+    shown = "\n".join(map(show_name, sentence.split("\n")))  # names in it may hold what a terminal would obey
     with contextlib.suppress(UserError):  # there is no place left to say it
-        print_text(f"slicreg: {sentence}", sys.stderr)
+        print_text(f"slicreg: {shown}", sys.stderr)
     return code
 
 

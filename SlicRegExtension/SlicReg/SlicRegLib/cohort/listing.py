@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-from ..errors import UserError
+from ..errors import UserError, show_name
 from ..images.dicom_series import choose_each_series
 from ..images.files import list_images, split_series, stem
 
@@ -54,8 +54,8 @@ def _read_table(path: Path) -> list[Path]:
             raise UserError(f"Row {number} of {path} names no scan; fill it in or delete the row.")
         if not split_series(path.parent / name)[0].exists():
             raise UserError(
-                f"Row {number} of {path} names {name}, but {path.parent / name} does not exist; correct the path, or "
-                "change it to `path` if it is the heading."
+                f"Row {number} of {path} names {show_name(name)}, but {show_name(path.parent / name)} does not exist; "
+                "correct the path, or change it to `path` if it is the heading."
             )
         paths.append(path.parent / name)
     return paths
