@@ -173,8 +173,9 @@ def _find_problem(sample: _Sample, data: np.ndarray) -> str:
 def _find_problem_without_air(sample: _Sample, data: np.ndarray) -> str:
     if sample.core < 0.5:
         return "tissue"
-    floor, at = _densest(sample.values[sample.values < -30], 8)
-    if floor > 0.6 and at > LUNG_HU:
+    dark = sample.values[sample.values < -30]
+    floor, at = _densest(dark, 8)
+    if len(dark) > 0.1 * len(sample.values) and floor > 0.6 and at > LUNG_HU:
         return "cut"
     if sample.edge_narrow > 0.6 and -650 < sample.edge_median < -200:
         return "outside"
@@ -199,10 +200,12 @@ def _resembles_ct(sample: _Sample) -> bool:
 
 
 def _has_air_and_body(sample: _Sample) -> bool:
-    """Whether the values are HU beyond doubt: with fat and soft tissue apart from each other. On 101 scans fat is at
-    least 0.72 of what is least between both, soft tissue 1.7, and what is above at most 0.54 of soft tissue.
+    """Whether the values are HU beyond doubt: with fat and soft tissue apart from each other.
+
+    On 101 scans fat is at least 15 % of the body and 0.72 of what is least between both, soft tissue 1.7 of it, and what
+    is above at most 0.54 of soft tissue.
     """
-    if not _resembles_ct(sample):
+    if not _resembles_ct(sample) or sample.fat < 0.06:
         return False
     counts = np.histogram(sample.body, np.arange(-160, 161, 20))[0]
     fat, valley, soft, above = counts[:5].max(), counts[5:8].min(), counts[8:14].max(), counts[14:].max()
