@@ -202,8 +202,8 @@ def _resembles_ct(sample: _Sample) -> bool:
 def _has_air_and_body(sample: _Sample) -> bool:
     """Whether the values are HU beyond doubt: with fat and soft tissue apart from each other.
 
-    On 101 scans fat is at least 15 % of the body and 0.72 of what is least between both, soft tissue 1.7 of it, and what
-    is above at most 0.54 of soft tissue.
+    On 101 scans fat is at least 15 % of the body and 0.72 of what is least between both, soft tissue 1.7 of it, and
+    what is above at most 0.54 of soft tissue.
     """
     if not _resembles_ct(sample) or sample.fat < 0.06:
         return False
