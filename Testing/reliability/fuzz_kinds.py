@@ -231,7 +231,7 @@ FLAGS = {
     "learn": "out template images name spacing shape jobs iterations batch preset from",
     "evaluate": "model template template-label images labels out alpha features",
     "batch": "model template images out labels key-points",
-    "info": "json debug", "job": "json",
+    "info": "json", "job": "json",
 }  # fmt: skip
 
 
