@@ -1,12 +1,15 @@
 """Devices: what "auto" means, and one sentence for a GPU that is not there."""
 
+import platform
+
+import numpy as np
 import psutil
 import pytest
 import torch
 
 from SlicRegLib.errors import UserError
 from SlicRegLib.network import devices
-from SlicRegLib.network.devices import autocast, choose_device, choose_precision, peak_memory_mb
+from SlicRegLib.network.devices import autocast, choose_device, choose_precision, peak_memory_mb, return_free_memory
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -69,3 +72,14 @@ def test_peak_memory_is_at_least_what_is_resident():
     peak, process = peak_memory_mb(CPU), psutil.Process()
     assert set(peak) == {"process"}
     assert process.memory_info().rss / 2**20 - 1 < peak["process"] < psutil.virtual_memory().total / 2**20
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="of glibc")
+def test_freed_memory_goes_back_to_the_system():
+    """Pieces of 96 kB between others that stay, which glibc keeps."""
+    pieces = [np.ones(12_000) for _ in range(2000)]
+    kept = pieces[::50]
+    del pieces
+    before = psutil.Process().memory_info().rss
+    return_free_memory()
+    assert before - psutil.Process().memory_info().rss > 100 << 20 and len(kept) == 40

@@ -18,6 +18,7 @@ from ..geometry.inverse import invert
 from ..geometry.spline import thin_plate_spline
 from ..images.preparation import PreparedScan, prepare_scan
 from ..images.volumes import Volume
+from ..network.devices import return_free_memory
 from ..network.networks import SupervoxelNet
 from ..network.options import PredictionOptions
 from ..network.prediction import Description, EncodedScan, describe, describe_layers, encode
@@ -52,6 +53,7 @@ def register(
     image features. The two can be any scans of the model's anatomy; the template need not be the model's own. Raises
     UserError for a scan without soft tissue or body.
     """
+    return_free_memory()  # of what came before, such as another registration
     clock = Stopwatch(progress)
     net, own = model.network(device), template.fingerprint() == model.template_sha256
     with clock(PREPARATION):
