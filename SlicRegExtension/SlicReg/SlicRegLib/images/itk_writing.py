@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ import SimpleITK as sitk
 
 from ..errors import UserError
 from .files import IMAGE_SUFFIXES, atomic
+from .itk import quiet
 
 DETACHED = (".mhd", ".nhdr")
 """Headers whose voxels SimpleITK writes to a second file."""
@@ -65,7 +65,7 @@ def _write(path: str | Path, write: Callable[[str], None], is_whole: Callable[[s
     with atomic(path) as part:
         _reserve(part, size)
         try:
-            with _quiet():
+            with quiet():
                 write(str(part))
                 whole = is_whole(str(part))
         except RuntimeError as error:
@@ -89,20 +89,3 @@ def _reserve(part: Path, size: int) -> None:
             for start in range(0, size, 1 << 20):
                 file.write(bytes(min(1 << 20, size - start)))
         file.truncate(0)
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """What C and C++ print to stderr in the block is dropped: its errors are raised as well."""
-    try:
-        before = os.dup(2)
-    except OSError:  # stderr is closed
-        yield
-        return
-    try:
-        with open(os.devnull, "wb") as nothing:
-            os.dup2(nothing.fileno(), 2)
-        yield
-    finally:
-        os.dup2(before, 2)
-        os.close(before)
