@@ -1,5 +1,6 @@
 """NRRD, MHA and other formats: the same geometry as SimpleITK's; one-frame series, segmentations, damage, limits."""
 
+import gzip
 import os
 from pathlib import Path
 
@@ -142,8 +143,34 @@ def complex_voxels(path):
     sitk.WriteImage(sitk.GetImageFromArray(VOXELS.astype(np.complex64)), str(path))
 
 
+def nrrd_header(path):
+    nrrd(path, "")
+
+
+FIELD = sitk.DisplacementFieldTransform(sitk.Image([5, 5, 5], sitk.sitkVectorFloat64))
 REFUSED = {
     "folder": ("ct", lambda path: path.mkdir(), "is a folder without a DICOM series"),
+    "pipe": ("scan.nii.gz", os.mkfifo, "is a device or a pipe; give the file"),
+    "pipe without a suffix": ("scan", os.mkfifo, "is a device or a pipe"),
+    "pipe for DICOM": ("a.dcm", os.mkfifo, "is a device or a pipe"),
+    "device": ("scan.mha", lambda p: p.symlink_to("/dev/zero"), "is a device or a pipe"),
+    "voxels in a pipe": ("a.mhd", lambda p: (os.mkfifo(p.with_suffix(".raw")), mha(p, data="a.raw")), "a pipe"),
+    "nrrd in a pipe": ("a.nhdr", lambda p: (os.mkfifo(p.with_suffix(".raw")), nrrd(p, "data file: a.raw")), "a pipe"),
+    "header in a pipe": ("a.img", lambda p: (p.touch(), os.mkfifo(p.with_suffix(".hdr"))), "a.hdr is missing"),
+    "transform": ("a.h5", lambda p: sitk.WriteTransform(FIELD, str(p)), "is a transform, not an image"),
+    "transform in text": ("a.tfm", lambda p: sitk.WriteTransform(FIELD, str(p)), "is a transform, not an image"),
+    "HDF5 image": ("a.hdf5", lambda p: sitk.WriteImage(make_image(), str(p)), "is an ITK image in HDF5, which is not"),
+    "HDF5 otherwise": (
+        "a.h5",
+        lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)),
+        "is an HDF5 file, which is not",
+    ),
+    "no HDF5": ("a.h5", lambda p: p.write_bytes(b"text"), "is called HDF5, but is none"),
+    "nrrd by another name": ("scan", nrrd_header, "is an NRRD file under another name; rename it to .nrrd"),
+    "mha by another name": ("scan.img2", mha, "is a MetaImage file under another name; rename it to .mha"),
+    "zip": ("scan", lambda p: p.write_bytes(b"PK\x03\x04" + bytes(99)), "is a ZIP archive; unpack it"),
+    "unknown": ("scan.mgz", lambda p: p.write_bytes(bytes(999)), "its format is unknown, or it is damaged"),
+    "damaged": ("a.nrrd", lambda p: p.write_bytes(bytes(999)), "copy or export it again"),
     "tiff": ("scan.tif", picture, "picture format"),
     "vectors": ("scan.mha", coloured, "3 components"),
     "complex": ("scan.nii", complex_voxels, "complex"),
@@ -220,3 +247,29 @@ def test_too_little_memory_is_said_in_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setattr("SlicRegLib.images.nifti.np.empty", fail)
     with pytest.raises(UserError, match=r"scan.nii needs more memory than is free; close other programs"):
         load_scan(path)
+
+
+@pytest.mark.parametrize("name", ["scan", "a.gz", "scan.nrrd", "scan.mgz", "scan.dcm", "scan.h5"])
+def test_nifti_by_another_name(tmp_path, name):
+    plain = write_nifti(tmp_path / "plain.nii")
+    (tmp_path / name).write_bytes(gzip.compress(plain.read_bytes()) if name.endswith("gz") else plain.read_bytes())
+    volume, known = load_scan(tmp_path / name), load_scan(plain)
+    assert volume.fingerprint() == known.fingerprint()
+    note = f"{tmp_path / name} is a NIfTI file under another name; rename it to .nii or .nii.gz for other programs."
+    assert volume.notes == (note, *known.notes)
+
+
+@pytest.mark.parametrize("name", ["cut.nii.gz", "cut"])
+@pytest.mark.parametrize("left", [2000, -900, -4])
+def test_a_truncated_nifti_is_to_be_copied_again(tmp_path, name, left):
+    whole = gzip.compress(write_nifti(tmp_path / "plain.nii").read_bytes(), 1)
+    (tmp_path / name).write_bytes(whole[:left])
+    with pytest.raises(UserError, match=r"damaged or end too early\); copy or download it again"):
+        load_scan(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["a\nb.nii.gz", "a\0b.nii.gz", "b\udcff.mha", "b\udcff"])
+def test_names_that_readers_do_not_take(tmp_path, name):
+    for load in (load_scan, load_labels):
+        with pytest.raises(UserError, match="rename the file or folder"):
+            load(f"{tmp_path}/{name}")

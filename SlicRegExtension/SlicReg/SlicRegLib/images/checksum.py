@@ -34,9 +34,7 @@ def check_compressed(path: Path, declared: int) -> None:
     except zlib.error:
         whole = False
     if not whole:
-        raise UserError(
-            f"{path} cannot be read as an image (its compressed voxels are damaged); copy it again."
-        )
+        raise UserError(f"{path} cannot be read as an image (its compressed voxels are damaged); copy it again.")
 
 
 def _find_stream(path: Path) -> tuple[Path, int] | None:

@@ -71,6 +71,8 @@ class _TooShort(Exception):
 
 def is_dicom(path: Path) -> bool:
     """Whether the file begins as a DICOM file does; some lack the usual 132 bytes."""
+    if not path.is_file():  # opening a pipe waits for ever
+        return False
     try:
         with path.open("rb") as file:
             return _find_start(file.read(PREFIX + 8)) is not None

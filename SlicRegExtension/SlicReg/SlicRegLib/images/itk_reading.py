@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from .source import ImageSource, check_content, check_shape
 
 DETACHED = (".mhd", ".nhdr")
 """Headers whose voxels are in another file."""
-PICTURES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".lsm", ".hdf5", ".h5")
+PICTURES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".lsm")
 """Formats that hold no position or orientation of a patient."""
 UNORIENTED = (".vtk", ".gipl", ".gipl.gz")
 MM = ("mm", "millimeter", "millimeters", "millimetre", "")
@@ -27,6 +28,7 @@ def open_itk(path: Path) -> ImageSource:
     name = path.name.lower()
     if name.endswith((".mha", ".mhd")):
         _check_meta_header(path)
+    _check_data_file(path)
     reader = sitk.ImageFileReader()
     reader.SetFileName(str(path))
     with quiet():
@@ -41,7 +43,9 @@ def open_itk(path: Path) -> ImageSource:
             f"{path} is a segmentation with {layers} layers of overlapping segments; export them as a label map "
             "without overlap."
         )
-    if layers > 1 or "complex" in kind:
+    if "complex" in kind:
+        raise UserError(f"{path} holds complex voxels; choose a CT scan.")
+    if layers > 1:
         raise UserError(f"{path} holds {layers} components per voxel; choose a file with one value per voxel.")
     check_shape(path, shape)
     if name.endswith(PICTURES):
@@ -74,9 +78,18 @@ def _check_meta_header(path: Path) -> None:
     for key in (b"DimSize", b"ElementSpacing", b"ElementSize", b"Offset", b"Position", b"Origin"):
         if key in fields and len(fields[key].split()) != int(dimensions):
             raise UserError(
-                f"{path} cannot be read as an image (its header has {len(fields[key].split())} numbers in "
-                f"{key.decode()}, not {int(dimensions)}); copy or export it again."
+                f"{path} cannot be read as an image (the numbers in {key.decode()} of its header are "
+                f"{len(fields[key].split())}, not {int(dimensions)}); copy or export it again."
             )
+
+
+def _check_data_file(path: Path) -> None:
+    """Raise UserError for a header whose voxels are to come from a device or a pipe, which never ends."""
+    with path.open("rb") as file:
+        found = re.search(rb"^(?:ElementDataFile *=|data ?file:)\s*(.*?)\s*$", file.read(1 << 16), re.MULTILINE | re.I)
+    data_path = path.parent / os.fsdecode(found.group(1).replace(b"\0", b"")) if found else path
+    if data_path.exists() and not (data_path.is_file() or data_path.is_dir()):
+        raise UserError(f"{path} names {data_path} as the file of its voxels, a device or a pipe; copy both files.")
 
 
 def _describe_header(path: Path, name: str, reader: sitk.ImageFileReader) -> tuple[str, ...]:

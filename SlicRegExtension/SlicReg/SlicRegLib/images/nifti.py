@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,9 +41,21 @@ _SIZES = {348: nib.Nifti1Header, 540: nib.Nifti2Header}
 _RAS_FROM_LPS = np.diag([-1.0, -1.0, 1.0])
 
 
+def is_nifti(path: Path) -> bool:
+    """Whether the content is NIfTI in a single file, whatever its name."""
+    try:
+        with _open(path) as file:
+            start = file.read(348)
+    except (OSError, EOFError, zlib.error):
+        return False
+    return start[344:347] == b"n+1" or start[4:7] == b"n+2"
+
+
 def open_nifti(path: Path) -> ImageSource:
     """Raises UserError for headers that are damaged or that hold no 3-D scalar image."""
     header_path = _header_path(path)
+    if not header_path.is_file():
+        raise UserError(f"{path} cannot be read as an image ({header_path} is missing); copy both files.")
     with _open(header_path) as file:
         header = _read_header(path, file)
     if int(header["datatype"]) in COLOURS:
