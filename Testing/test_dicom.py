@@ -133,6 +133,41 @@ def test_positions_that_were_rounded(tmp_path):
     assert np.allclose(volume.grid.affine, known_affine(), atol=0.02)
 
 
+def written(digits, along):
+    """Positions as text: x and y with four digits, z rounded to a number of digits."""
+    places = np.array(ORIGIN) + [0.1234, 0.5678, 0] + np.outer(along, [0, 0, 1])
+    return [[f"{x:.4f}", f"{y:.4f}", f"{z:.{digits}f}"] for x, y, z in places]
+
+
+@pytest.mark.parametrize("step, digits", [(0.625, 1), (1.25, 1), (2.5, 0), (5, 0)])
+def test_slices_whose_z_was_rounded(tmp_path, step, digits):
+    texts = written(digits, np.arange(40) * step)
+    stored = np.resize(STORED, (40, *STORED.shape[1:]))
+
+    def edit(item, k):
+        item.ImagePositionPatient = texts[k]
+
+    volume = load_scan(write_series(tmp_path / "ct", edit, stored=stored))
+    assert abs(volume.grid.spacing[2] - step) < 0.002 * step
+    assert abs(volume.grid.affine[2, 3] - ORIGIN[2]) <= 0.5 * 10**-digits
+    assert bool(volume.notes) == (step != 5)
+    if volume.notes:
+        assert f"rounded, up to {0.5 * 10**-digits:.2g} mm off; even slices of" in volume.notes[0]
+
+
+@pytest.mark.parametrize("digits, shift", [(0, 1), (1, 0.1), (1, 0.2)])
+def test_rounding_explains_half_a_unit_only(tmp_path, digits, shift):
+    along = np.round(np.arange(10) * 2.5 / (2.5 if digits else 1.25)) * (2.5 if digits else 2)
+    along[[3, 4]] += [shift, -shift]
+    texts = written(digits, along)
+
+    def edit(item, k):
+        item.ImagePositionPatient = texts[k]
+
+    with pytest.raises(UserError, match="uneven distances"):
+        load_scan(write_series(tmp_path / "ct", edit))
+
+
 def test_a_file_stands_for_its_series(tmp_path):
     folder = write_series(tmp_path / "ct")
     write_series(folder, uid=f"{UID}.2", name="other{}".format, stored=STORED[::-1])
@@ -356,8 +391,8 @@ def series(*arguments, **more):
 
 
 REFUSED = {
-    "missing slice": (without_a_slice, "lacks about 1 slices, the first between 45.0 and 55.0 mm"),
-    "double slice": (series(positions=moved(4, -SLICE_MM * Z)), "pairs of slices at the same place"),
+    "missing slice": (without_a_slice, "lacks about 1 slice, the first between 45.0 and 55.0 mm"),
+    "double slice": (series(positions=moved(4, -SLICE_MM * Z)), "has 1 pair of slices at the same place"),
     "two phases": (
         series(positions=slice_positions()[np.arange(SLICES) // 2], stored=STORED),
         "several phases",

@@ -13,6 +13,7 @@ from typing import Any
 import torch
 
 from ..errors import UserError
+from ..images.dicom_series import is_same_scan
 from ..images.files import make_folder, stem, write_json
 from ..images.json_reading import read_json
 from ..images.volumes import Volume
@@ -39,11 +40,10 @@ def check_cohort(
 ) -> Cohort:
     """Read and compare the template and every scan of ``images`` (see `list_cohort`) except the template itself.
 
-    jobs: processes that share the scans. scan: the content of ``template`` if it is known already. series:
-    as in `list_cohort`. Raises UserError if
-    the template cannot be used or there is no other scan.
+    jobs: processes that share the scans. scan: the content of ``template`` if it is known already. series: as in
+    `list_cohort`. Raises UserError if the template cannot be used or there is no other scan.
     """
-    paths = [path for path in list_cohort(images, series) if path.resolve() != Path(template).resolve()]
+    paths = [path for path in list_cohort(images, series) if not is_same_scan(path, template)]
     if not paths:
         raise UserError(f"{images} contains no scan besides the template; add the cohort's scans.")
     fixed = measure_scan(template, scan)

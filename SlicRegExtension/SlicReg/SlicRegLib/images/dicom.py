@@ -10,7 +10,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import UserError
-from .dicom_series import DIRECTIONS, FRAME_ITEMS, POSITION, SHARED_ITEMS, Series, count_frames, find_series
+from .dicom_series import DIRECTIONS, FRAME_ITEMS, POSITION, SHARED_ITEMS, Series, count, count_frames, find_series
 from .dicom_tags import Header, Items
 from .files import MAX_SHEAR
 from .itk import LPS, quiet
@@ -38,8 +38,8 @@ class Slice:
     """Distance of the rows, then of the columns."""
     size: tuple[int, int]
     """Columns, rows."""
-    decimals: int
-    """Digits after the point of the position: its precision."""
+    rounding: tuple[float, ...]
+    """How far each coordinate of the position may be off, mm: half a unit of its last digit."""
 
 
 def open_dicom(path: Path, wanted: str = "") -> ImageSource:
@@ -49,7 +49,7 @@ def open_dicom(path: Path, wanted: str = "") -> ImageSource:
     columns, rows = slices[0].size
     shape = (columns, rows, len(slices))
     check_shape(path, shape)
-    affine = _find_affine(path, slices)
+    affine, notes = _find_affine(path, slices, [file.name for file in series.damaged])
     paths = [str(one.header.path) for one in slices]
     frames = [one.frame for one in slices]
 
@@ -66,7 +66,7 @@ def open_dicom(path: Path, wanted: str = "") -> ImageSource:
             raise UserError(f"{path} cannot be read as an image (its pixels do not fit its header); copy it again.")
         return (data[frames] if len(set(paths)) == 1 else data).transpose(2, 1, 0)
 
-    return ImageSource(shape, affine, load, series.notes, "dicom")
+    return ImageSource(shape, affine, load, (*series.notes, *notes), "dicom")
 
 
 def _read_files(paths: list[str]) -> np.ndarray:
@@ -114,10 +114,9 @@ def _read_slices(header: Header) -> list[Slice]:
     if count_frames(header) > 1 and len(frames) != count_frames(header):
         raise UserError(f"{name} has {count_frames(header)} frames without positions; export it as single slices.")
     shared = (header.items.get(SHARED_ITEMS) or [{}])[0]
-    if len({header.text(tag, _group(RESCALING, f, shared, {})) for f in frames for tag in (SLOPE,)}) > 1 or (
-        len({header.text(INTERCEPT, _group(RESCALING, f, shared, {})) for f in frames}) > 1
-    ):
-        raise UserError(f"{name} has frames of different slope or intercept; export it as single slices.")
+    for tag in (SLOPE, INTERCEPT):
+        if len({header.text(tag, _group(RESCALING, frame, shared, {})) for frame in frames}) > 1:
+            raise UserError(f"{name} has frames of different slope or intercept; export it as single slices.")
     return [_read_slice(header, number, frame, shared) for number, frame in enumerate(frames)]
 
 
@@ -143,18 +142,23 @@ def _read_slice(header: Header, number: int, frame: Items, shared: Items) -> Sli
     if max(abs(lengths[0] - 1), abs(lengths[1] - 1), abs(row @ column)) > MAX_SHEAR:
         raise UserError(f"{header.path} has an orientation that is no rotation; export the series again.")
     texts = header.text(POSITION, groups[POSITION]).split("\\")
-    decimals = max(len(text.strip().partition(".")[2]) if "e" not in text.lower() else 6 for text in texts)
+    decimals = [len(text.strip().partition(".")[2]) if "e" not in text.lower() else 6 for text in texts]
+    rounding = tuple(0.5 * 10.0**-digits for digits in decimals)
     size = (header.integer(COLUMNS), header.integer(ROWS))
-    return Slice(header, number, position, (*(row / lengths[0]), *(column / lengths[1])), spacing, size, decimals)
+    return Slice(header, number, position, (*(row / lengths[0]), *(column / lengths[1])), spacing, size, rounding)
 
 
-def _find_affine(path: Path, slices: list[Slice]) -> np.ndarray:
-    """The (4, 4) matrix to RAS mm. Raises UserError for slices that are missing, double, uneven or shifted."""
+def _find_affine(path: Path, slices: list[Slice], damaged: list[str]) -> tuple[np.ndarray, list[str]]:
+    """The (4, 4) matrix to RAS mm, and notes. Raises UserError for slices that are missing, double, uneven or shifted.
+
+    damaged: names of files that may be missing slices.
+    """
     first = slices[0]
     row, column = np.array(first.directions[:3]), np.array(first.directions[3:])
     normal = np.cross(row, column)
     positions = np.array([one.position for one in slices])
-    _check_gaps(path, positions @ normal)
+    _check_gaps(path, positions @ normal, damaged)
+    start, notes = positions[0], []
     step = (positions[-1] - positions[0]) / (len(slices) - 1)
     lean = float(np.linalg.norm(step - normal * (step @ normal)) / (step @ normal))
     if lean > MAX_SHEAR:
@@ -162,33 +166,58 @@ def _find_affine(path: Path, slices: list[Slice]) -> np.ndarray:
             f"{path} was taken with a gantry tilt of {math.degrees(math.atan(lean)):.1f} degrees, so that its slices "
             "are sheared; resample it to a rectangular grid."
         )
-    even = positions[0] + np.arange(len(slices))[:, None] * step
-    away = np.abs(positions - even).max(1)
-    tolerance = max(UNEVEN * float(step @ normal), 10.0 ** -max(one.decimals for one in slices))
+    number = np.arange(len(slices))[:, None]
+    tolerance = UNEVEN * float(step @ normal)
+    away = np.abs(positions - start - number * step).max(1)
     if away.max() > tolerance:
-        raise UserError(
-            f"{path} has uneven distances between its slices (up to {away.max():.2g} mm off, at "
-            f"{slices[int(away.argmax())].header.path.name}); resample it to even slices."
-        )
+        # Rounded, perhaps: then even places exist that are no farther away than rounding moves a coordinate.
+        start, step = np.transpose([_fit_line(values) for values in positions.T])
+        rounding = np.min([one.rounding for one in slices], axis=0)  # of the most digits: some leave out zeros
+        left = np.abs(positions - start - number * step)
+        if (left > np.maximum(tolerance, rounding * (1 + SAME))).any():
+            raise UserError(
+                f"{path} has uneven distances between its slices (up to {away.max():.2g} mm off, at "
+                f"{slices[int(away.argmax())].header.path.name}); resample it to even slices."
+            )
+        notes = [
+            f"{path} stores the positions of its slices rounded, up to {left.max():.2g} mm off; even slices of "
+            f"{float(step @ normal):.4g} mm are taken, which you should compare with the scan's protocol."
+        ]
     affine = np.eye(4)
     affine[:3, 0], affine[:3, 1], affine[:3, 2] = row * first.spacing[1], column * first.spacing[0], step
-    affine[:3, 3] = positions[0]
-    return LPS @ affine
+    affine[:3, 3] = start
+    return LPS @ affine, notes
 
 
-def _check_gaps(path: Path, along: np.ndarray) -> None:
+def _fit_line(values: np.ndarray) -> tuple[float, float]:
+    """(start, step) of the evenly spaced values whose largest distance from the given ones is least."""
+    number = np.arange(len(values))
+    low, high = float(np.diff(values).min()), float(np.diff(values).max())
+    for _ in range(100):  # the largest distance is convex in the step
+        third = (high - low) / 3
+        if np.ptp(values - (low + third) * number) < np.ptp(values - (high - third) * number):
+            high -= third
+        else:
+            low += third
+    rest = values - (low + high) / 2 * number
+    return float(rest.max() + rest.min()) / 2, (low + high) / 2
+
+
+def _check_gaps(path: Path, along: np.ndarray, damaged: list[str]) -> None:
     """Raise UserError where slices are double or missing. along: positions along the normal, sorted, mm."""
     gaps = np.diff(along)
     usual = float(np.median(gaps))
     if usual <= 0 or gaps.min() < 0.01 * usual:
         double = int((gaps < max(0.01 * usual, 1e-3)).sum())
         raise UserError(
-            f"{path} has {double} pairs of slices at the same place (several phases in one series?); keep one of each."
+            f"{path} has {count(double, 'pair')} of slices at the same place (several phases in one series?); keep one "
+            "of each."
         )
     if gaps.max() > 1.5 * usual:
         where = int(gaps.argmax())
         missing = int((np.round(gaps / usual) - 1).clip(0).sum())
+        holds = f" ({damaged[0]} is called .dcm, but holds no DICOM)" if damaged else ""
         raise UserError(
-            f"{path} lacks about {missing} slices, the first between {along[where]:.1f} and {along[where + 1]:.1f} mm; "
-            "copy or export the whole series again."
+            f"{path} lacks about {count(missing, 'slice')}, the first between {along[where]:.1f} and "
+            f"{along[where + 1]:.1f} mm{holds}; copy or export the whole series again."
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from ..errors import UserError
 from .dicom_tags import PIXELS, Header, is_dicom, read_header
-from .files import MIN_SLICES
+from .files import MIN_SLICES, split_series
 
 MAX_FILES = 20_000
 """Files that are searched in a folder, at most."""
@@ -28,6 +28,8 @@ class Series:
     uid: str
     files: list[Header]
     notes: tuple[str, ...] = ()
+    damaged: tuple[Path, ...] = ()
+    """Files beside it that are called .dcm, but hold no DICOM: slices may be lost with them."""
 
     @property
     def number(self) -> str:
@@ -37,10 +39,10 @@ class Series:
     def slices(self) -> int:
         return sum(max(1, count_frames(header)) for header in self.files)
 
-    def describe(self) -> str:
-        """Number, description and slices, for people."""
+    def describe(self, by_uid: bool = False) -> str:
+        """Number or UID, description and slices, for people."""
         name = self.files[0].text(DESCRIPTION) or "without description"
-        return f"{self.number or self.uid} ({name[:40]}, {self.slices} slices)"
+        return f"{self.uid if by_uid else self.number or self.uid} ({name[:40]}, {count(self.slices, 'slice')})"
 
 
 def find_series(path: Path, wanted: str = "") -> Series:
@@ -61,17 +63,20 @@ def find_series(path: Path, wanted: str = "") -> Series:
             own = header.text(SERIES_UID)
             if count_frames(header) > 1 and not wanted:
                 return Series(own, [header])
-    ct, others = _sort(folder)
+    ct, others, damaged = _sort(folder)
     if not ct:
+        if damaged and not others:
+            raise UserError(f"{damaged[0]} is called .dcm, but holds no DICOM; copy it again.")
         if not others:
             raise UserError(f"{path} is a folder without a DICOM series; give the file of a scan.")
         kinds = ", ".join(what for what, _ in others.most_common())
         raise UserError(f"{path} holds no CT series, but {kinds}; choose a CT scan.")
     if own and not wanted:
-        return _without_copies(path, Series(own, ct[own]))
-    found = [Series(uid, files) for uid, files in ct.items()]
+        return _without_copies(path, Series(own, ct[own], damaged=damaged))
+    found = [Series(uid, files, damaged=damaged) for uid, files in ct.items()]
     if wanted:
         named = [one for one in found if wanted.strip() in (one.uid, one.number)]
+        named = [one for one in named if one.slices >= MIN_SLICES] or named
         if len(named) == 1:
             return _without_copies(path, named[0])
         problem = f"has no series {wanted}" if not named else f"has several series {wanted}"
@@ -79,7 +84,8 @@ def find_series(path: Path, wanted: str = "") -> Series:
     large = [one for one in found if one.slices >= MIN_SLICES] or found
     if len(large) > 1:
         raise UserError(
-            f"{path} holds {len(large)} CT series: {_list(large)}; choose one by its number or UID with --series "
+            f"{path} holds {len(large)} CT series: {_list(large)}; choose one by its "
+            f"{'number or UID' if _have_own_numbers(large) else 'UID'} with --series "
             "(--template-series for the template), or give one of its files."
         )
     return _without_copies(path, large[0])
@@ -112,6 +118,30 @@ def _choose_if_there(path: Path, wanted: str) -> Path:
         return path
 
 
+def is_same_scan(a: str | Path, b: str | Path) -> bool:
+    """Whether two paths lead to one scan: a DICOM folder, one of its files and ``folder#3`` do."""
+    if Path(a).resolve() == Path(b).resolve():
+        return True
+    try:
+        (one, uid, number), (other, other_uid, other_number) = _locate(Path(a)), _locate(Path(b))
+    except OSError:
+        return False
+    if one is None or other is None or not (one == other or one in other.parents or other in one.parents):
+        return False
+    named = uid == number or other_uid == other_number  # a file knows both, and two files are told by the UID
+    return not uid or not other_uid or uid == other_uid or (named and number == other_number)
+
+
+def _locate(path: Path) -> tuple[Path | None, str, str]:
+    """The folder of a DICOM series, None if it is none; its UID and number, "" if unknown, twice the same if either."""
+    folder, series = split_series(path)
+    if folder.is_dir():
+        return folder.resolve(), series, series
+    if not is_dicom(path) or (header := read_header(path)) is None:
+        return None, "", ""
+    return path.resolve().parent, header.text(SERIES_UID), header.text(NUMBER)
+
+
 def describe_other(header: Header) -> str:
     """What a file is if it is no slice of a CT scan; "" if it is one."""
     kind, modality = header.text(KIND), header.text(MODALITY)
@@ -128,6 +158,11 @@ def describe_other(header: Header) -> str:
     if header.is_complete and not (header.items.get(POSITION) or header.items.get(FRAME_ITEMS)):
         return "images without position"
     return ""
+
+
+def count(number: int, what: str) -> str:
+    """A number and its noun, such as "1 slice" or "2 slices"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def count_frames(header: Header) -> int:
@@ -156,35 +191,48 @@ def _may_be_dicom(path: Path) -> bool:
     return not path.name.startswith(".") and path.name.upper() != "DICOMDIR"
 
 
-def _sort(folder: Path) -> tuple[dict[str, list[Header]], Counter[str]]:
-    """(UID -> the slices of each CT series, how many files are of each other kind)."""
+def _sort(folder: Path) -> tuple[dict[str, list[Header]], Counter[str], tuple[Path, ...]]:
+    """(UID -> the slices of each CT series, how many files are of each other kind, `Series.damaged`)."""
     ct: dict[str, list[Header]] = {}
+    damaged = []
     others: Counter[str] = Counter()
     for file in list_files(folder):
         header = read_header(file)
         if header is None:
             if file.name.lower().endswith(".dcm"):
-                raise UserError(f"{file} is called .dcm, but holds no DICOM; copy it again or remove it.")
+                damaged.append(file)
         elif not (header.is_complete or header.text(SERIES_UID)):
             raise UserError(f"{file} is incomplete; copy or export the series again.")
         elif what := describe_other(header):
             others[what] += 1
         else:
             ct.setdefault(header.text(SERIES_UID), []).append(header)
-    return ct, others
+    return ct, others, tuple(damaged)
 
 
 def _without_copies(path: Path, series: Series) -> Series:
-    """Copies of a file, as folders have that were exported twice, count once."""
+    """Copies of a file, as folders have that were exported twice, count once. Notes them, and damaged files."""
     first: dict[str, Header] = {}
     for number, header in enumerate(series.files):
         first.setdefault(header.text(FILE_UID) or str(number), header)
-    copies = len(series.files) - len(first)
-    if not copies:
-        return series
-    note = f"{path} holds copies of {copies} slices of the series; each is used once."
-    return Series(series.uid, list(first.values()), (note,))
+    notes = list(series.notes)
+    if copies := len(series.files) - len(first):
+        notes.append(f"{path} holds copies of {count(copies, 'slice')} of the series; each is used once.")
+    if series.damaged:
+        name = series.damaged[0].name
+        others = f" and {count(len(series.damaged) - 1, 'other')}" if len(series.damaged) > 1 else ""
+        are, hold, were = ("are", "hold", "were") if others else ("is", "holds", "was")
+        notes.append(
+            f"{name}{others} in {series.damaged[0].parent} {are} called .dcm, but {hold} no DICOM, and {were} left "
+            "out; the scan may lack slices at an end."
+        )
+    return Series(series.uid, list(first.values()), tuple(notes), series.damaged)
 
 
 def _list(series: list[Series]) -> str:
-    return ", ".join(one.describe() for one in sorted(series, key=lambda one: (len(one.number), one.number)))
+    by_uid = not _have_own_numbers(series)
+    return ", ".join(one.describe(by_uid) for one in sorted(series, key=lambda one: (len(one.number), one.number)))
+
+
+def _have_own_numbers(series: list[Series]) -> bool:
+    return len({one.number for one in series}) == len(series)

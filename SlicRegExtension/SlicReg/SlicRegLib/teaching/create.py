@@ -13,7 +13,7 @@ import numpy as np
 from ..cohort.listing import list_cohort
 from ..errors import UserError
 from ..geometry.grid import Grid
-from ..images.dicom_series import choose_series
+from ..images.dicom_series import choose_series, is_same_scan
 from ..images.files import check_output, is_valid_name, list_images, make_folder, remove_folders, stem
 from ..images.options import PreparationOptions
 from ..images.preparation import PreparedScan, fit_shape, prepare_scan
@@ -61,6 +61,8 @@ def prepare_study(
     template, paths: the content of ``request.template`` and the scans of ``request.images`` if they are known already.
     """
     request = replace(request, template=choose_series(request.template, request.template_series), template_series="")
+    names = ("study.json", "template.npz", "supervoxels.npz")
+    check_output(request.out, folder=True, names=names, inputs=(request.template, request.images, request.start))
     template = template or load_scan(request.template)
     preparation, layers = request.preparation(), None
     if request.start:
@@ -121,7 +123,12 @@ def create_study(plan: StudyPlan, jobs: int = 1, progress: Progress = silent, sc
     )
     check_same_study(study)
     names = [study.scan_path(name).relative_to(folder).as_posix() for name in paths if is_valid_name(name)]
-    check_output(folder, folder=True, names=["study.json", "supervoxels.npz", *names])
+    check_output(
+        folder,
+        folder=True,
+        names=["study.json", "template.npz", "supervoxels.npz", *names],
+        inputs=[template_path, *paths.values(), *([images] if isinstance(images, (str, Path)) else [])],
+    )
     new = not folder.exists()
     made = make_folder(folder / "scans")
     try:
@@ -180,7 +187,7 @@ def _find_scans(images: Sequence[Path], template_path: Path, origin: str) -> dic
         other = paths.setdefault(stem(path), path)
         if other != path:
             raise UserError(f"{other} and {path} are both called {stem(path)}; give each scan a name of its own.")
-    cohort = {name: path for name, path in paths.items() if path.resolve() != template_path.resolve()}
+    cohort = {name: path for name, path in paths.items() if not is_same_scan(path, template_path)}
     if not cohort:
         raise UserError(f"There is no scan besides the template in {origin}; add the cohort's scans.")
     return cohort
