@@ -49,7 +49,7 @@ TESTS = {  # module of SlicRegLib -> files of Testing
     "geometry/filters": "filters",
     "geometry/spline": "spline",
     "results/metrics": "metrics",
-    "images/reading": "reading_errors reading volumes",
+    "images/reading": "reading_errors reading volumes dicom",
     "images/source": "volumes reading nifti",
     "images/arrays": "volumes reading nifti",
     "images/volumes": "volumes reading",
