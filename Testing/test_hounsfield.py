@@ -158,3 +158,32 @@ def test_a_label_map_is_no_scan_but_labels_are_not_judged(tmp_path):
     assert np.array_equal(load_labels(tmp_path / "labels.nii.gz", scan).data, labels.data)
     with pytest.raises(UserError, match=r"labels.nii.gz is not a CT in Hounsfield units: it looks like a label map"):
         load_scan(tmp_path / "labels.nii.gz")
+
+
+def vertex_slab(slices: int = 8) -> np.ndarray:
+    """The top of a head: a thick skull between brain and a scalp of fat, in air without noise."""
+    rng = np.random.default_rng(1)
+    x, y = np.ogrid[-64:64, -64:64]
+    radius = np.hypot(x, y)[..., None].repeat(slices, 2)
+    scan = np.full(radius.shape, -1024.0)
+    for outer, hu, noise in ((34, -80, 20), (31, 1000, 90), (24, 35, 12)):
+        inside = radius < outer
+        scan[inside] = rng.normal(hu, noise, int(inside.sum()))
+    return scan.round().astype(np.float32)
+
+
+def test_the_top_of_a_head_is_not_taken_for_a_scan_with_an_offset():
+    judgement = judge_intensities(vertex_slab())
+    assert not judgement.refusal and not judgement.corrected and not judgement.note
+
+
+@pytest.mark.parametrize("offset", [-1024.0, -1000.0])
+def test_an_intercept_applied_twice_is_undone_by_its_own_value(hu, offset):
+    scan = np.maximum(hu, -1024)
+    np.testing.assert_allclose(judge_intensities(scan + offset).correct(scan + offset), scan, atol=0.01)
+
+
+def test_a_ct_in_bytes_is_refused():
+    wrapped = vertex_slab().astype(np.int16).astype(np.int8).astype(np.float32)
+    assert (wrapped.min(), wrapped.max()) == (-128, 127)
+    assert "16-bit" in judge_intensities(wrapped).refusal

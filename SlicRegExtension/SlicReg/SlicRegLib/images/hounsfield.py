@@ -53,11 +53,11 @@ def judge_intensities(data: np.ndarray) -> Judgement:
     values, ends = _sample(data)
     low, high = float(data.min()), float(data.max())
     if low < -1800:  # before HU themselves: bone would pass for a body, and the body for air
-        for offset in (offset for offset in OFFSETS if offset < 0):
-            if _has_air_and_body(_Sample(values - offset, ends)):
-                return Judgement(offset, note=_describe_offset(offset))
+        certain = [offset for offset in OFFSETS if offset < 0 and _has_air_and_body(_Sample(values - offset, ends))]
+        if certain:
+            return _correct(_choose_offset(values, certain))
     sample = _Sample(values, ends)
-    problem = "range" if high - low < NARROW and low > -100 else ""
+    problem = "range" if high - low < NARROW and low > -100 else "bytes" if (low, high) == (-128, 127) else ""
     problem = problem or _find_problem(sample, data)
     if not problem:
         return Judgement(note=_find_shift(sample))
@@ -67,10 +67,13 @@ def judge_intensities(data: np.ndarray) -> Judgement:
             return Judgement(
                 wrapped=True, note="has its negative values stored as unsigned numbers; 65536 was subtracted."
             )
-    certain = [offset for offset in OFFSETS if _has_air_and_body(_Sample(values - offset, ends))]
+    certain = [
+        offset
+        for offset in OFFSETS
+        if (offset < 0 or not sample.has_air_and_fat) and _has_air_and_body(_Sample(values - offset, ends))
+    ]
     if certain:
-        offset = _choose_offset(values, certain)
-        return Judgement(offset, note=_describe_offset(offset))
+        return _correct(_choose_offset(values, certain))
     return Judgement(refusal=f"is not a CT in Hounsfield units: {_name(problem, values, ends, data, low, high)}.")
 
 
@@ -106,6 +109,8 @@ class _Sample:
         self.below = float((v < -1250).sum()) / max(1, len(body))
         self.core = _share((body >= -200) & (body <= 250))
         self.fat = _share((body >= -200) & (body <= -30))
+        # a scan stored with an offset has no fat here, and padding fills no more than the corners outside a round field
+        self.has_air_and_fat = self.air > 0.5 and self.fat > 0.03
         self.negative = _share((v > -200) & (v <= -5))
         self.bone = _share((body > 300) & (body <= 750))
         self.hump = _share((body > 850) & (body < 1250))
@@ -163,7 +168,7 @@ def _find_problem(sample: _Sample, data: np.ndarray) -> str:
         return "outside"
     if sample.lowest > LUNG_HU and sample.lowest_share > 0.03:
         return "cut"
-    if sample.hump > 0.03 and sample.hump > 3 * sample.bone:
+    if sample.hump > 0.03 and sample.hump > 3 * sample.bone and not sample.has_air_and_fat:
         return "hump"
     if sample.air > 0.02:
         return "" if sample.core > 0.2 else "tissue"
@@ -213,20 +218,28 @@ def _has_air_and_body(sample: _Sample) -> bool:
 
 
 def _choose_offset(values: np.ndarray, certain: list[float]) -> float:
-    """1024 or 1000, where both explain the values, by where the air is: near 24 or near 0."""
-    if not {1024.0, 1000.0} <= set(certain):
-        return certain[0]
-    low = values[(values > -100) & (values < 120)]
-    noisy = low[low != low.min()]
-    if len(noisy) > 0.02 * values.size:
-        return 1024.0 if _densest(noisy, 16)[1] > 12 else 1000.0
-    return 1000.0 if low.min() == -24 else 1024.0  # air at the lowest value that scanners store, -1024 HU
+    """Among offsets that all explain the values, the one with air nearest to -1000 HU; if air has no noise, with its
+    value nearest to -1024, the lowest that scanners store.
+    """
+
+    def distance(offset: float) -> float:
+        air = (values - offset)[(values - offset > -1100) & (values - offset < -880)]
+        distinct, counts = np.unique(air, return_counts=True)
+        often = distinct[counts.argmax()]
+        noisy = air[air != often]
+        return abs(_densest(noisy, 16)[1] + 1000) if len(noisy) > 0.02 * values.size else abs(float(often) + 1024)
+
+    return min(certain, key=distance)
 
 
-def _describe_offset(offset: float) -> str:
+def _correct(offset: float) -> Judgement:
     if offset < 0:
-        return f"had its rescale intercept applied twice; {-offset:.0f} was added to get Hounsfield units."
-    return f"was stored with an offset of {offset:.0f}; it was subtracted to get Hounsfield units."
+        return Judgement(
+            offset, note=f"had its rescale intercept applied twice; {-offset:.0f} was added to get Hounsfield units."
+        )
+    return Judgement(
+        offset, note=f"was stored with an offset of {offset:.0f}; it was subtracted to get Hounsfield units."
+    )
 
 
 def _find_shift(sample: _Sample) -> str:
@@ -251,6 +264,8 @@ def _name(problem: str, values: np.ndarray, ends: np.ndarray, data: np.ndarray, 
         return "outside the body or the field of view it is 0, which is water; set it to -1000 there"
     if high - low < NARROW:
         return _name_scaled(low, high)
+    if problem == "bytes":
+        return f"it was stored in bytes, which hold -128 to 127 only; export it again as 16-bit numbers, {WATER}"
     for sign, word in ((-1.0, "inverted"), (1.0, "like a CT")):
         sample = _Sample(sign * values, ends)
         offset = sample.edge_median + 1000
