@@ -7,6 +7,7 @@ import pytest
 
 from host import available
 from SlicRegLib.cli.parser import parse
+from SlicRegLib.jobs.batch import COLUMNS
 from SlicRegLib.jobs.command_process import CommandProcess
 
 pytestmark = pytest.mark.skipif(not available(), reason="needs slicer-core and PySide6")
@@ -72,6 +73,23 @@ def test_all_other_scans_of_the_scene(panel, started, tmp_path):
         assert str(request.model) == panel.logic.model(panel.parameters.model)
         assert request.template.is_file() and request.target.is_file() and request.template_label.is_file()
         assert not request.registration.refine and request.registration.alignment.iterations == 5
+
+
+@pytest.mark.parametrize(
+    "changes, text",
+    [
+        ({"verdict": "good"}, ""),
+        ({"verdict": "good", "notes": "It was stored with an offset."}, "It was stored with an offset."),
+        ({"verdict": "failed", "notes": "Noted."}, "The sentence. Noted."),
+        ({"verdict_reason": None, "error": "The scan is empty."}, "The scan is empty."),
+        ({"verdict_reason": None}, ""),
+    ],
+)
+def test_what_to_look_at(changes, text):
+    from SlicRegSlicer.batch_tab import _format_row
+
+    row = {**dict.fromkeys(COLUMNS), "name": "a", "status": "done", "verdict_reason": "The sentence.", "error": ""}
+    assert _format_row(row | changes)[-1] == text
 
 
 def test_a_folder_of_scans(panel, started, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from SlicRegLib.jobs.batch import Batch, Row
 from SlicRegLib.jobs.command_process import CommandProcess
+from SlicRegLib.registration.verdict_text import GOOD
 
 from .result_nodes import list_scans
 from .translation import _
@@ -115,7 +116,8 @@ class BatchTab:
 
 
 def _format_row(row: Row) -> list[str]:
-    """The cells of a scan; the last one has the error, or the verdict's sentence."""
+    """The cells of a scan; the last one has the error, or the verdict's sentence unless it is good, and the notes."""
     figures = [format_cell(row[column]) for column in ("seconds", "folding_percent")]
-    reason = row["error"] or row["verdict_reason"] or ""
-    return [row["name"], row["status"], describe_word(row["verdict"]), *figures, reason]
+    reason = "" if row["verdict"] == GOOD else row["verdict_reason"]
+    look = row["error"] or " ".join(part for part in (reason, row["notes"]) if part)
+    return [row["name"], row["status"], describe_word(row["verdict"]), *figures, look]
