@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import UserError
+from ..images.dicom_series import is_same_scan
 from ..images.files import atomic, check_output, make_folder, split_series, stem, write_json
 from ..images.json_reading import read_json
 from ..network.options import DeviceOptions
@@ -85,7 +86,7 @@ class Batch:
         for what, path in inputs.items():
             if path and not (path.is_file() or (what == "template" and split_series(path)[0].is_dir())):
                 raise UserError(f"The {what} {path} does not exist; check the file name.")
-        self.targets = {name: Path(path).absolute() for name, path in targets if not _is_same(path, self.template)}
+        self.targets = {name: Path(path).absolute() for name, path in targets if not is_same_scan(path, self.template)}
         if not self.targets:
             raise UserError("There is no scan to register besides the template; add scans.")
         if bad := _find_bad_names(self.targets, [name for name, _ in targets]):
@@ -256,10 +257,6 @@ def _find_bad_names(targets: Mapping[str, Path], names: list[str]) -> list[str]:
         for name in targets
         if lower.count(name.lower()) > 1 or name in ("", ".", "..") or re.search(r"[/\\]", name)
     ]
-
-
-def _is_same(a: str | Path, b: str | Path) -> bool:
-    return Path(a).resolve() == Path(b).resolve()
 
 
 def _read_report(folder: Path) -> dict[str, Any] | None:
