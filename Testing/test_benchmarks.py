@@ -1,6 +1,7 @@
 """The other benchmarks, each with tiny input: that they run, and measures with known answers."""
 
 import json
+import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ import partial_views
 import pose
 import speed
 import variants
+import verdict
 from cohort import load_labelled, mean_dice
 from partial_views import air_share, bone_overlap
 from variants import change_options
@@ -175,3 +177,20 @@ def test_comments_that_claim_a_speed_up_have_their_kernel():
     naming = {path for path in folder.rglob("*.py") if "benchmarks/kernels.py" in path.read_text(encoding="utf-8")}
     claimed = {path.relative_to(folder).as_posix().removeprefix("SlicRegLib/") for path in naming}
     assert claimed == {kernel.__doc__.partition(":")[0] for kernel in kernels.KERNELS}
+
+
+def test_the_claim_of_a_killed_process_ends_with_it(tmp_path):
+    out, folder = tmp_path / "rows.jsonl", tmp_path / "rows.claims"
+    folder.mkdir()
+    code = "import filelock, sys\nwith filelock.FileLock(sys.argv[1]): print(1, flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(folder / "a_b")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        with verdict.claim(out, "a/b") as ours, verdict.claim(out, "c") as free:
+            assert not ours and free
+        other.kill()
+    with verdict.claim(out, "a/b") as ours:
+        assert ours
+        out.write_text('{"name": "a/b"}\n{"na')
+    with verdict.claim(out, "a/b") as again, verdict.claim(out, "c") as free:
+        assert not again and free

@@ -16,13 +16,15 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 
 from cohort import mean_dice
 from SlicRegLib.errors import UserError
@@ -35,6 +37,30 @@ from verdict_pairs import PARTS, Pair, all_pairs
 FILES = {"head": "headneck-openkbp.slicreg", "trunk": "trunk-phantom.slicreg"}
 REGISTERED, REGISTERED_PART, LOST = 0.5, 0.3, 0.2
 """Mean Dice: above the first (second for parts) a result is good, below the third it is wrong."""
+
+
+def read_rows(out: Path) -> list[dict[str, Any]]:
+    """The results so far; a line that a killed process left unfinished is not one."""
+    rows = []
+    for line in out.read_text().splitlines() if out.exists() else ():
+        with suppress(ValueError):
+            rows.append(json.loads(line))
+    return rows
+
+
+@contextmanager
+def claim(out: Path, name: str) -> Iterator[bool]:
+    """Whether this process is to do the pair inside the block: no other one is at it, and it is not done.
+
+    The claim is a lock, which the system releases when its process ends, however that happens.
+    """
+    folder = out.with_suffix(".claims")
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / name.replace("/", "_"), timeout=0):
+            yield all(row["name"] != name for row in read_rows(out))
+    except Timeout:
+        yield False
 
 
 def read_model(folder: Path, name: str) -> Model:
@@ -126,20 +152,17 @@ def main(arguments: list[str] | None = None) -> None:
         torch.set_num_threads(options.threads)
     if not options.report:
         models: dict[str, Model] = {}
-        claims = options.out.with_suffix(".claims")
-        claims.mkdir(exist_ok=True)
         for pair in list(all_pairs(options.shared))[: options.pairs]:
-            try:
-                (claims / pair.name.replace("/", "_")).touch(exist_ok=False)
-            except FileExistsError:
-                continue
-            if pair.model not in models:
-                models[pair.model] = read_model(options.models, pair.model)
-            row = measure(pair, models[pair.model])
-            with options.out.open("a") as file:
-                file.write(json.dumps(row) + "\n")
-            print(f"{row['word']:9s} {row.get('dice', float('nan')):.3f} {pair.name}", flush=True)
-    rows = [json.loads(line) for line in options.out.read_text().splitlines()]
+            with claim(options.out, pair.name) as is_ours:
+                if not is_ours:
+                    continue
+                if pair.model not in models:
+                    models[pair.model] = read_model(options.models, pair.model)
+                row = measure(pair, models[pair.model])
+                with options.out.open("a") as file:
+                    file.write(json.dumps(row) + "\n")
+                print(f"{row['word']:9s} {row.get('dice', float('nan')):.3f} {pair.name}", flush=True)
+    rows = read_rows(options.out)
     print(tabulate(rows, lambda row: row["kind"], "kind of pair"))
     print(summarise(rows))
 
