@@ -1,5 +1,6 @@
 """The training loop: the loss falls, a resumed run equals one that was never stopped, and other runs are refused."""
 
+import errno
 import hashlib
 import json
 import math
@@ -13,9 +14,11 @@ from safetensors.torch import load, save
 
 from ramp import ramp_study
 from SlicRegLib.errors import UserError
+from SlicRegLib.training.checkpoint import TENSORS
 from SlicRegLib.training.loop import TrainingPlan, split, train
 from SlicRegLib.training.objective import SupervoxelLoss
 from SlicRegLib.training.options import TrainingOptions, training_preset
+from SlicRegLib.training.run import TrainingRun
 from tiny import NETWORK, same_weights, tiny_net, tiny_study
 
 CPU = torch.device("cpu")
@@ -225,3 +228,27 @@ def test_validation_scans_are_spread_over_the_cohort():
     assert len(split(names, 100)[1]) == 4  # at most a fifth
     assert split(names[:4], 4) == (names[:4], [])
     assert split(names, 0) == (names, [])
+
+
+def test_a_checkpoint_that_cannot_be_read_is_not_called_damaged(study, checkpoint, monkeypatch):
+    whole = zipfile.ZipExtFile.read
+
+    def fail(error):
+        def read(part, *_):
+            if getattr(part, "name", TENSORS) == TENSORS:
+                raise error
+            return whole(part, *_)
+
+        return read
+
+    for error, kind, words in [
+        (OSError(errno.EIO, "Input/output error"), UserError, r"run.checkpoint cannot be read: the disk reports"),
+        (MemoryError(), MemoryError, "^$"),
+    ]:
+        monkeypatch.setattr(zipfile.ZipExtFile, "read", fail(error))
+        with pytest.raises(kind, match=words):
+            train(TrainingPlan(study, NETWORK, ONE), checkpoint, CPU, resume=True)
+    monkeypatch.undo()
+    monkeypatch.setattr(TrainingRun, "load_state_dict", fail(RuntimeError("DefaultCPUAllocator: not enough memory")))
+    with pytest.raises(RuntimeError, match="not enough memory"):
+        train(TrainingPlan(study, NETWORK, ONE), checkpoint, CPU, resume=True)

@@ -5,11 +5,12 @@ Nothing is ever written to disk under a name from the file. Imports nothing heav
 
 from __future__ import annotations
 
+import errno
 import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import BinaryIO, TypeGuard
 
 MAX_PARTS = 64
 MAX_DIRECTORY = 1 << 16
@@ -52,6 +53,8 @@ class Archive:
         except (ArchiveError, MemoryError):
             raise
         except Exception as error:  # zipfile and zlib fail in many ways
+            if is_read_failure(error):
+                raise
             raise ArchiveError(f"its part {name} is damaged") from error
 
 
@@ -62,6 +65,8 @@ def open_archive(file: BinaryIO, is_allowed: Callable[[str], bool] = lambda name
     try:
         archive = zipfile.ZipFile(file)
     except Exception as error:  # zipfile fails in many ways
+        if is_read_failure(error):
+            raise
         raise ArchiveError("it is no archive or is cut off") from error
     with archive:
         found = [info.filename for info in archive.infolist()]
@@ -74,6 +79,11 @@ def open_archive(file: BinaryIO, is_allowed: Callable[[str], bool] = lambda name
             if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                 raise ArchiveError("it is encrypted or compressed in an unknown way")
         yield Archive(archive)
+
+
+def is_read_failure(error: Exception) -> TypeGuard[OSError]:
+    """Whether the system could not read the file, which may be intact. A wrong position in it is the file's fault."""
+    return isinstance(error, OSError) and error.errno not in (None, errno.EINVAL)
 
 
 def _check_end(file: BinaryIO) -> None:

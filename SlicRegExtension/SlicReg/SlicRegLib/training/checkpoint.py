@@ -17,8 +17,8 @@ import torch
 from safetensors.torch import load as load_tensors
 from safetensors.torch import save as save_tensors
 
-from ..errors import UserError
-from ..images.archive import open_archive
+from ..errors import UserError, explain_os_error, is_out_of_memory
+from ..images.archive import is_read_failure, open_archive
 from ..images.files import atomic
 from ..images.json_reading import parse_json
 from .run import TrainingRun
@@ -56,6 +56,8 @@ def load_checkpoint(path: Path, run: TrainingRun) -> None:
     try:
         run.load_state_dict(state, tensors)
     except Exception as error:  # of many kinds, from torch
+        if is_out_of_memory(error):
+            raise
         raise _damaged(path) from error
 
 
@@ -63,9 +65,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     if not path.is_file():
         raise UserError(f"There is no checkpoint {path} to resume from; start without --resume.")
     with open(path, "rb") as file:
-        if b"/data.pkl" in file.read(256):  # written by torch.save, as once
-            raise _other_version(path)
         try:
+            if b"/data.pkl" in file.read(256):  # written by torch.save, as once
+                raise _other_version(path)
             with open_archive(file, lambda name: name in LIMITS) as archive:
                 content = {name: archive.read(name, limit) for name, limit in LIMITS.items()}
             state = parse_json(content[STATE])
@@ -73,9 +75,13 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
                 raise _damaged(path)
             _ = [list(part) for part in state["options"]], state["version"], state["scans"], state["start"]
             return state, load_tensors(content[TENSORS])
-        except MemoryError:
+        except UserError:
             raise
         except Exception as error:  # zip, JSON and tensors each raise errors of their own
+            if is_out_of_memory(error):
+                raise
+            if is_read_failure(error):
+                raise UserError(f"The checkpoint {path} cannot be read: {explain_os_error(error)}.") from error
             raise _damaged(path) from error
 
 
