@@ -219,8 +219,8 @@ def test_a_newer_version_asks_for_an_update(path):
 def test_a_file_that_is_no_model_is_refused(path):
     with pytest.raises(UserError, match="does not exist"):
         load_model(path)
-    with pytest.raises(UserError, match="does not exist"):
-        load_model(path.parent)  # a folder
+    with pytest.raises(UserError, match="is a folder"):
+        load_model(path.parent)
     save_model(path, make())
     whole = path.read_bytes()
     flipped = bytearray(whole)

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..errors import UserError, show_name
 from ..images.dicom_series import choose_each_series
 from ..images.files import list_images, split_series, stem
+from ..images.inputs import check_file
 
 
 def list_cohort(images: Path, series: str = "") -> list[Path]:
@@ -19,7 +20,7 @@ def list_cohort(images: Path, series: str = "") -> list[Path]:
     column. Paths are relative to its folder. Raises UserError if a scan is missing or two have the same name.
     """
     images = Path(images)
-    table = images.is_file() or images.suffix.lower() == ".csv"
+    table = not images.is_dir() and (images.exists() or images.suffix.lower() == ".csv")
     paths = choose_each_series(_read_table(images) if table else list_images(images), series)
     first: dict[str, Path] = {}
     for path in paths:
@@ -29,9 +30,13 @@ def list_cohort(images: Path, series: str = "") -> list[Path]:
     return paths
 
 
+def list_cohort_inputs(images: Path, series: str = "") -> list[Path]:
+    """All that a cohort is read from, and that must not be overwritten: its scans, and the CSV file if there is one."""
+    return [Path(images), *list_cohort(images, series)]
+
+
 def _read_table(path: Path) -> list[Path]:
-    if not path.is_file():
-        raise UserError(f"{path} does not exist; give a folder of scans or a CSV file with one path per row.")
+    check_file(path, "give a folder of scans or a CSV file with one path per row")
     try:
         text = path.read_text(encoding="utf-8-sig")  # with or without the byte order mark of spreadsheets
     except UnicodeDecodeError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +17,7 @@ Stamp = dict[str, Any]
 
 
 def make_stamp(path: Path) -> Stamp | None:
-    """None if the file is missing."""
+    """None if the file is missing, or no regular one: a pipe would be waited for."""
     try:
         size, modified_ns = _measure(path)
         return {"size": size, "modified_ns": modified_ns, "sha256": _hash(path, size, modified_ns)}
@@ -51,6 +52,8 @@ def _files(path: Path) -> Iterator[Path]:
 def _measure(path: Path) -> tuple[int, int]:
     """Bytes, and the newest modification time in nanoseconds."""
     stats = [file.stat() for file in _files(path)]
+    if not all(stat.S_ISREG(status.st_mode) for status in stats):
+        raise OSError(f"{path} is no regular file")
     return sum(s.st_size for s in stats), max((s.st_mtime_ns for s in stats), default=0)
 
 

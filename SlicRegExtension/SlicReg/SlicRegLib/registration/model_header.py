@@ -12,6 +12,7 @@ from .. import MODELS
 from ..errors import UserError
 from ..images.archive import ArchiveError
 from ..images.files import MODEL_SUFFIX, atomic
+from ..images.inputs import check_file
 from ..network.options import NetworkOptions
 from .model_parts import read_parts
 
@@ -130,14 +131,13 @@ class ModelHeader:
 
 
 def find_model(name: str | Path) -> Path:
-    """The file of a model given by its path or, if bundled, by its name. Raises UserError where there is none."""
+    """The file of a model given by its path or, if bundled, by its name. Raises UserError where there is no file."""
     path, bundled = Path(name), MODELS / f"{name}{MODEL_SUFFIX}"
-    if path.is_file():
-        return path
-    if path.name == str(name) and bundled.is_file():
+    if not path.is_file() and path.name == str(name) and bundled.is_file():
         return bundled
     names = ", ".join(sorted(file.stem for file in MODELS.glob(f"*{MODEL_SUFFIX}")))
-    raise UserError(f"The model {name} does not exist; give a model file or the name of a bundled model ({names}).")
+    check_file(path, f"give a model file or the name of a bundled model ({names})", "The model")
+    return path
 
 
 def read_model(path: str | Path, bundled: bool = False) -> ModelHeader:
@@ -180,8 +180,7 @@ def add_model(path: str | Path, user_folder: str | Path) -> ModelHeader:
     same model twice is no error.
     """
     path, folder = Path(path), Path(user_folder)
-    if not path.is_file():
-        raise UserError(f"The model {path} does not exist; check the file name.")
+    check_file(path, "check the file name", "The model")
     if not path.name.lower().endswith(MODEL_SUFFIX):
         raise UserError(f"The model file must end in {MODEL_SUFFIX} (got {path.name}).")
     model = read_model(path)

@@ -37,6 +37,8 @@ def read_parts(path: Path) -> tuple[dict[str, Any], dict[str, bytes]]:
     Raises ArchiveError for a file that is damaged or no model, NewerModelError for one of a newer version,
     OSError from the system.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):
+        raise OSError("it is a device or a pipe")  # opening one may wait for ever
     with open(path, "rb") as file, open_archive(file) as archive:
         if absent := [part for part in NEEDED if part not in archive.names]:
             raise ArchiveError(f"it lacks {', '.join(absent)}")
