@@ -127,7 +127,7 @@ def test_notes_about_the_scans_are_in_the_table(cohort):
     batch.record(finish(out_of(batch.next()), REPORT | {"notes": ["It had an offset.", "It is tilted."]}))
     batch.record(finish(out_of(batch.next()), REPORT | {"notes": []}))
     assert [row["notes"] for row in table(cohort / "out")] == ["It had an offset. It is tilted.", "", ""]
-    assert batch.summary().splitlines()[-1].endswith('column "notes" of the table: a.')
+    assert batch.summary().splitlines()[-1].endswith('column "notes" of results.csv: a.')
 
 
 def test_a_batch_of_a_version_without_verdicts_is_continued(cohort):
@@ -276,6 +276,26 @@ def test_what_cannot_start(cohort):
         with pytest.raises(UserError, match=words):
             call()
     assert make(cohort, targets=[("t", template), ("a", a)]).pending() == ["a"]  # the template itself is left out
+
+
+@pytest.mark.parametrize("name", ["results.csv", "batch.json", "a/warped_labels.nii.gz"])
+def test_inputs_are_not_overwritten(cohort, name):
+    mine = cohort / "out" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    for changes in ({"others": [mine]}, {"template_label": mine}, {"labels": {"b": mine}}, {"model": mine}):
+        with pytest.raises(UserError, match=f"{name} is one of the inputs and would be overwritten"):
+            make(cohort, **changes)
+    assert mine.read_text() == "mine" and len(list((cohort / "out").rglob("*"))) == len(Path(name).parts)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes of POSIX")
+def test_a_pipe_is_not_waited_for(cohort):
+    os.mkfifo(cohort / "pipe.nii.gz")
+    assert make(cohort, targets=[("pipe", cohort / "pipe.nii.gz")]).next()
+    for what in ("template", "model", "template_label"):
+        with pytest.raises(UserError, match=r"pipe.nii.gz is a device or a pipe; check the file name"):
+            make(cohort, **{what: cohort / "pipe.nii.gz"})
 
 
 def test_real_commands(cohort):

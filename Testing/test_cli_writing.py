@@ -68,6 +68,33 @@ def test_register_does_not_overwrite_its_target(pair, model, tmp_path, capfd):
     assert is_one_sentence(capfd, "would be overwritten") and target.read_bytes() == pair["target"].read_bytes()
 
 
+TABLES = {
+    "batch": "results.csv",
+    "check": "cohort.json",
+    "prepare": "study.json",
+    "learn": "tiny_curve.csv",
+    "evaluate": "cohort.csv",
+}
+
+
+@pytest.mark.parametrize("command", TABLES)
+def test_the_table_of_a_cohort_is_not_overwritten(command, commands, cohort, tmp_path, capfd):
+    table = tmp_path / TABLES[command]
+    table.write_text(text := "\n".join(str(path) for path in sorted((cohort / "img").iterdir())))
+    out = table if command == "evaluate" else tmp_path
+    assert run(command, out=out, **{**commands[command], "images": table}) == 2
+    assert is_one_sentence(capfd, f"{table.name} is one of the inputs and would be overwritten")
+    assert table.read_text() == text and list(tmp_path.iterdir()) == [table]
+
+
+@pytest.mark.parametrize("file", ["img/pt_1.nii.gz", "label/pt_2.nii.gz"])
+def test_an_evaluation_does_not_overwrite_its_cohort(file, commands, cohort, capfd):
+    before = (cohort / file).read_bytes()
+    assert run("evaluate", out=cohort / file, **commands["evaluate"]) == 2
+    assert is_one_sentence(capfd, "is one of the inputs and would be overwritten")
+    assert (cohort / file).read_bytes() == before
+
+
 def test_long_names_of_scans_are_prepared(commands, cohort, tmp_path):
     scan = tmp_path / "img" / f"{'x' * 248}.nii.gz"
     scan.parent.mkdir()

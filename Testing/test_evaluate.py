@@ -7,7 +7,7 @@ from SlicRegLib.errors import UserError
 from SlicRegLib.geometry.field import identity_field
 from SlicRegLib.images.volumes import Volume, load_labels, load_scan, save_volume
 from SlicRegLib.registration.result import Registration
-from SlicRegLib.results.evaluate import compare, evaluate
+from SlicRegLib.results.evaluate import compare, evaluate, find_labels
 from tiny import phantom, write_cohort
 
 
@@ -107,3 +107,24 @@ def test_label_files_are_found_whatever_their_format(cohort, template, template_
     save_volume(tmp_path / "pt_1.nrrd", phantom(1)[1])
     found = evaluate(lambda target: stay(template, target), template_labels, cohort / "img", tmp_path)
     assert list(found["cases"]) == ["pt_1"] and found["without_labels"] == ["pt_2", "pt_3", "pt_4"]
+
+
+def test_two_scans_of_one_name_are_refused(template_labels, tmp_path):
+    for name in ("a.nii.gz", "a.mha"):
+        (tmp_path / name).touch()
+    with pytest.raises(UserError, match=r"two scans called a, .*a.mha and .*a.nii.gz; rename or remove one"):
+        evaluate(pytest.fail, template_labels, tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize("file", ["pt.1.nii.gz", "pt.1.NII.GZ", "pt.1.Nrrd", "pt.1.seg.nrrd", "pt.1-seg.nii"])
+def test_names_of_label_files(tmp_path, file):
+    for name in (file, "pt.1.txt", "PT.1.nii.gz", "pt.11.nii.gz", "pt.1_2.seg.nrrd", ".pt.1.nii"):
+        (tmp_path / name).touch()
+    assert find_labels(tmp_path, "pt.1") == tmp_path / file
+    assert find_labels(tmp_path, "pt") is None and find_labels(tmp_path / "none", "pt.1") is None
+
+
+def test_labels_are_preferred_to_a_segmentation(tmp_path):
+    for name in ("a-seg.nii.gz", "a.mha", "a.seg.nrrd"):
+        (tmp_path / name).touch()
+    assert find_labels(tmp_path, "a") == tmp_path / "a.mha"

@@ -237,6 +237,11 @@ def test_inputs_are_not_overwritten(tmp_path):
         with pytest.raises(UserError, match="is one of the inputs and would be overwritten"):
             check()
     check_output(tmp_path / "other.json", inputs=[scan])
+    (tmp_path / "ct.raw").touch()
+    (tmp_path / "slice").write_bytes(bytes(128) + b"DICM" + bytes(40))
+    for name, inputs in {"ct.raw": [tmp_path / "ct.mhd"], "slice": [tmp_path]}.items():
+        with pytest.raises(UserError, match=f"{name} is one of the inputs and would be overwritten"):
+            check_output(tmp_path / name, inputs=inputs)
 
 
 def test_a_disk_with_clearly_too_little_space(tmp_path):

@@ -31,7 +31,8 @@ COHORT_SEEDS = range(1, 31)
 
 def run_demo(request: DemoRequest, progress: Progress) -> str:
     """`slicreg demo`: register the held-out phantoms to the template; returns the text to print."""
-    check_output(request.out, folder=True, names=("summary.json", f"template/img/phantom_{TEMPLATE_SEED}.nii.gz"))
+    names = ("summary.json", f"template/img/phantom_{TEMPLATE_SEED}.nii.gz", PHANTOM_MODEL.name)
+    check_output(request.out, folder=True, names=names, inputs=(PHANTOM_MODEL,))
     model = train_phantom_model(request, progress) if request.train else PHANTOM_MODEL
     if not model.is_file():
         raise UserError(f"The phantom model {model} is missing; make it with `slicreg demo --train`.")

@@ -54,7 +54,8 @@ def list_images(folder: str | Path) -> list[Path]:
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise UserError(f"The folder {folder} does not exist; give a folder that holds the scans.")
+        problem = "is no folder" if folder.exists() else "does not exist"
+        raise UserError(f"The folder {folder} {problem}; give a folder that holds the scans.")
     entries = [p for p in folder.iterdir() if not p.name.startswith(".")]
     found = [p for p in entries if p.name.lower().endswith(IMAGE_SUFFIXES)]
     found += [p for p in entries if p not in found and p.is_dir() and holds_dicom(p)]
@@ -143,12 +144,13 @@ def check_output(
     """Raise UserError unless ``path``, a file or a folder, can be written. Leaves nothing: called before any work.
 
     A temporary file is really made there, since permissions alone do not tell it. names: paths inside the folder that
-    will be written. inputs: files that must not be overwritten. make_parents: whether the parent may be missing.
+    will be written. inputs: files that must not be overwritten; nor is any DICOM file, since none is ever a result.
+    make_parents: whether the parent may be missing.
     """
     check_path(path)
     target, made = Path(path), []
     files = [target / name for name in names] if folder else [target]
-    given = [Path(one) for one in inputs if one]
+    given = {_identify(file) for one in inputs if one for file in (one, *_list_data(one))}
     try:
         if folder and os.path.lexists(target) and not target.is_dir():
             raise UserError(f"{path} is a file; give a folder.")
@@ -160,7 +162,7 @@ def check_output(
             check_path(file)
             with suppress(FileNotFoundError, NotADirectoryError):
                 os.lstat(file)  # too long a name is an error
-                if any(_is_same(file, other) for other in given):
+                if _identify(file) in given or is_dicom(file):
                     raise UserError(f"{file} is one of the inputs and would be overwritten; choose another --out.")
         handle, probe = tempfile.mkstemp(prefix=f".{_PART[1:]}", dir=place)
         try:
@@ -260,10 +262,19 @@ def _parts_of(path: str | Path) -> set[str]:
     return {str(path), target, os.path.dirname(target)}
 
 
-def _is_same(a: Path, b: Path) -> bool:
+def _identify(path: str | Path) -> object:
+    """The same for all names of a file."""
     with suppress(OSError):
-        return a.samefile(b)
-    return os.path.realpath(a) == os.path.realpath(b)
+        status = os.stat(path)
+        return status.st_dev, status.st_ino
+    return os.path.realpath(path)
+
+
+def _list_data(path: str | Path) -> list[Path]:
+    """Where the voxels may be of which this file is only the header."""
+    path = Path(path)
+    found = path.suffix.lower() in (".mhd", ".nhdr", ".hdr", ".img")
+    return [path.with_suffix(suffix) for suffix in (".raw", ".zraw", ".hdr", ".img")] if found else []
 
 
 def _replace(name: str, path: Path) -> None:

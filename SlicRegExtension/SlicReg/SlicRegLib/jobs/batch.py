@@ -15,10 +15,12 @@ from typing import Any, Protocol
 from ..errors import UserError
 from ..images.dicom_series import is_same_scan
 from ..images.files import atomic, check_output, make_folder, split_series, stem, write_json
+from ..images.inputs import check_file
 from ..images.json_reading import read_json
 from ..network.options import DeviceOptions
 from ..registration.options import RegistrationOptions
 from ..registration.verdict_text import WORDS, count_verdicts, describe_counts, describe_verdict
+from ..results.result_folder import RESULT_FILES
 from .arguments import changed_arguments, write_arguments
 from .file_stamps import is_unchanged, make_stamp
 
@@ -73,26 +75,29 @@ class Batch:
         template_label: str | Path | None = None,
         labels: Mapping[str, str | Path] | None = None,
         left_out: Iterable[str] = (),
+        others: Iterable[str | Path] = (),
     ):
         """targets: (name, path) of each. options: further words of `slicreg register`, such as ["--device", "cpu"].
         template_label: the template's labels, to be carried to every target. labels: name -> the target's own labels.
-        left_out: sentences about scans that could not become targets, for people. Raises UserError for missing files,
-        names that cannot be folders, and a folder that cannot be written."""
+        left_out: sentences about scans that could not become targets, for people. others: further files that must not
+        be overwritten. Raises UserError for missing files, names that cannot be folders, a folder that cannot be
+        written, and results that would replace an input."""
         self.template, self.model, self.out = Path(template).absolute(), Path(model).absolute(), Path(out).absolute()
         self.template_label = Path(template_label).absolute() if template_label else None
         self.options = [str(word) for word in options]
         self.labels = {name: Path(path).absolute() for name, path in (labels or {}).items()}
         inputs = {"template": self.template, "model": self.model, "template's label map": self.template_label}
         for what, path in inputs.items():
-            if path and not (path.is_file() or (what == "template" and split_series(path)[0].is_dir())):
-                raise UserError(f"The {what} {path} does not exist; check the file name.")
+            if path and not (what == "template" and split_series(path)[0].is_dir()):
+                check_file(path, "check the file name", f"The {what}")
         self.targets = {name: Path(path).absolute() for name, path in targets if not is_same_scan(path, self.template)}
         if not self.targets:
             raise UserError("There is no scan to register besides the template; add scans.")
         if bad := _find_bad_names(self.targets, [name for name, _ in targets]):
             raise UserError(f"Several scans are called {bad[0]!r}, or no folder can have this name; rename them.")
-        results = [f"{name}/{file}" for name in self.targets for file in RESULTS]
-        check_output(self.out, folder=True, names=[BATCH, TABLE, *results])
+        results = [f"{name}/{file}" for name in self.targets for file in RESULT_FILES]
+        read = [*inputs.values(), *self.targets.values(), *self.labels.values(), *others]
+        check_output(self.out, folder=True, names=[BATCH, TABLE, *results], inputs=read)
         make_folder(self.out)
         self.left_out = list(left_out)
         self.warning = ""
@@ -174,7 +179,7 @@ class Batch:
         for row in sorted(doubted, key=lambda row: WORDS.index(row["verdict"]), reverse=True):  # the worst first
             lines.append(f"{row['name']}: {describe_verdict(row['verdict'], row['verdict_reason'])}")
         if noted := [row["name"] for row in rows if row["notes"]]:
-            lines.append(f'Scans were corrected or stand out, see the column "notes" of the table: {", ".join(noted)}.')
+            lines.append(f'Scans were corrected or stand out, see the column "notes" of {TABLE}: {", ".join(noted)}.')
         return "\n".join(lines)
 
     def _inputs(self, name: str) -> dict[str, Path]:

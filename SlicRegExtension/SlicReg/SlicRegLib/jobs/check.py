@@ -7,6 +7,7 @@ import numpy as np
 from ..cohort.check import PICTURE, REPORT, check_cohort, save_cohort
 from ..cohort.cost import TrainingCost, estimate_cost
 from ..cohort.facts import Cohort
+from ..cohort.listing import list_cohort_inputs
 from ..cohort.summary import summarise
 from ..images.dicom_series import choose_series
 from ..images.files import check_output, new_folder
@@ -24,7 +25,8 @@ def check_files(request: CheckRequest, progress: Progress = silent) -> str:
     request.training(), request.preparation()  # wrong options are reported before the scans are read
     choose_device(request.device)  # a wrong name is reported before the scans are read
     if request.out:
-        check_output(request.out, folder=True, names=(REPORT, PICTURE))
+        inputs = [request.template, *list_cohort_inputs(request.images, request.series)]
+        check_output(request.out, folder=True, names=(REPORT, PICTURE), inputs=inputs)
     path = choose_series(request.template, request.template_series)
     template = load_scan(path)
     cohort = check_cohort(path, request.images, max(1, request.workers), progress, template, request.series)

@@ -94,4 +94,5 @@ def make_batch(request: BatchRequest) -> Batch:
         [*options, *write_arguments(request.registration)],
         request.template_label,
         labels,
+        others=[request.images],
     )

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..cohort.listing import list_cohort, list_cohort_inputs
 from ..errors import UserError
 from ..geometry.resampling import resample_labels
-from ..images.dicom_series import choose_each_series
-from ..images.files import IMAGE_SUFFIXES, check_output, list_images, stem, write_json
+from ..images.files import IMAGE_SUFFIXES, check_output, stem, write_json
 from ..images.volumes import Volume, load_labels, load_scan
 from ..network.devices import choose_device
 from ..progress import Progress, silent
@@ -48,7 +48,8 @@ def evaluate_files(request: EvaluateRequest, progress: Progress = silent) -> dic
     The file is written after each case, with "complete" false until the last one: no finished case is lost, however the
     evaluation ends. The cases run in a process of their own, so that one for which memory does not suffice is listed.
     """
-    inputs = (request.model, request.template, request.template_label)
+    inputs = [request.model, request.template, request.template_label, *_list_labels(request.labels)]
+    inputs += list_cohort_inputs(request.images, request.series)
     check_output(request.out, inputs=inputs, make_parents=False)
     model, template, template_labels, _ = _load(request)  # what is wrong with them is told before the work
     own_template = template.fingerprint() == model.template_sha256
@@ -99,7 +100,7 @@ def evaluate(
     progress: Progress = silent,
     judge_result: Callable[[Registration], Verdict] | None = None,
 ) -> dict[str, Any]:
-    """Register every scan of the folder ``images`` that has labels of the same name in ``labels``, and measure.
+    """Register every scan of ``images`` (see `list_cohort`) that has labels of its name in ``labels``, and measure.
 
     register_target: any function that registers a target to the template. judge_result: gives its verdict, if there is
     one. Returns "cases" (name: result of `compare`, seconds, notes, verdict), "mean" of all cases, "verdicts" (word:
@@ -135,7 +136,7 @@ def _evaluate_each(
     series: str = "",
 ) -> dict[str, Any]:
     """What `evaluate` returns. after_case: called with the results so far, if there are any. isolate: `run_each`."""
-    scans = {stem(p): p for p in choose_each_series(list_images(images), series)}
+    scans = {stem(path): path for path in list_cohort(images, series)}
     labelled = [LabelledScan(name, scans[name], path) for name in scans if (path := find_labels(labels, name))]
     if not labelled:
         raise UserError(f"No file of {labels} has the name of a scan in {images}; labels are matched to scans by name.")
@@ -191,8 +192,23 @@ def compare(result: Registration, template_labels: Volume, target_labels: Volume
 
 
 def find_labels(folder: Path, name: str) -> Path | None:
-    """The label file of the scan called ``name``: the file of that name in ``folder``, with any image suffix."""
-    return next((p for s in IMAGE_SUFFIXES if (p := Path(folder) / f"{name}{s}").is_file()), None)
+    """The label file of the scan called ``name``: of that name in ``folder``, with any image suffix in any case.
+
+    Without one, a segmentation called ``name.seg`` or ``name-seg``.
+    """
+    found = {path.name: path for path in _list_labels(folder)}
+    names = [(kept, suffix) for kept in (name, f"{name}.seg", f"{name}-seg") for suffix in IMAGE_SUFFIXES]
+    for kept, suffix in names:
+        for file, path in found.items():
+            if file.startswith(kept) and file[len(kept) :].lower() == suffix:
+                return path
+    return None
+
+
+def _list_labels(folder: Path) -> list[Path]:
+    """The image files of a folder; none where there is no folder."""
+    paths = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
+    return [path for path in paths if path.name.lower().endswith(IMAGE_SUFFIXES) and path.is_file()]
 
 
 def _means(cases: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -46,7 +46,8 @@ class EvaluateRequest(SeriesOptions, DeviceOptions):
     template_label: Annotated[Path, Word(metavar="LABELS")]
     """The template's labels, whole numbers on its grid; 0 is background."""
     images: Path
-    """Folder of moving scans (files, or folders of DICOM); those without labels are not registered."""
+    """Folder of moving scans (files, or folders of DICOM), or a CSV file with their paths; those without labels are
+    not registered."""
     labels: Path
     """Folder of labels with the names of the scans."""
     out: Annotated[Path, Word(metavar="JSON")]
