@@ -138,8 +138,8 @@ def check_common(common: CommonSupervoxels) -> Iterator[Check]:
         word = max(_judge(stretch, shorter), _judge(stretch, LONGER), key=WORDS.index)
         yield Check(
             word,
-            f"The target is {stretch:.2f} times as long as the template {direction}, which patients hardly are. Check "
-            "its spacing.",
+            f"The target is {stretch:.2f} times as long as the template {direction}. Patients differ less; check its "
+            "spacing.",
         )
     yield Check(
         "doubtful" if common.mirror_advantage > MIRROR_ADVANTAGE else "good",
