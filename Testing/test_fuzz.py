@@ -125,8 +125,8 @@ def test_wrong_words():
     [
         (b"NDims = 3", b"NDims = 99999999999999999999", "no valid NDims"),
         (b"NDims = 3", b"NDims = 11", "no valid NDims"),
-        (b"NDims = 3", b"NDims = 9", "3 numbers in .*, not 9"),
-        (b"DimSize = 24 24 20", b"DimSize = 24 24", "2 numbers in DimSize, not 3"),
+        (b"NDims = 3", b"NDims = 9", "in DimSize .* are 3, not 9"),
+        (b"DimSize = 24 24 20", b"DimSize = 24 24", "in DimSize .* are 2, not 3"),
     ],
 )
 def test_headers_that_would_end_the_process_in_itk(scans, tmp_path, old, new, words):
@@ -143,3 +143,12 @@ def test_names_that_a_terminal_would_obey_are_shown_as_escapes(scans, tmp_path, 
     assert main(["check", "--template", str(scans / "s.nii"), "--images", str(table), "--json"]) == 2
     error = capfd.readouterr().err
     assert error.count("\n") == 1 and error[:-1].isprintable() and r"\x1b[2Jx\x00\x07.nii" in error
+
+
+def test_a_damaged_word_of_nifti_is_refused(scans, tmp_path):
+    """ITK reads such a file as Analyze, without orientation and position."""
+    content, path = bytearray((scans / "s.nii").read_bytes()), tmp_path / "s.nii"
+    content[347] = 0x80
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="NIfTI header is damaged"):
+        load_scan(path)

@@ -31,6 +31,8 @@ UNITS_MM = {1: 1000.0, 3: 0.001}
 """Code of the spatial unit in xyzt_units -> mm: metres and micrometres; all others are taken as mm."""
 COLOURS = (32, 128, 1792, 2048, 2304)
 """Types of voxels that are complex or coloured."""
+MAGIC = (b"n+1\0", b"ni1\0", b"n+2\0", b"ni2\0")
+"""The first four bytes of the word that tells NIfTI from Analyze."""
 EQUAL = 1e-4
 """ITK's tolerance: where qform and sform are equal, and where directions are perpendicular."""
 MAX_REST = 1 << 28
@@ -216,7 +218,10 @@ def _read_header(path: Path, file: BinaryIO) -> Any:
     block = start + file.read(kind.template_dtype.itemsize - 4) if kind else b""
     if kind is None or len(block) < kind.template_dtype.itemsize:
         raise UserError(f"{path} cannot be read as an image (it has no NIfTI header); give a NIfTI, NRRD or MHA file.")
-    return kind(block, kind.guessed_endian(np.ndarray((), kind.template_dtype, block)), check=False)
+    header = kind(block, kind.guessed_endian(np.ndarray((), kind.template_dtype, block)), check=False)
+    if _is_nifti(header) and header["magic"].tobytes().ljust(4, b"\0")[:4] not in MAGIC:  # for ITK it would be Analyze
+        raise UserError(f"{path} cannot be read as an image (its NIfTI header is damaged); copy or export it again.")
+    return header
 
 
 def _read_shape(path: Path, header: Any) -> tuple[int, ...]:
