@@ -246,3 +246,13 @@ def test_supervoxels_of_another_frame_are_one_sentence(copy):
         np.savez_compressed(copy / "supervoxels.npz", layers=layers)
         with pytest.raises(UserError, match=r"supervoxels.npz is missing or damaged"):
             study.layers()
+
+
+def test_a_file_that_cannot_be_read_is_not_called_damaged(copy):
+    study = open_study(copy)
+    (copy / "supervoxels.npz").unlink()
+    with pytest.raises(UserError, match=r"supervoxels.npz is missing or damaged \(there is no such file\)"):
+        study.layers()
+    (copy / "supervoxels.npz").symlink_to("supervoxels.npz")
+    with pytest.raises(UserError, match=r"supervoxels.npz cannot be read: its symbolic links lead in a circle"):
+        study.layers()

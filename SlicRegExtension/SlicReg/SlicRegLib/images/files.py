@@ -144,8 +144,8 @@ def check_output(
     """Raise UserError unless ``path``, a file or a folder, can be written. Leaves nothing: called before any work.
 
     A temporary file is really made there, since permissions alone do not tell it. names: paths inside the folder that
-    will be written. inputs: files that must not be overwritten; nor is any DICOM file, since none is ever a result.
-    make_parents: whether the parent may be missing.
+    will be written. inputs: files that must not be overwritten, as no DICOM file is. make_parents: whether the parent
+    may be missing.
     """
     check_path(path)
     target, made = Path(path), []
@@ -272,9 +272,8 @@ def _identify(path: str | Path) -> object:
 
 def _list_data(path: str | Path) -> list[Path]:
     """Where the voxels may be of which this file is only the header."""
-    path = Path(path)
-    found = path.suffix.lower() in (".mhd", ".nhdr", ".hdr", ".img")
-    return [path.with_suffix(suffix) for suffix in (".raw", ".zraw", ".hdr", ".img")] if found else []
+    is_header = Path(path).suffix.lower() in (".mhd", ".nhdr", ".hdr", ".img")
+    return [Path(path).with_suffix(suffix) for suffix in (".raw", ".zraw", ".hdr", ".img") if is_header]
 
 
 def _replace(name: str, path: Path) -> None:

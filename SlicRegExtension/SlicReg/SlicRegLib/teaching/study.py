@@ -19,16 +19,16 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from ..errors import UserError
+from ..errors import UserError, explain_os_error
 from ..geometry.field import DisplacementField
 from ..images.archive import ArchiveError
-from ..images.arrays import Arrays, take
+from ..images.arrays import Arrays, read_arrays, take
 from ..images.files import write_json
 from ..images.json_reading import read_json
 from ..images.options import PreparationOptions
 from ..images.preparation import PreparedScan
 from .options import SupervoxelOptions
-from .packing import load_arrays, unpack_field, unpack_scan
+from .packing import unpack_field, unpack_scan
 
 STUDY_VERSION = 1
 Unpacked = TypeVar("Unpacked")
@@ -75,11 +75,14 @@ class Study:
 
     def _load(self, path: Path, unpack: Callable[[Arrays], Unpacked]) -> Unpacked:
         try:
-            return unpack(load_arrays(path))
-        except ArchiveError as error:
+            return unpack(read_arrays(path))
+        except (ArchiveError, FileNotFoundError) as error:
+            reason = error if isinstance(error, ArchiveError) else "there is no such file"
             raise UserError(
-                f"{path} is missing or damaged ({error}); delete it and run `slicreg prepare` again."
+                f"{path} is missing or damaged ({reason}); delete it and run `slicreg prepare` again."
             ) from error
+        except OSError as error:  # it may be intact
+            raise UserError(f"{path} cannot be read: {explain_os_error(error)}.") from error
 
     def scan_path(self, name: str) -> Path:
         """The file of a training scan."""
