@@ -75,7 +75,8 @@ class Growth:
         for name in self.rows[0]:
             values = np.array([row[name] for row in rows])
             growth = float(np.polyfit(np.arange(len(values)), values, 1)[0] * len(values)) if len(values) > 1 else 0.0
-            good = good and growth <= LIMITS[name] + 1e-6 and (LIMITS[name] > 0 or values[-1] <= values[0])
+            growth = round(growth, 1) + 0.0  # no -0.0
+            good = good and growth <= LIMITS[name] and (LIMITS[name] > 0 or values[-1] <= values[0])
             first, last, largest = (f"{value:,.0f}" for value in (values[0], values[-1], values.max()))
             lines.append(f"| {name} | {first} | {last} | {largest} | {growth:+,.1f} | {LIMITS[name]:,.0f} |")
         return lines, good
