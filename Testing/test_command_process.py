@@ -87,7 +87,9 @@ def test_a_registration_from_start_to_end(model, tmp_path):
     assert (process.state, process.error, process.returncode) == ("finished", "", 0), process.log
     steps = [e for e in events if isinstance(e, ProgressEvent)]
     stages = list(dict.fromkeys(s.stage for s in steps))
-    assert stages == ["starting", "device", *list(REGISTER)[1:]]
+    messages = ("warning", "verdict")  # a model so small warns of the anatomy
+    assert [stage for stage in stages if stage not in messages] == ["starting", "device", *list(REGISTER)[1:]]
+    assert stages[-1] == "verdict"
     fractions = [s.fraction for s in steps]
     assert fractions == sorted(fractions) and fractions[-1] == 1.0 and steps[-1].remaining == 0.0
     assert all(s.remaining is None for s in steps if s.stage in ("starting", "device"))

@@ -7,6 +7,7 @@ import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from SlicRegLib.errors import UserError
 from SlicRegLib.network.networks import SupervoxelNet, build
 from SlicRegLib.network.options import PRESETS, STRIDE, NetworkOptions
 from tiny import NETWORK, random
@@ -32,8 +33,8 @@ def test_presets_are_nothing_but_options():
     assert PRESETS["unet"].kind == PRESETS["compact"].kind == "unet"
     assert {(o.layers, o.classes) for o in PRESETS.values()} == {(16, 128)}
     assert {f.name for f in fields(NetworkOptions)} == {"kind", "layers", "classes", "widths", "hidden", "stem"}
-    with pytest.raises(ValueError, match="transformer"):
-        build(NetworkOptions(kind="transformer"))
+    with pytest.raises(UserError, match="transformer"):
+        NetworkOptions(kind="transformer")
 
 
 @pytest.mark.parametrize("preset", PRESETS)

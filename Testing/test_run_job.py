@@ -26,7 +26,7 @@ def ending(error: BaseException):
     "error, state, text",
     [
         (UserError("No scan; add some."), "failed", "No scan; add some."),
-        (OSError(28, "No space left", "/x"), "failed", "/x cannot be read or written (No space left)."),
+        (OSError(28, "No space left", "/x"), "failed", "/x cannot be read or written: the disk is full"),
         (KeyboardInterrupt(), "stopped", ""),
         (ZeroDivisionError("n"), "failed", "ZeroDivisionError"),
     ],
