@@ -22,6 +22,7 @@ import vtk  # noqa: E402
 from SlicRegLib.geometry.grid import Grid  # noqa: E402
 from SlicRegLib.images.volumes import Volume, save_volume  # noqa: E402
 from SlicRegLib.phantoms.phantom import ORGANS, PhantomOptions, make_phantom  # noqa: E402
+from SlicRegLib.registration import result as registration_result  # noqa: E402
 from SlicRegLib.registration.model import save_model  # noqa: E402
 from SlicRegLib.registration.options import AlignmentOptions, RefinementOptions, RegistrationOptions  # noqa: E402
 from SlicRegLib.registration.register import register  # noqa: E402
@@ -199,6 +200,7 @@ class Parts:
             model=self.path, template=paths[0], target=paths[2], template_label=paths[1], target_label=paths[3],
             out=self.folder / "result", overlays=True, device="cpu", registration=QUICK,
         )  # fmt: skip
+        registration_result.INVERSE_SPACING_MM = 12.0  # coarse inverse fields, which take most of the time
         growth, started = Growth(self.temporary, self.helpers), time.monotonic()
         for number in range(runs):
             if number % 10 == 0:
