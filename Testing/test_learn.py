@@ -144,6 +144,7 @@ main(sys.argv[1:])
     assert partial_files(tmp_path / "job") == []
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_reported_and_costs_nothing(arguments, undisturbed, tmp_path, monkeypatch, capsys):
     """The first writing of each file fails half-way, and the job is started again. Only pictures may be
     missing."""

@@ -75,6 +75,7 @@ def test_the_wheel_holds_models_and_types(installed):
     assert {name for name in names if name.endswith(".py")} == python
 
 
+@pytest.mark.slow
 def test_the_installed_demo_works_outside_a_checkout(installed, tmp_path):
     """The package is the wheel's, not the checkout's; the Dice of the organs rises as in the README."""
     programs, _ = installed
