@@ -44,6 +44,7 @@ REGISTRATION = {
     "scipy": Package("scipy>=1.10", SLICER, 0),
     "SimpleITK": Package("SimpleITK>=2.3", SLICER, 0),
     "nibabel": Package("nibabel>=5.0", PIP, 4),
+    "pydicom": Package("pydicom>=3.0", PIP, 3),
     "safetensors": Package("safetensors>=0.4", PIP, 1),
     "skimage": Package("scikit-image>=0.21", PIP, 25),
     "joblib": Package("joblib>=1.4", PIP, 1),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import SimpleITK as sitk
 
 from ..errors import UserError
 from .dicom_series import DIRECTIONS, FRAME_ITEMS, POSITION, SHARED_ITEMS, Series, count, count_frames, find_series
-from .dicom_tags import Header, Items
+from .dicom_tags import Header
 from .files import MAX_SHEAR
 from .itk import LPS, quiet
 from .source import ImageSource, check_shape
@@ -110,27 +111,27 @@ def _read_slices(header: Header) -> list[Slice]:
         raise UserError(f"{name} is incomplete; copy or export the series again.")
     if LOOK_UP_TABLE in header.items and SLOPE not in header.items:
         raise UserError(f"{name} gives its values through a table instead of a slope; export it in Hounsfield units.")
-    frames = header.items.get(FRAME_ITEMS) or [{}]
+    frames = header.sequence(FRAME_ITEMS) or [{}]
     if count_frames(header) > 1 and len(frames) != count_frames(header):
         raise UserError(f"{name} has {count_frames(header)} frames without positions; export it as single slices.")
-    shared = (header.items.get(SHARED_ITEMS) or [{}])[0]
+    shared = (header.sequence(SHARED_ITEMS) or [{}])[0]
     for tag in (SLOPE, INTERCEPT):
-        if len({header.text(tag, _group(RESCALING, frame, shared, {})) for frame in frames}) > 1:
+        if len({header.text(tag, _group(header, RESCALING, frame, shared, {})) for frame in frames}) > 1:
             raise UserError(f"{name} has frames of different slope or intercept; export it as single slices.")
     return [_read_slice(header, number, frame, shared) for number, frame in enumerate(frames)]
 
 
-def _group(tag: int, frame: Items, shared: Items, otherwise: Items) -> Items:
+def _group(header: Header, tag: int, frame: Any, shared: Any, otherwise: Any) -> Any:
     """The functional group of a frame, of all frames, or the plain data set."""
     for items in (frame, shared):
-        if items.get(tag):
-            return items[tag][0]
+        if found := header.sequence(tag, items):
+            return found[0]
     return otherwise
 
 
-def _read_slice(header: Header, number: int, frame: Items, shared: Items) -> Slice:
+def _read_slice(header: Header, number: int, frame: Any, shared: Any) -> Slice:
     groups = {
-        tag: _group(group, frame, shared, header.items)
+        tag: _group(header, group, frame, shared, header.items)
         for tag, group in ((POSITION, PLANE_POSITION), (DIRECTIONS, PLANE_ORIENTATION), (PIXEL_SPACING, PIXEL_MEASURES))
     }
     position, directions, spacing = (tuple(header.numbers(tag, groups[tag])) for tag in groups)

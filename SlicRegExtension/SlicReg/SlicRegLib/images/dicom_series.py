@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import UserError
-from .dicom_tags import PIXELS, Header, is_dicom, read_header
+from .dicom_tags import Header, is_dicom, read_header
 from .files import MIN_SLICES, split_series
 
 MAX_FILES = 20_000
@@ -149,13 +149,13 @@ def describe_other(header: Header) -> str:
         return "secondary captures (screenshots)"
     if modality not in ("CT", ""):
         return f"{modality} objects"
-    if header.is_complete and PIXELS not in header.items:
+    if header.is_complete and not header.has_pixels:
         return "objects without pixels"
     if "LOCALIZER" in header.text(IMAGE_TYPE).upper():
         return "localizers"
     if header.integer(SAMPLES, 1) > 1:
         return "colour images"
-    if header.is_complete and not (header.items.get(POSITION) or header.items.get(FRAME_ITEMS)):
+    if header.is_complete and not (header.text(POSITION) or header.sequence(FRAME_ITEMS)):
         return "images without position"
     return ""
 

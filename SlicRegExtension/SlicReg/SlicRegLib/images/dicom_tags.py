@@ -1,58 +1,48 @@
-"""The header of a DICOM file, without its pixels. Without further packages: Slicer lists folders of scans with it.
+"""The header of a DICOM file, without its pixels, which GDCM reads (see `dicom`).
 
-Reads what decides about a series of slices, in milliseconds; the pixels are read by GDCM (see `dicom`).
+pydicom is imported only where a header is read: Slicer lists folders of scans before packages are installed.
 """
 
 from __future__ import annotations
 
-import struct
-import zlib
-from collections.abc import Iterator
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, Literal
 
 PREFIX = 132
 """Bytes up to and including the letters DICM."""
-DEFLATED, BIG_ENDIAN, IMPLICIT = "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2"
+IMPLICIT = "1.2.840.10008.1.2"
 PIXELS = 0x7FE00010
-NESTED = {0x52009229, 0x52009230, 0x00209113, 0x00209116, 0x00289110, 0x00289145}
-"""Sequences that are read: what all frames share, each frame; position, orientation, voxel size and rescaling."""
 UNDEFINED = 0xFFFFFFFF
-ITEM, END_OF_ITEM = 0xFFFEE000, 0xFFFEE00D
-LONG_LENGTHS = {b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"}
-MAX_VALUE = 1 << 14
-"""Longer values are not kept."""
-MAX_DEPTH = 16
 SNIFFED = 40
 """Files of a folder that are looked at, at most, to find out whether it holds DICOM."""
-
-Items = dict[int, Any]
-"""Tag -> bytes of the value, or the items of a sequence that is read."""
 
 
 @dataclass
 class Header:
-    """What one file says. ``items``: the data set; ``syntax``: the transfer syntax."""
+    """What one file says. ``items``: the pydicom data set; ``syntax``: the transfer syntax."""
 
     path: Path
-    items: Items = field(default_factory=dict)
+    items: Any = field(default_factory=dict)
     syntax: str = IMPLICIT
-    big: bool = False
-    is_complete: bool = True
-    """Whether the pixels are there as far as the header can tell."""
+    has_pixels: bool = False
+    is_complete: bool = False
+    """Whether all of the file is there as far as the header can tell."""
 
-    def text(self, tag: int, items: Items | None = None) -> str:
-        """A value as text without padding; "" where it is absent."""
-        value = (self.items if items is None else items).get(tag, b"")
+    def text(self, tag: int, items: Any = None) -> str:
+        """A value as it is stored, without padding; "" where it is absent."""
+        items = self.items if items is None else items
+        element = items.get_item(tag) if tag in items else None
+        value = b"" if element is None else element.value
         if not isinstance(value, bytes):
-            return ""
+            return "" if value is None else "\\".join(map(str, value if isinstance(value, (list, tuple)) else [value]))
         try:
             return value.decode("utf-8").strip("\0 ")
         except UnicodeDecodeError:
             return value.decode("latin-1").strip("\0 ")
 
-    def numbers(self, tag: int, items: Items | None = None) -> list[float]:
+    def numbers(self, tag: int, items: Any = None) -> list[float]:
         """The values of a decimal text; empty where one of them is no number."""
         try:
             return [float(part) for part in self.text(tag, items).split("\\")]
@@ -61,12 +51,18 @@ class Header:
 
     def integer(self, tag: int, default: int = 0) -> int:
         """A short integer (US)."""
-        value = self.items.get(tag, b"")
-        return int(struct.unpack_from(">H" if self.big else "<H", value)[0]) if len(value) >= 2 else default
+        try:
+            return int(self.items[tag].value)
+        except Exception:  # absent, or damaged in one of many ways
+            return default
 
-
-class _TooShort(Exception):
-    """The bytes that were read end inside an element."""
+    def sequence(self, tag: int, items: Any = None) -> list[Any]:
+        """The items of a sequence; none where it is absent or damaged."""
+        items = self.items if items is None else items
+        try:
+            return list(items[tag].value) if tag in items else []
+        except Exception:  # pydicom raises many kinds for a damaged one
+            return []
 
 
 def is_dicom(path: Path) -> bool:
@@ -75,7 +71,7 @@ def is_dicom(path: Path) -> bool:
         return False
     try:
         with path.open("rb") as file:
-            return _find_start(file.read(PREFIX + 8)) is not None
+            return _begins_as_dicom(file.read(PREFIX + 8))
     except OSError:
         return False
 
@@ -94,141 +90,52 @@ def holds_dicom(folder: Path, deep: bool = True) -> bool:
 
 def read_header(path: Path) -> Header | None:
     """The file's header; None if it is no DICOM file. Raises OSError if it cannot be read."""
+    import pydicom
+
+    header = Header(path)
     size = path.stat().st_size
-    for amount in (1 << 16, 1 << 20, 1 << 24, size):
-        with path.open("rb") as file:
-            data = file.read(min(amount, size))
-        start = _find_start(data)
-        if start is None:
+    with path.open("rb") as file:
+        if not _begins_as_dicom(file.read(PREFIX + 8)):
             return None
-        header = Header(path)
+        file.seek(0)
         try:
-            _parse_file(header, data, start, size)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                header.items = pydicom.dcmread(file, stop_before_pixels=True, force=True)
+        except OSError:
+            raise
+        except Exception:  # pydicom raises many kinds for damaged files
             return header
-        except _TooShort:
-            if amount >= size:
-                header.is_complete = False
-                return header
-    return None
-
-
-def _find_start(data: bytes) -> int | None:
-    """Where the data set begins; None if it is no DICOM file."""
-    if data[128:PREFIX] == b"DICM":
-        return PREFIX
-    if len(data) < 12 or data[:2] not in (b"\x02\0", b"\x08\0") or data[3] != 0:
-        return None
-    explicit = data[4:6].isalpha() and data[4:6].isupper()
-    return 0 if explicit or 0 < struct.unpack_from("<I", data, 4)[0] < 256 else None
-
-
-def _parse_file(header: Header, data: bytes, start: int, size: int) -> None:
-    position, explicit = start, True
-    while position + 4 <= len(data) and data[position : position + 2] == b"\x02\0":  # always little-endian, explicit
-        tag, _, length, position = _read_element(data, position, "<", True)
-        if position + length > len(data):
-            raise _TooShort
-        if tag == 0x00020010:
-            header.syntax = data[position : position + length].decode("latin-1").strip("\0 ")
-        position += length
-    if header.syntax == DEFLATED:
-        try:
-            data, size = zlib.decompressobj(-15).decompress(data[position:], 1 << 26), UNDEFINED
-        except zlib.error as error:
-            raise _TooShort from error
-        position = 0
-    header.big = header.syntax == BIG_ENDIAN
-    if position == 0 and header.syntax == IMPLICIT:
-        explicit = data[4:6].isalpha() and data[4:6].isupper()
-    else:
-        explicit = header.syntax != IMPLICIT
-    for tag, value, length, begin in _elements(data, position, ">" if header.big else "<", explicit, 0):
-        if tag == PIXELS:
-            header.items[PIXELS] = b""
-            header.is_complete = length == UNDEFINED or begin + length <= size
-            return
-        header.items[tag] = value
-    if len(data) < size < UNDEFINED or position >= len(data):
-        raise _TooShort
-
-
-def _elements(
-    data: bytes, position: int, order: str, explicit: bool, depth: int, end: int | None = None
-) -> Iterator[tuple[int, Any, int, int]]:
-    """(tag, value, length, where the value begins) of each element; a value that is not kept is empty."""
-    if depth > MAX_DEPTH:
-        raise _TooShort
-    while position < (len(data) if end is None else end):
-        tag, kind, length, position = _read_element(data, position, order, explicit)
-        if tag == END_OF_ITEM:
-            yield tag, b"", 0, position
-            return
-        if tag == PIXELS and depth == 0:
-            yield tag, b"", length, position
-            return
-        begin = position
-        if tag in NESTED or length == UNDEFINED:
-            form = (explicit and kind != b"UN", tag in NESTED)
-            value: Any
-            value, position = _read_items(data, position, length, order, form, depth + 1)
-            yield tag, value if tag in NESTED else b"", length, begin
-            continue
-        position += length
-        if position > len(data):
-            raise _TooShort
-        yield tag, data[begin:position] if length <= MAX_VALUE else b"", length, begin
-
-
-def _read_items(
-    data: bytes, position: int, length: int, order: str, form: tuple[bool, bool], depth: int
-) -> tuple[list[Items], int]:
-    """The items of a sequence, and where it ends. form: whether elements name their VR, and whether they are kept.
-
-    Items that are not kept are passed over where their length is known.
-    """
-    if depth > MAX_DEPTH:
-        raise _TooShort
-    explicit, kept = form
-    found: list[Items] = []
-    end = None if length == UNDEFINED else position + length
-    while end is None or position < end:
-        if position + 8 > len(data):
-            raise _TooShort
-        group, element, size = struct.unpack_from(order + "HHI", data, position)
-        position += 8
-        if group << 16 | element != ITEM:
-            break  # the end of the sequence, or damage
-        if size != UNDEFINED and position + size > len(data):
-            raise _TooShort
-        if size != UNDEFINED and not kept:
-            position += size
-            continue
-        item: Items = {}
-        stop = None if size == UNDEFINED else position + size
-        for tag, value, _, begin in _elements(data, position, order, explicit, depth, stop):
-            if tag == END_OF_ITEM:
-                position = begin
-                break
-            item[tag] = value
+        header.syntax = str(header.items.file_meta.get("TransferSyntaxUID", IMPLICIT))
+        if header.syntax == pydicom.uid.DeflatedExplicitVRLittleEndian:
+            header.has_pixels = header.is_complete = "Rows" in header.items
         else:
-            if stop is None:
-                raise _TooShort
-        position = position if stop is None else stop
-        found.append(item)
-    return found, position if end is None else end
+            header.has_pixels, header.is_complete = _find_pixels(file, size, header.items)
+    return header
 
 
-def _read_element(data: bytes, position: int, order: str, explicit: bool) -> tuple[int, bytes, int, int]:
-    """(tag, VR, length, where the value begins)."""
-    if position + 8 > len(data):
-        raise _TooShort
-    group, element = struct.unpack_from(order + "HH", data, position)
-    tag = group << 16 | element
-    kind = data[position + 4 : position + 6]
-    if not explicit or group == 0xFFFE:
-        return tag, b"", struct.unpack_from(order + "I", data, position + 4)[0], position + 8
-    if kind not in LONG_LENGTHS:
-        return tag, kind, struct.unpack_from(order + "H", data, position + 6)[0], position + 8
-    if position + 12 > len(data):
-        raise _TooShort
-    return tag, kind, struct.unpack_from(order + "I", data, position + 8)[0], position + 12
+def _find_pixels(file: BinaryIO, size: int, items: Any) -> tuple[bool, bool]:
+    """Whether pixels follow where the header ends, and whether the file is as long as its last element needs."""
+    implicit, little = items.original_encoding
+    order: Literal["little", "big"] = "little" if little else "big"
+    begin = file.tell()
+    start = file.read(12)
+    tag = PIXELS.to_bytes(4, "big")
+    if little:
+        tag = tag[1::-1] + tag[:1:-1]
+    if len(start) < 12 or start[:4] != tag:
+        last: Any = items.get_item(max(items.keys())) if items else None
+        ends = last.value_tell + last.length if hasattr(last, "value_tell") else begin  # a sequence has no such place
+        return False, last is not None and ends == size
+    at = 4 if implicit or not start[4:6].isalpha() else 8
+    length = int.from_bytes(start[at : at + 4], order)
+    return True, length == UNDEFINED or begin + at + 4 + length <= size
+
+
+def _begins_as_dicom(data: bytes) -> bool:
+    if data[128:PREFIX] == b"DICM":
+        return True
+    if len(data) < 12 or data[:2] not in (b"\x02\0", b"\x08\0") or data[3] != 0:
+        return False
+    explicit = data[4:6].isalpha() and data[4:6].isupper()
+    return explicit or 0 < int.from_bytes(data[4:8], "little") < 256
