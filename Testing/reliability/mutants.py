@@ -61,6 +61,7 @@ TESTS = {  # module of SlicRegLib -> files of Testing
     "images/dicom_series": "dicom",
     "images/dicom_tags": "dicom",
     "images/hounsfield": "hounsfield",
+    "images/intensities": "hounsfield",
 }
 
 

@@ -16,6 +16,8 @@ import numpy as np
 import SimpleITK as sitk
 
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # RAS <-> LPS, its own inverse
+DETACHED = (".mhd", ".nhdr")
+"""Headers whose voxels are in another file."""
 _PRINTING = threading.RLock()
 
 

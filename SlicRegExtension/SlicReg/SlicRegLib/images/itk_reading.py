@@ -11,11 +11,9 @@ import SimpleITK as sitk
 
 from ..errors import UserError
 from .checksum import check_compressed
-from .itk import quiet, read_affine
+from .itk import DETACHED, quiet, read_affine
 from .source import ImageSource, check_content, check_shape
 
-DETACHED = (".mhd", ".nhdr")
-"""Headers whose voxels are in another file."""
 PICTURES = (".tif", ".tiff", ".png", ".jpg", ".jpeg", ".bmp", ".gif", ".lsm")
 """Formats that hold no position or orientation of a patient."""
 UNORIENTED = (".vtk", ".gipl", ".gipl.gz")

@@ -12,10 +12,8 @@ import SimpleITK as sitk
 
 from ..errors import UserError
 from .files import IMAGE_SUFFIXES, atomic
-from .itk import quiet
+from .itk import DETACHED, quiet
 
-DETACHED = (".mhd", ".nhdr")
-"""Headers whose voxels SimpleITK writes to a second file."""
 HEADER_BYTES = 1 << 16
 """More than the header of any file that is written."""
 
