@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from reliability.hounsfield import CHANGED, CT, OTHER, SHIFTED, judge
+from reliability.ct_changes import CHANGED, CT, SHIFTED
+from reliability.hounsfield import judge
+from reliability.other_images import OTHER
 from SlicRegLib.cohort.facts import Cohort, measure_scan
 from SlicRegLib.cohort.summary import summarise
 from SlicRegLib.errors import UserError
