@@ -15,29 +15,33 @@ from ..network.devices import choose_device, peak_memory_mb
 from ..progress import Progress, silent
 from ..registration import result as results
 from ..registration.confidence import Overlays, compute_overlays
-from ..registration.model import Model, load_model
+from ..registration.model import Model
 from ..registration.options import RegistrationOptions
 from ..registration.register import register
 from ..registration.result import Registration
 from ..registration.verdict import Verdict, judge
 from ..stages import DEVICE, WRITING
 from .evaluate import compare
+from .kept import Kept
 from .options import RegisterRequest
 from .overview import draw_overview
 from .result_folder import REPORT_FILE, RESULT_FILES, all_or_nothing
 
 
-def register_files(request: RegisterRequest, progress: Progress = silent) -> dict[str, Any]:
+def register_files(request: RegisterRequest, progress: Progress = silent, kept: Kept | None = None) -> dict[str, Any]:
     """`slicreg register`: write `RESULT_FILES` into ``request.out``, all or none. Returns the content of report.json.
 
-    Warped labels are written if the template has labels, confidence and supervoxels with ``request.overlays``.
+    Warped labels are written if the template has labels, confidence and supervoxels with ``request.overlays``. kept:
+    what earlier calls in this process left, so that the model and the template are not read again.
     """
+    kept = kept or Kept()
     inputs = (request.model, request.template, request.target, request.template_label, request.target_label)
     check_output(request.out, folder=True, names=RESULT_FILES, inputs=inputs)
     device, reason = choose_device(request.device)
-    model = load_model(request.model)
-    template, target = load_scan(request.template, request.template_series), load_scan(request.target, request.series)
-    template_labels = load_labels(request.template_label, template) if request.template_label else None
+    model = kept.load_model(request.model)
+    template = kept.load_template(request.template, request.template_series)
+    target = load_scan(request.target, request.series)
+    template_labels = kept.load_template_labels(request.template_label, template) if request.template_label else None
     target_labels = load_labels(request.target_label, target) if request.target_label else None
     check_space(request.out, _least_bytes(target))
 

@@ -1,0 +1,62 @@
+"""What one registration leaves for the next of the same process: the model and the template, read once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from ..images.files import IMAGE_SUFFIXES, MODEL_SUFFIX
+from ..images.itk import DETACHED
+from ..images.volumes import Volume, load_labels, load_scan
+from ..registration.model import Model, load_model
+from ..registration.model_header import find_model
+
+Value = TypeVar("Value")
+
+
+class Kept:
+    """Reads files, and gives what it read before where a file of the same content is asked for again, under any name.
+
+    It keeps one of each kind: the last one. What is more than one file, such as a DICOM series, is read each time, and so
+    is a file with notes, since they name it.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[object, Any]] = {}
+
+    def load_model(self, path: str | Path) -> Model:
+        """As `load_model`."""
+        path = find_model(path)
+        return self.recall("model", _digest(path), lambda: load_model(path))
+
+    def load_template(self, path: str | Path, series: str = "") -> Volume:
+        """As `load_scan`."""
+        return self.recall("template", _digest(path), lambda: load_scan(path, series))
+
+    def load_template_labels(self, path: str | Path, template: Volume) -> Volume:
+        """As `load_labels`, for the labels of ``template``."""
+        digest = _digest(path)
+        key = (digest, template.fingerprint()) if digest else None
+        return self.recall("labels", key, lambda: load_labels(path, template))
+
+    def recall(self, kind: str, key: object, make: Callable[[], Value]) -> Value:
+        """The value of this ``kind`` with this ``key``: the one that was kept, or what ``make`` returns. None as a key
+        keeps nothing."""
+        known, value = self._kept.get(kind, (None, None))
+        if key is None or known != key:
+            self._kept.pop(kind, None)  # before the new one is made, so that both are never in memory
+            value = make()
+            if not getattr(value, "notes", ()):
+                self._kept[kind] = (key, value)
+        return value
+
+
+def _digest(path: str | Path) -> str | None:
+    """SHA-256 of a file's content; None where the content is not all in this file."""
+    path = Path(path)
+    name = path.name.lower()
+    if not (path.is_file() and name.endswith((MODEL_SUFFIX, *IMAGE_SUFFIXES)) and not name.endswith(DETACHED)):
+        return None
+    return hashlib.sha256(path.read_bytes()).hexdigest()
