@@ -19,8 +19,8 @@ Value = TypeVar("Value")
 class Kept:
     """Reads files, and gives what it read before where a file of the same content is asked for again, under any name.
 
-    It keeps one of each kind: the last one. What is more than one file, such as a DICOM series, is read each time, and so
-    is a file with notes, since they name it.
+    It keeps one of each kind: the last one. What is more than one file, such as a DICOM series, is read each time, and
+    so is a file with notes, since they name it.
     """
 
     def __init__(self) -> None:
