@@ -6,6 +6,7 @@ import json
 import sys
 import time
 from collections.abc import Callable
+from typing import Any
 
 from tqdm import tqdm
 
@@ -64,10 +65,16 @@ class Quiet:
         pass
 
 
-class JsonLines:
-    """One JSON object per step on stdout: stage, share (0 to 1), seconds, remaining_seconds, details."""
+def print_json(content: dict[str, Any]) -> None:
+    """A JSON object as a line on stdout."""
+    print(json.dumps(content), flush=True)
 
-    def __init__(self) -> None:
+
+class JsonLines:
+    """One JSON object per step, by default on stdout: stage, share (0 to 1), seconds, remaining_seconds, details."""
+
+    def __init__(self, send: Callable[[dict[str, Any]], None] = print_json) -> None:
+        self.send = send
         self.stage, self.started = "", 0.0
 
     def __call__(self, stage: str, share: float, details: str = "") -> None:
@@ -82,7 +89,7 @@ class JsonLines:
             "remaining_seconds": remaining,
             "details": details,
         }
-        print(json.dumps(step), flush=True)
+        self.send(step)
 
     def close(self) -> None:
         pass

@@ -11,15 +11,11 @@ from ..jobs.options import BatchRequest, CheckRequest, read_options, write_confi
 from ..progress import Progress
 from ..registration.verdict_text import GOOD, describe_counts, describe_verdict
 from ..results.options import EvaluateRequest, RegisterRequest
-from ..stages import VERDICT
 from ..teaching.options import PrepareRequest
 from ..training.options import TrainRequest
-from .requests import DemoRequest, InfoRequest, JobRequest, LearnRequest, OutputOptions
+from .registration_text import OTHER_TEMPLATE, describe_registration, make_verdict_step
+from .requests import DemoRequest, InfoRequest, JobRequest, LearnRequest, OutputOptions, ServeRequest
 from .streams import print_text
-
-OTHER_TEMPLATE = (
-    "Warning: this is not the template that the model was trained with; its supervoxels were predicted as well."
-)
 
 
 def register(request: RegisterRequest, output: OutputOptions, progress: Progress) -> str:
@@ -27,22 +23,8 @@ def register(request: RegisterRequest, output: OutputOptions, progress: Progress
 
     report = register_files(request, progress)
     if output.json:
-        _print_result(report)
-    seconds, device, verdict = report["seconds"]["total"], report["device_reason"], report["verdict"]
-    lines = [
-        describe_verdict(verdict["word"], verdict["sentence"]),
-        f"Registered in {seconds:.1f} s on {device}; folding {report['folding_percent']:.2f} %.",
-    ]
-    lines += [f"Note: {note}" for note in report["notes"]]
-    if not report["own_template"]:
-        lines.append(OTHER_TEMPLATE)
-    if "after" in report:
-        before, after = report["before"]["mean_dice"], report["after"]["mean_dice"]
-        lines.append(f"Mean Dice {before:.3f} before, {after:.3f} after.")
-        if report["left_out"]:
-            lines.append(f"Left out, since only one of the scans has them: labels {report['left_out']}")
-    lines.append(f"Results are in {request.out}; look at {request.out / 'overview.png'}")
-    return "\n".join(lines)
+        print_text(json.dumps(make_verdict_step(report)), sys.stdout)
+    return describe_registration(request, report)
 
 
 def batch(request: BatchRequest, output: OutputOptions, progress: Progress) -> str:
@@ -157,19 +139,11 @@ def demo(request: DemoRequest, output: OutputOptions, progress: Progress) -> str
     return run_demo(replace(request, workers=max(1, request.workers)), progress)
 
 
-def _print_result(report: dict[str, Any]) -> None:
-    """The last JSON object of `slicreg register --json`: as those of the steps, with verdict and notes."""
-    verdict = report["verdict"]
-    step = {
-        "stage": VERDICT,
-        "share": 1.0,
-        "seconds": report["seconds"]["total"],
-        "remaining_seconds": 0.0,
-        "details": describe_verdict(verdict["word"], verdict["sentence"]),
-        "verdict": verdict,
-        "notes": report["notes"],
-    }
-    print_text(json.dumps(step), sys.stdout)
+def serve(request: ServeRequest, output: OutputOptions, progress: Progress) -> str:
+    from .serve import serve
+
+    serve(request)
+    return ""
 
 
 def _mm(value: Any) -> str:

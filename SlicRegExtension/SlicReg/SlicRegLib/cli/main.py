@@ -45,7 +45,7 @@ def _run(words: list[str]) -> int:
         with _interrupted_once():
             text = getattr(commands, command)(request, output, progress)
         progress.close()
-        if first:
+        if first and text:
             print_text(text, sys.stderr if output.json and command not in ("info", "job") else sys.stdout)
     except BrokenPipeError:  # of a help page, for example
         return 0

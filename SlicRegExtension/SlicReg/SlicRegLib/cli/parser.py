@@ -14,12 +14,13 @@ from typing import Annotated, Any, get_type_hints
 
 import tyro
 
+from ..errors import UserError
 from ..jobs.options import BatchRequest, CheckRequest
 from ..option import Word, word_of
 from ..results.options import EvaluateRequest, RegisterRequest
 from ..teaching.options import PrepareRequest
 from ..training.options import TrainRequest
-from .requests import DemoRequest, InfoRequest, JobRequest, LearnRequest, OutputOptions
+from .requests import DemoRequest, InfoRequest, JobRequest, LearnRequest, OutputOptions, ServeRequest
 
 REQUESTS: dict[str, type] = {
     "register": RegisterRequest,
@@ -32,6 +33,7 @@ REQUESTS: dict[str, type] = {
     "train": TrainRequest,
     "info": InfoRequest,
     "demo": DemoRequest,
+    "serve": ServeRequest,
 }
 """Commands and what each asks for."""
 EPILOGUE = (
@@ -40,8 +42,21 @@ EPILOGUE = (
 )
 
 
+class WrongWords(UserError):
+    """Arguments that the command line does not take."""
+
+
 def parse(arguments: list[str]) -> tuple[str, Any, OutputOptions]:
     """(command, its request, output options). Exits with code 2 and one sentence where the arguments are wrong."""
+    try:
+        return make_request(arguments)
+    except WrongWords as error:
+        print(f"slicreg: {error}", file=sys.stderr)
+        raise SystemExit(2) from error
+
+
+def make_request(arguments: list[str]) -> tuple[str, Any, OutputOptions]:
+    """As `parse`, but raises `WrongWords` where the arguments are wrong. Prints and exits only for ``--help``."""
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed), _wide_lines({"-h", "--help"}.isdisjoint(arguments)):
@@ -55,7 +70,7 @@ def parse(arguments: list[str]) -> tuple[str, Any, OutputOptions]:
             )
     except SystemExit as end:
         if end.code:
-            print(f"slicreg: {_explain(arguments, printed.getvalue())}", file=sys.stderr)
+            raise WrongWords(_explain(arguments, printed.getvalue())) from end
         raise
 
 

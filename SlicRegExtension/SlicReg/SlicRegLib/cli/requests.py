@@ -7,9 +7,10 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
+from ..errors import refuse
 from ..jobs.options import JobOptions
 from ..network.options import DeviceOptions
-from ..option import Range, Word
+from ..option import Range, Word, find_problems
 from ..teaching.options import WORKERS
 
 
@@ -68,3 +69,18 @@ class DemoRequest(DeviceOptions):
     """Size of the cohort, with --train."""
     workers: Annotated[int, Word("jobs", "N"), WORKERS] = field(default_factory=lambda: os.cpu_count() or 1)
     """Processes of the teacher, with --train; by default one for each core."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServeRequest:
+    """Register on request: JSON lines on standard input and output, for programs that register often."""
+
+    idle_minutes: Annotated[float, Range(0.001, 10_000)] = 10.0
+    """Minutes without a request after which the process ends."""
+    parent: Annotated[int, Word(metavar="PID"), Range(0, 2**31 - 1)] = 0
+    """Number of a process with which this one ends; 0: the one that started it."""
+    temporary: Annotated[Path | None, Word(metavar="DIR")] = None
+    """Folder of temporary files that is removed if that process dies."""
+
+    def __post_init__(self) -> None:
+        refuse("The server", find_problems(self))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+LOW_MEMORY = 1_000_000_000
+"""Bytes: where less is available, a process that only waits gives back what it keeps."""
+
 
 def available_memory() -> int:
     """Bytes that a new process can use without swapping."""

@@ -94,7 +94,7 @@ def _update_tree(pid: int, known: set[Process]) -> set[Process]:
     for process in list(found):
         with contextlib.suppress(psutil.Error):
             found.update(process.children(recursive=True))
-    return {process for process in found if _is_alive(process)}
+    return {process for process in found if is_process_alive(process)}
 
 
 def _find_session(pid: int) -> int | None:
@@ -104,7 +104,8 @@ def _find_session(pid: int) -> int | None:
         return None
 
 
-def _is_alive(process: Process) -> bool:
+def is_process_alive(process: Process) -> bool:
+    """Whether a process runs: it is no zombie, and no other one that was given its number."""
     import psutil
 
     try:

@@ -41,6 +41,10 @@ class Kept:
         key = (digest, template.fingerprint()) if digest else None
         return self.recall("labels", key, lambda: load_labels(path, template))
 
+    def clear(self) -> None:
+        """Keep nothing of what was read."""
+        self._kept.clear()
+
     def recall(self, kind: str, key: object, make: Callable[[], Value]) -> Value:
         """The value of this ``kind`` with this ``key``: the one that was kept, or what ``make`` returns. None as a key
         keeps nothing."""

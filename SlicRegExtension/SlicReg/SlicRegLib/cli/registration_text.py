@@ -1,0 +1,46 @@
+"""What is told about a registration that has ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..registration.verdict_text import describe_verdict
+from ..results.options import RegisterRequest
+from ..stages import VERDICT
+
+OTHER_TEMPLATE = (
+    "Warning: this is not the template that the model was trained with; its supervoxels were predicted as well."
+)
+
+
+def describe_registration(request: RegisterRequest, report: dict[str, Any]) -> str:
+    """What is printed after a registration. report: the content of report.json."""
+    seconds, device, verdict = report["seconds"]["total"], report["device_reason"], report["verdict"]
+    lines = [
+        describe_verdict(verdict["word"], verdict["sentence"]),
+        f"Registered in {seconds:.1f} s on {device}; folding {report['folding_percent']:.2f} %.",
+    ]
+    lines += [f"Note: {note}" for note in report["notes"]]
+    if not report["own_template"]:
+        lines.append(OTHER_TEMPLATE)
+    if "after" in report:
+        before, after = report["before"]["mean_dice"], report["after"]["mean_dice"]
+        lines.append(f"Mean Dice {before:.3f} before, {after:.3f} after.")
+        if report["left_out"]:
+            lines.append(f"Left out, since only one of the scans has them: labels {report['left_out']}")
+    lines.append(f"Results are in {request.out}; look at {request.out / 'overview.png'}")
+    return "\n".join(lines)
+
+
+def make_verdict_step(report: dict[str, Any]) -> dict[str, Any]:
+    """The last JSON object of `slicreg register --json`: as those of the steps, with verdict and notes."""
+    verdict = report["verdict"]
+    return {
+        "stage": VERDICT,
+        "share": 1.0,
+        "seconds": report["seconds"]["total"],
+        "remaining_seconds": 0.0,
+        "details": describe_verdict(verdict["word"], verdict["sentence"]),
+        "verdict": verdict,
+        "notes": report["notes"],
+    }
