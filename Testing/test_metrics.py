@@ -45,6 +45,29 @@ def test_measures_are_those_of_simpleitk(pair):
     assert found["mean_hd95_mm"] == pytest.approx(np.mean(list(found["hd95_mm"].values())))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_measures_do_not_depend_on_what_lies_around(seed):
+    """Exactly those of the whole maps: here boxes of labels lie inside, beside and apart from each other."""
+    generator = np.random.default_rng(seed)
+    spacing = np.array([4.1880002, 4.1880002, 2.5])
+    a, b = np.zeros((2, 30, 26, 34), np.uint8)
+    for labels in (a, b):
+        for value in (1, 2, 3, 4, 1, 2):
+            start = generator.integers(0, 20, 3)
+            i, j, k = (
+                slice(first, first + size) for first, size in zip(start, generator.integers(1, 14, 3), strict=True)
+            )
+            labels[i, j, k] = value * (generator.random(labels[i, j, k].shape) < 0.7)
+    b[b == 4] = 0
+    found = compare_labels(a, b, Grid.centred((0, 0, 0), a.shape, spacing), [1, 2, 3, 4, 5])
+    for value in (1, 2, 3, 4, 5):
+        known = dice(a == value, b == value), hd95(a == value, b == value, spacing)
+        both = value < 4 and (a == value).any() and (b == value).any()
+        np.testing.assert_equal(
+            (found["dice"][str(value)], found["hd95_mm"][str(value)]), (known[0], known[1] if both else None)
+        )
+
+
 def test_known_answers():
     a, b, nothing = (np.zeros((10, 10, 10), bool) for _ in range(3))
     a[2:4, 2:4, 2:4], b[3:5, 2:4, 2:4] = True, True  # two cubes of eight voxels, one voxel apart along i

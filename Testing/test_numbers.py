@@ -16,7 +16,7 @@ import torch
 
 from moved_scans import ORIENTATIONS, add_noise, mirror, move_origin, reorient, shift_hu
 from SlicRegLib.geometry.grid import Grid
-from SlicRegLib.geometry.resampling import resample_labels
+from SlicRegLib.geometry.label_maps import resample_labels
 from SlicRegLib.images.options import PreparationOptions
 from SlicRegLib.images.preparation import prepare_scan
 from SlicRegLib.images.transforms import load_transform

@@ -1,4 +1,4 @@
-"""Images and label maps on other grids: as ITK resamples them, along axes and point by point alike."""
+"""Images on other grids: as ITK resamples them, along axes and point by point alike."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import SimpleITK as sitk
 import torch
 
 from SlicRegLib.geometry.grid import Grid
-from SlicRegLib.geometry.resampling import align_axes, resample, resample_labels
+from SlicRegLib.geometry.resampling import align_axes, resample
 from SlicRegLib.geometry.sampling import sample
 from SlicRegLib.images.transforms import itk_transform
 from SlicRegLib.images.volumes import Volume, to_itk
@@ -38,13 +38,10 @@ def test_resample_matches_itk(oblique, left_handed, smooth_field, mode, interpol
 def test_resample_in_slabs_is_the_same(oblique, anisotropic, monkeypatch):
     source, target = oblique(), anisotropic(centre=oblique().centre)
     volume = random(1, *source.shape)
-    labels = (volume[0].numpy() > 0).astype(np.uint8) + (volume[0].numpy() > 1)
-    whole, whole_labels = resample(volume, source, target, fill=0.0), resample_labels(labels, source, target)
-    assert (np.bincount(whole_labels.ravel()) > 30).all()
+    whole = resample(volume, source, target, fill=0.0)
     for voxels in (500, 100):  # two slices of 180 voxels, and less than one
         monkeypatch.setattr("SlicRegLib.geometry.resampling._SLAB_VOXELS", voxels)
         np.testing.assert_allclose(resample(volume, source, target, fill=0.0), whole, atol=1e-5)
-        np.testing.assert_array_equal(resample_labels(labels, source, target), whole_labels)
 
 
 def test_a_field_and_the_nearest_voxel_also_count_on_parallel_grids(oblique):
@@ -99,63 +96,3 @@ def test_a_single_slice_is_repeated_and_ends_on_its_outer_faces():
     known = [[[-1 if v < 0 or k == 3 else v + j for k in range(4)] for j in range(3)] for v in along_i]
     assert resample(volume, grid, target, fill=-1.0)[0].tolist() == known
     assert sample(volume, grid, target.points(), fill=-1.0)[0].tolist() == known
-
-
-def test_labels_keep_their_values_and_places(oblique):
-    grid = oblique()
-    labels = np.random.default_rng(0).choice(np.array([0, 3, 900], np.uint16), grid.shape)
-    same = resample_labels(labels, grid, grid)
-    assert same.dtype == labels.dtype and np.array_equal(same, labels)
-    step = grid.vectors_to_world(torch.tensor([1.0, 0, 0]))
-    field = field_of(grid, lambda points: step.expand_as(points))
-    moved = resample_labels(labels, grid, grid, field)
-    assert np.array_equal(moved[:-1], labels[1:]) and not moved[-1].any()
-
-
-@pytest.mark.parametrize("axis", range(3))
-def test_labels_end_half_way_to_the_next_voxel(axis):
-    """Label 7 in the voxels 3 to 5 along an axis reaches from 2.5 to 5.5, on which background and label are equal and
-    background wins; labels in the first and the last voxel reach to the outer faces of the grid, and no further."""
-    labels = np.zeros((10, 10, 10), np.uint8)
-    labels[:1], labels[3:6], labels[9:] = 5, 7, 9
-    labels = np.moveaxis(labels, 0, axis)
-    shape, affine = [3, 3, 3], np.eye(4)
-    shape[axis], affine[axis, axis], affine[axis, 3] = 60, 0.25, -2
-    affine[:3, 3][np.arange(3) != axis] = 4
-    found = np.moveaxis(resample_labels(labels, Grid(labels.shape, np.eye(4)), Grid(shape, affine)), axis, 0)
-    place = np.arange(60) / 4 - 2
-    known = sum(n * ((place > a) & (place < b)) for n, a, b in ((5, -0.5, 0.5), (7, 2.5, 5.5), (9, 8.5, 9.5)))
-    np.testing.assert_array_equal(found, np.broadcast_to(known[:, None, None], found.shape))
-
-
-def test_labels_before_the_first_voxel_and_empty_label_maps():
-    full = np.full((4, 4, 4), 3, np.uint8)
-    grid = Grid(full.shape, np.eye(4))
-    target = Grid((8, 8, 8), np.block([[np.eye(3), np.full((3, 1), -2.0)], [np.array([0, 0, 0, 1.0])]]))
-    known = np.zeros((8, 8, 8), np.uint8)
-    known[2:6, 2:6, 2:6] = 3
-    np.testing.assert_array_equal(resample_labels(full, grid, target), known)
-    assert not resample_labels(0 * full, grid, target).any()
-
-
-def test_labels_take_the_largest_share():
-    """A voxel of 40 % label 1, 35 % label 2 and 25 % background is label 1, though its nearest voxel is label 2."""
-    labels = np.zeros((2, 2, 5), np.uint8)
-    labels[:, :, 0], labels[0, :, 1], labels[1, :, 1] = 1, 2, 0
-    grid = Grid(labels.shape, np.eye(4))
-    target = Grid((1, 2, 1), np.array([[1, 0, 0, 5 / 12], [0, 1, 0, 0], [0, 0, 1, 0.6], [0, 0, 0, 1]]))
-    assert (resample_labels(labels, grid, target) == 1).all()
-
-
-def test_labels_keep_their_volume(oblique):
-    centre, grid = np.array([1.0, 2, 3]), Grid.centred((1, 2, 3), (24, 24, 24), 2.0)
-    ball = (np.linalg.norm(grid.points().numpy() - centre, axis=-1) < 16).astype(np.uint8)
-    other = oblique((30, 30, 30), (1.3, 1.9, 1.6))
-    other = Grid(
-        other.shape,
-        np.block(
-            [[other.affine[:3, :3], (other.affine[:3, 3] + centre - other.centre)[:, None]], [np.array([0, 0, 0, 1.0])]]
-        ),
-    )
-    volume = resample_labels(ball, grid, other).sum() * np.prod(other.spacing)
-    assert volume == pytest.approx(4 / 3 * np.pi * 16**3, rel=0.03)

@@ -14,7 +14,7 @@ from SlicRegLib import __version__
 from SlicRegLib.errors import UserError
 from SlicRegLib.geometry.field import DisplacementField
 from SlicRegLib.geometry.grid import Grid
-from SlicRegLib.geometry.resampling import resample_labels
+from SlicRegLib.geometry.label_maps import resample_labels
 from SlicRegLib.images.files import list_images, stem
 from SlicRegLib.images.volumes import Volume, load_labels, load_scan
 from SlicRegLib.results.metrics import dice

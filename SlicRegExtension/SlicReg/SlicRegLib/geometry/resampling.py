@@ -1,10 +1,9 @@
-"""Images and label maps resampled onto another grid, directly or through a displacement field."""
+"""Images resampled onto another grid, directly or through a displacement field."""
 
 from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy import ndimage
 
 from .field import DisplacementField
 from .grid import Grid, apply_affine
@@ -79,49 +78,3 @@ def resample_along_axes(volume: torch.Tensor, positions: AxisPositions, fill: fl
             beyond = (position < -0.5) | (position > volume.shape[1 + source] - 0.5)
             values.index_fill_(1 + axis, beyond.nonzero()[:, 0].to(volume.device), fill)
     return values.contiguous()
-
-
-def resample_labels(labels: np.ndarray, grid: Grid, target: Grid, field: DisplacementField | None = None) -> np.ndarray:
-    """Label map (I, J, K) of integers resampled to ``target``: one-hot, linear, arg max; 0 outside ``grid``.
-
-    Nearest-neighbour sampling would move surfaces by up to half a voxel and change volumes. Each label is sampled only
-    near where it is.
-    """
-    values = np.unique(labels[labels != 0])
-    number = np.zeros(int(values.max()) + 1 if len(values) else 1, np.int32)
-    number[values] = np.arange(1, len(values) + 1)
-    boxes = ndimage.find_objects(number[labels])
-    parts = [_indicator(labels, grid, value, box) for value, box in zip(values, boxes, strict=True)]
-    result = np.zeros(target.shape, labels.dtype)
-    step = max(1, _SLAB_VOXELS // (target.shape[1] * target.shape[2]))
-    for start in range(0, target.shape[0], step):
-        points = target.slab(start, start + step).points().reshape(-1, 3)
-        points = field(points) if field else points
-        voxel = grid.to_voxel(points)
-        inside = ((voxel > -0.5) & (voxel < torch.tensor(grid.shape) - 0.5)).all(1)
-        winner = torch.zeros(len(points), dtype=torch.int32)  # index into values, counted from 1
-        best, background = torch.zeros(len(points)), torch.ones(len(points))
-        for index, (indicator, part, low, high) in enumerate(parts, 1):
-            near = (inside & (voxel > low).all(1) & (voxel < high).all(1)).nonzero()[:, 0]
-            share = sample(indicator, part, points[near])[0]
-            wins = share > best[near]
-            winner[near[wins]], best[near[wins]] = index, share[wins]
-            background[near] -= share
-        winner[best <= background + 1e-6] = 0
-        slab = result[start : start + step]
-        slab[...] = np.concatenate([[0], values]).astype(labels.dtype)[winner.numpy()].reshape(slab.shape)
-    return result
-
-
-def _indicator(
-    labels: np.ndarray, grid: Grid, value: int, box: tuple[slice, ...]
-) -> tuple[torch.Tensor, Grid, torch.Tensor, torch.Tensor]:
-    """Where ``labels`` are ``value``: 0 or 1, (1, i, j, k), the part of the grid that it covers, ``box`` and a voxel
-    around it, and the lowest and highest voxel (3,) of the whole grid between which it is not zero."""
-    box = tuple(slice(max(0, part.start - 1), min(n, part.stop + 1)) for part, n in zip(box, labels.shape, strict=True))
-    affine = grid.affine.copy()
-    affine[:3, 3] = grid.to_world(np.array([float(part.start) for part in box]))
-    indicator = torch.from_numpy((labels[box] == value).astype(np.float32))[None]
-    low, high = (torch.tensor([float(getattr(part, end)) for part in box]) for end in ("start", "stop"))
-    _, i, j, k = indicator.shape
-    return indicator, Grid((i, j, k), affine), low - 1, high

@@ -9,14 +9,15 @@ from ..geometry.field import DisplacementField, taper
 from ..geometry.folding import jacobian_determinant
 from ..geometry.grid import bounding_grid
 from ..geometry.inverse import invert
-from ..geometry.resampling import resample, resample_labels
+from ..geometry.label_maps import resample_labels
+from ..geometry.resampling import resample
 from ..images.preparation import AIR_HU, PreparedScan
 from ..images.volumes import Volume
 from ..network.prediction import EncodedScan
 from .common_supervoxels import CommonSupervoxels
 
 INVERSE_SPACING_MM = 3.0
-"""Spacing of the inverse field's grid: keeps field and inverse within 1 mm of each other."""
+"""Spacing of the inverse field's grid where it is computed from the field: keeps both within 1 mm of each other."""
 TAPER_MM = 30.0
 """Width of the margin around the scans over which fields fall to zero."""
 
@@ -26,10 +27,12 @@ class Views:
     """What the network saw: kept with the result, on the CPU, so that nothing is prepared twice.
 
     fixed: the template in its canonical frame. moving: the target, encoded in the frame in which it was compared.
+    fixed_supervoxels: the template's, where they are known: uint8, the first layer, on the network's output grid.
     """
 
     fixed: PreparedScan
     moving: EncodedScan
+    fixed_supervoxels: Volume | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +42,8 @@ class Registration:
     dense: the field template -> target over the template's canonical frame, RAS mm, the edge repeated outside.
     seconds: per stage. own_template: whether the template is the one that the model was trained with.
     views: the scans as the network saw them; common: what their supervoxels have in common. Both are None for a
-    registration without a network.
+    registration without a network. backward: the field target -> template over the target's canonical frame, if it was
+    found together with ``dense``.
     """
 
     template: Volume
@@ -49,6 +53,7 @@ class Registration:
     own_template: bool
     views: Views | None = None
     common: CommonSupervoxels | None = None
+    backward: DisplacementField | None = None
 
     @cached_property
     def field(self) -> DisplacementField:
@@ -60,13 +65,15 @@ class Registration:
     def inverse(self) -> DisplacementField:
         """The inverse field target -> template for a file: it resamples the template to the target, and is zero at its
         border."""
-        grid = bounding_grid([self.target.grid], INVERSE_SPACING_MM)
-        return taper(invert(self.dense, grid), self.target.grid, TAPER_MM)
+        backward = self.backward
+        if backward is None:
+            backward = invert(self.dense, bounding_grid([self.target.grid], INVERSE_SPACING_MM))
+        return taper(backward, self.target.grid, TAPER_MM)
 
     @cached_property
     def folding_percent(self) -> float:
         """Where the field's Jacobian determinant is not positive, in per cent of the template's volume."""
-        inner = bounding_grid([self.template.grid], float(self.dense.grid.spacing.min()) / 2)
+        inner = bounding_grid([self.template.grid], float(self.dense.grid.spacing.min()))
         return float((jacobian_determinant(self.field.on(inner)) <= 0).float().mean() * 100)
 
     def warped_target(self) -> Volume:

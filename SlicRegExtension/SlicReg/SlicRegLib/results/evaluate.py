@@ -15,7 +15,7 @@ import torch
 
 from ..cohort.listing import list_cohort, list_cohort_inputs
 from ..errors import UserError
-from ..geometry.resampling import resample_labels
+from ..geometry.label_maps import resample_labels
 from ..images.files import IMAGE_SUFFIXES, check_output, stem, write_json
 from ..images.volumes import Volume, load_labels, load_scan
 from ..network.devices import choose_device

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from scipy import ndimage
 
 from ..geometry.grid import Grid
+from ..geometry.label_maps import find_boxes
 
 
 def dice(a: np.ndarray, b: np.ndarray) -> float:
@@ -39,9 +40,17 @@ def compare_labels(a: np.ndarray, b: np.ndarray, grid: Grid, values: Iterable[in
     {"dice": {"1": x, ...}, "mean_dice": x, "hd95_mm": {"1": x, ...}, "mean_hd95_mm": x}. A label that one side lacks
     has Dice 0 and no surface distance (None), which the mean leaves out.
     """
-    values = list(values)
-    overlap = {str(v): dice(a == v, b == v) for v in values}
-    distance = {str(v): hd95(a == v, b == v, grid.spacing) for v in values}
+    overlap, distance = {}, {}
+    boxes_a, boxes_b = find_boxes(a), find_boxes(b)
+    for value in values:
+        found = [boxes[value] for boxes in (boxes_a, boxes_b) if value in boxes]
+        box = tuple(  # everywhere, if neither side has it
+            slice(min(part.start for part in parts), max(part.stop for part in parts))
+            for parts in zip(*found, strict=True)
+        )
+        one, other = a[box] == value, b[box] == value
+        overlap[str(value)] = dice(one, other)
+        distance[str(value)] = hd95(one, other, grid.spacing)
     finite = [d for d in distance.values() if np.isfinite(d)]
     return {
         "dice": overlap,

@@ -11,7 +11,8 @@ import torch
 
 from ..geometry.field import DisplacementField
 from ..geometry.grid import Grid, bounding_grid
-from ..geometry.resampling import resample, resample_labels
+from ..geometry.label_maps import resample_labels
+from ..geometry.resampling import resample
 from ..images.figures import save_figure
 from ..images.volumes import Volume
 from ..registration.result import Registration

@@ -1,0 +1,178 @@
+"""Label maps: where each label is, and label maps resampled onto another grid, directly or through a displacement
+field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy import ndimage
+
+from .field import DisplacementField
+from .grid import Grid
+from .sampling import sample
+
+Box = tuple[slice, slice, slice]
+"""Part of an array: array[box]."""
+
+_SLAB_VOXELS = 2_000_000  # voxels resampled at a time; bounds memory on large scans
+_ROUNDING_MM = 0.05  # of float32 points, generously
+
+
+def find_boxes(labels: np.ndarray) -> dict[int, Box]:
+    """The box around each label of a map (I, J, K) of whole numbers; 0 is background."""
+    crop = find_box(labels != 0)
+    if crop is None:
+        return {}
+    part = labels[crop]
+    values = np.unique(part[part != 0])
+    number = np.zeros(int(values.max()) + 1, np.int32)
+    number[values] = np.arange(1, len(values) + 1)
+    boxes = ndimage.find_objects(number[part])
+    return {int(value): _shift(box, crop) for value, box in zip(values, boxes, strict=True)}
+
+
+def find_box(mask: np.ndarray) -> Box | None:
+    """The box around what is True in ``mask`` (I, J, K) bool; None where nothing is."""
+    box = []
+    for axis in range(3):
+        where = np.flatnonzero(mask.any(tuple(a for a in range(3) if a != axis)))
+        if not len(where):
+            return None
+        box.append(slice(int(where[0]), int(where[-1]) + 1))
+        mask = mask[(slice(None),) * axis + (box[-1],)]
+    return box[0], box[1], box[2]
+
+
+def resample_labels(labels: np.ndarray, grid: Grid, target: Grid, field: DisplacementField | None = None) -> np.ndarray:
+    """Label map (I, J, K) of whole numbers resampled to ``target``: one-hot, linear, arg max; 0 outside ``grid``.
+
+    Nearest-neighbour sampling would move surfaces by up to half a voxel and change volumes. Only the voxels that some
+    label can reach are looked at, and each label only where it is.
+    """
+    parts = [_cut_out(labels, grid, value, box) for value, box in find_boxes(labels).items()]
+    places = _find_reach(parts, grid, target, field)
+    result = np.zeros(target.shape, labels.dtype)
+    values = np.array([0, *(part.value for part in parts)]).astype(labels.dtype)
+    step = max(1, _SLAB_VOXELS // (target.shape[1] * target.shape[2]))
+    for start in range(0, target.shape[0], step):
+        slab = target.slab(start, start + step)
+        reached = np.zeros(slab.shape, bool)
+        for i, j, k in places:
+            reached[max(0, i.start - start) : max(0, i.stop - start), j, k] = True
+        index = np.nonzero(reached)
+        if len(index[0]):
+            points = slab.to_world(torch.from_numpy(np.stack(index, -1).astype(np.float32)))
+            winner = _find_winner(parts, grid, field(points) if field else points)
+            result[start : start + step][index] = values[winner.numpy()]
+    return result
+
+
+@dataclass(frozen=True)
+class _Part:
+    """A label cut out of its map: 0 or 1 (1, i, j, k) with a voxel around it, its grid, and the lowest and the highest
+    voxel (3,) of the whole map's grid between which it is not zero."""
+
+    value: int
+    indicator: torch.Tensor
+    grid: Grid
+    low: torch.Tensor
+    high: torch.Tensor
+
+
+def _cut_out(labels: np.ndarray, grid: Grid, value: int, box: Box) -> _Part:
+    wide = tuple(
+        slice(max(0, part.start - 1), min(n, part.stop + 1)) for part, n in zip(box, labels.shape, strict=True)
+    )
+    affine = grid.affine.copy()
+    affine[:3, 3] = grid.to_world(np.array([float(part.start) for part in wide]))
+    indicator = torch.from_numpy((labels[wide] == value).astype(np.float32))[None]
+    low, high = (torch.tensor([float(getattr(part, end)) for part in wide]) for end in ("start", "stop"))
+    _, i, j, k = indicator.shape
+    return _Part(value, indicator, Grid((i, j, k), affine), low - 1, high)
+
+
+def _find_winner(parts: list[_Part], grid: Grid, points: torch.Tensor) -> torch.Tensor:
+    """Number in ``parts`` (from 1) of the label with the largest share at world points (n, 3) mm; 0 is background."""
+    voxel = grid.to_voxel(points)
+    axes = voxel.T.contiguous()  # axis by axis, which is compared faster
+    inside = _is_between(axes, torch.full((3,), -0.5), torch.tensor(grid.shape) - 0.5)
+    winner = torch.zeros(len(points), dtype=torch.int32)
+    best, background = torch.zeros(len(points)), torch.ones(len(points))
+    for number, part in enumerate(parts, 1):
+        near = (inside & _is_between(axes, part.low, part.high)).nonzero()[:, 0]
+        share = sample(part.indicator, part.grid, points[near])[0]
+        wins = share > best[near]
+        winner[near[wins]], best[near[wins]] = number, share[wins]
+        background[near] -= share
+    winner[best <= background + 1e-6] = 0
+    return winner
+
+
+def _is_between(axes: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> torch.Tensor:
+    """Whether points, (3, n), lie inside a box."""
+    found = torch.ones(axes.shape[1], dtype=torch.bool)
+    for values, least, most in zip(axes, low, high, strict=True):
+        found &= values > least
+        found &= values < most
+    return found
+
+
+def _find_reach(parts: list[_Part], grid: Grid, target: Grid, field: DisplacementField | None) -> list[Box]:
+    """For each part a box of ``target`` that holds all its voxels which the part can reach."""
+    if not parts:
+        return []
+    extents = [_find_extent(grid, part.low.numpy(), part.high.numpy()) for part in parts]
+    if field:
+        all_parts = np.min([low for low, _ in extents], 0), np.max([high for _, high in extents], 0)
+        i, j, k = field.grid.shape
+        region = _pull_back(*all_parts, field, (slice(0, i), slice(0, j), slice(0, k)))[1]
+        extents = [_pull_back(*extent, field, region)[0] for extent in extents]
+    return [_find_voxels(target, *extent) for extent in extents]
+
+
+def _find_extent(grid: Grid, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lowest and highest world point (3,) mm of the box between two voxels."""
+    corners = grid.to_world(np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1).T)
+    return corners.min(0) - _ROUNDING_MM, corners.max(0) + _ROUNDING_MM
+
+
+def _pull_back(
+    low: np.ndarray, high: np.ndarray, field: DisplacementField, region: Box
+) -> tuple[tuple[np.ndarray, np.ndarray], Box]:
+    """The extent of all points which ``field`` moves between ``low`` and ``high``, world (3,) mm, and the part of the
+    field that they lie in. region: a part that holds them.
+
+    A point of the region moves by no more and no less than the region's nodes, so it comes from near by: a smaller
+    region, and so on.
+    """
+    while True:
+        i, j, k = region
+        least, most = field.vectors[:, i, j, k].flatten(1).aminmax(dim=1)
+        extent = low - most.double().numpy(), high - least.double().numpy()
+        smaller = _intersect(_find_voxels(field.grid, *extent), region)
+        if smaller is None or smaller == region:  # None: nothing comes from there
+            return extent, region
+        region = smaller
+
+
+def _find_voxels(grid: Grid, low: np.ndarray, high: np.ndarray) -> Box:
+    """The voxels around the box between two world points (3,) mm. Never empty: outside the grid the nearest ones."""
+    corners = grid.to_voxel(np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1).T)
+    first, last = np.floor(corners.min(0)), np.ceil(corners.max(0))
+    i, j, k = (
+        slice(int(np.clip(a, 0, n - 1)), int(np.clip(b, 0, n - 1)) + 1)
+        for a, b, n in zip(first, last, grid.shape, strict=True)
+    )
+    return i, j, k
+
+
+def _intersect(a: Box, b: Box) -> Box | None:
+    i, j, k = (slice(max(one.start, other.start), min(one.stop, other.stop)) for one, other in zip(a, b, strict=True))
+    return (i, j, k) if all(part.start < part.stop for part in (i, j, k)) else None
+
+
+def _shift(box: tuple[slice, ...], by: Box) -> Box:
+    i, j, k = (slice(part.start + b.start, part.stop + b.start) for part, b in zip(box, by, strict=True))
+    return i, j, k
