@@ -16,10 +16,12 @@ import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
 from SlicRegLib.errors import UserError
-from SlicRegLib.images.itk import read_affine, read_displacements
+from SlicRegLib.images.displacements import read_displacements
+from SlicRegLib.images.itk import read_affine
 
 from .node_arrays import compute_voxel_to_world, make_oriented_image
 from .segments import Segment, make_vtk_segment
+from .transform_storage import keep_small
 from .translation import _
 
 SAME_MM = 0.01  # NIfTI keeps the geometry in single precision: a grid this close to a volume's is the same one
@@ -36,10 +38,10 @@ class Image:
 
 
 def load_displacement_image(path: str | Path) -> Image:
-    """The displacement field of an ITK transform file, in the resampling direction: float32 vectors."""
+    """The displacement field of a transform file, in the resampling direction: float32 vectors."""
     try:
         vectors, matrix = read_displacements(path)
-    except RuntimeError as error:
+    except UserError as error:
         raise UserError(
             _("{path} is not a displacement field; run the registration again.").format(path=path)
         ) from error
@@ -82,6 +84,7 @@ def fill_transform(node, vectors: Image, fixed, moving) -> None:
         for role, end in (("GetMovingNodeReferenceRole", moving), ("GetFixedNodeReferenceRole", fixed)):
             if end and hasattr(node, role):  # Slicer shows "registration of ... to ..." from these
                 node.SetNodeReferenceID(getattr(node, role)(), end.GetID())
+    keep_small(node)
 
 
 def fill_volume(node, image: Image, like=None) -> None:

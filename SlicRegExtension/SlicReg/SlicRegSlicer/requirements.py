@@ -45,6 +45,7 @@ REGISTRATION = {
     "SimpleITK": Package("SimpleITK>=2.3", SLICER, 0),
     "nibabel": Package("nibabel>=5.0", PIP, 4),
     "pydicom": Package("pydicom>=3.0", PIP, 3),
+    "h5py": Package("h5py>=3.8", PIP, 5),
     "safetensors": Package("safetensors>=0.4", PIP, 1),
     "skimage": Package("scikit-image>=0.21", PIP, 25),
     "joblib": Package("joblib>=1.4", PIP, 1),

@@ -10,7 +10,6 @@ import contextlib
 import os
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import SimpleITK as sitk
@@ -41,19 +40,27 @@ def quiet() -> Iterator[None]:
 
 def flip_vectors(vectors: np.ndarray) -> np.ndarray:
     """Vectors (..., 3) from RAS to LPS or from LPS to RAS, in their own precision."""
-    return vectors * LPS.diagonal()[:3].astype(vectors.dtype)
+    flipped = vectors * LPS.diagonal()[:3].astype(vectors.dtype)
+    flipped += 0.0  # no negative zeros
+    return flipped
 
 
 def make_image(data: np.ndarray, affine: np.ndarray, vector: bool = False) -> sitk.Image:
     """Array (I, J, K) as an image; with ``vector``, RAS vectors (I, J, K, 3) as an image of LPS vectors."""
     voxels = flip_vectors(data).transpose(2, 1, 0, 3) if vector else data.transpose(2, 1, 0)
     image = sitk.GetImageFromArray(np.ascontiguousarray(voxels), isVector=vector)
+    origin, spacing, direction = split_affine(affine)
+    image.SetOrigin(origin.tolist())
+    image.SetSpacing(spacing.tolist())
+    image.SetDirection(direction.ravel().tolist())
+    return image
+
+
+def split_affine(affine: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(origin (3,), spacing (3,), direction (3, 3)) as ITK has them, in LPS mm."""
     spacing = np.linalg.norm(affine[:3, :3], axis=0)
     itk = LPS @ affine
-    image.SetSpacing(spacing.tolist())
-    image.SetDirection((itk[:3, :3] / spacing).ravel().tolist())
-    image.SetOrigin(itk[:3, 3].tolist())
-    return image
+    return itk[:3, 3], spacing, itk[:3, :3] / spacing
 
 
 def flip_matrix(matrix: np.ndarray) -> np.ndarray:
@@ -70,14 +77,3 @@ def read_affine(image: sitk.Image | sitk.ImageFileReader) -> np.ndarray:
     affine[:k, :k] = directions * np.asarray(image.GetSpacing())[:3]
     affine[:k, 3] = image.GetOrigin()[:3]
     return LPS @ affine
-
-
-def read_displacements(path: str | Path) -> tuple[np.ndarray, np.ndarray]:
-    """(vectors, affine) of the displacement field in an ITK transform file: (I, J, K, 3) float32, RAS mm.
-
-    The file holds doubles, but the vectors were computed in single precision. Raises RuntimeError, as SimpleITK does,
-    where the file cannot be read or holds another kind of transform.
-    """
-    image = sitk.DisplacementFieldTransform(sitk.ReadTransform(str(path))).GetDisplacementField()
-    vectors = sitk.GetArrayFromImage(image).astype(np.float32).transpose(2, 1, 0, 3)
-    return flip_vectors(vectors), read_affine(image)

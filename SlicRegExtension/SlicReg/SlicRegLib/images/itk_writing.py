@@ -35,20 +35,6 @@ def write_image(path: str | Path, image: sitk.Image, compress: bool = True) -> N
     _write(path, write, is_whole, 0 if compress else size + HEADER_BYTES)
 
 
-def write_transform(path: str | Path, transform: sitk.DisplacementFieldTransform) -> None:
-    """Write a displacement field as ``.h5``, in double precision and uncompressed; atomic. Raises WriteError."""
-    field = transform.GetDisplacementField()
-
-    def write(part: str) -> None:
-        sitk.WriteTransform(transform, part)
-
-    def is_whole(part: str) -> bool:
-        back = sitk.DisplacementFieldTransform(sitk.ReadTransform(part))
-        return _have_equal_voxels(back.GetDisplacementField(), field)
-
-    _write(path, write, is_whole, field.GetNumberOfPixels() * 3 * 8 + HEADER_BYTES)
-
-
 def _have_equal_voxels(a: sitk.Image, b: sitk.Image) -> bool:
     there, here = sitk.GetArrayViewFromImage(a), sitk.GetArrayViewFromImage(b)
     return np.array_equal(there, here) or np.array_equal(there, here, equal_nan=True)  # the second takes long

@@ -1,0 +1,37 @@
+"""How Slicer saves a transform node that is a displacement field: small, and always possible.
+
+Slicer writes .h5, its default, and .nrrd in double precision and uncompressed, 60 MB for the field of a head; only
+.nii.gz is compressed. But an image file holds nothing but a field: a scene cannot be saved at all if one of its
+transforms is to be a .nii.gz but was inverted, for example.
+"""
+
+from __future__ import annotations
+
+import slicer
+
+FIELD, ANYTHING = "nii.gz", "h5"
+_OBSERVED = "_slicreg_observed"  # VTK keeps what is set on a node from Python as long as the node
+
+
+def keep_small(node) -> None:
+    """Have Slicer save the node as .nii.gz as long as it is a displacement field, and as .h5 afterwards.
+
+    A file that the user has chosen keeps its format while it can hold the transform.
+    """
+    if not node.GetStorageNode():
+        node.AddDefaultStorageNode()
+    _choose_format(node)
+    if not getattr(node, _OBSERVED, False):
+        node.AddObserver(slicer.vtkMRMLTransformableNode.TransformModifiedEvent, _choose_format)
+        setattr(node, _OBSERVED, True)
+
+
+def _choose_format(node, event=None) -> None:
+    storage = node.GetStorageNode()
+    if not storage:
+        return
+    is_field = node.GetTransformFromParentAs("vtkOrientedGridTransform", False, True) is not None
+    storage.SetDefaultWriteFileExtension(FIELD if is_field else ANYTHING)
+    name = storage.GetFileName() or ""
+    if not is_field and name.lower().endswith(f".{FIELD}"):
+        storage.SetFileName(f"{name[: -len(FIELD)]}{ANYTHING}")
