@@ -171,7 +171,7 @@ def load(packages: list[str]) -> None:
 def copy_sources(folder: Path) -> Path:
     """The package, the tests and pytest's settings in ``folder``/copy, with the real scans beside it."""
     copy = folder / "copy"
-    skip = shutil.ignore_patterns("__pycache__", "reliability")
+    skip = shutil.ignore_patterns("__pycache__")
     for part in (PACKAGE, "Testing", "SlicRegExtension/Resources"):
         shutil.copytree(ROOT / part, copy / part, ignore=skip)
     shutil.copy(ROOT / "pyproject.toml", copy)
