@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
 from ..errors import refuse
 from ..option import Range, Word, find_problems
 
+TransformFormat = Literal["h5", "nrrd", "nii.gz"]
 MAX_FRAME_VOXELS = 8_000_000
 """Of a canonical frame, given or fitted; the network needs about 1 kB for each."""
 
@@ -21,6 +22,14 @@ class SeriesOptions:
     """Optional. Number or UID of the DICOM series, where a folder holds several."""
     template_series: Annotated[str, Word(metavar="NUMBER")] = ""
     """Optional. Number or UID of the template's DICOM series, where its folder holds several."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformOptions:
+    """How displacement fields are written."""
+
+    transform_format: TransformFormat = "h5"
+    """Format of both transforms: h5 (transform file of ITK), nrrd or nii.gz (vector images)."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,13 +10,14 @@ import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 from ..errors import UserError
 from ..images.dicom_series import is_same_scan
 from ..images.files import atomic, check_output, make_folder, split_series, stem, write_json
 from ..images.inputs import check_file
 from ..images.json_reading import read_json
+from ..images.options import TransformFormat, TransformOptions
 from ..network.options import DeviceOptions
 from ..registration.options import RegistrationOptions
 from ..registration.verdict_text import WORDS, count_verdicts, describe_counts, describe_verdict
@@ -25,7 +26,7 @@ from .arguments import changed_arguments, write_arguments
 from .file_stamps import is_unchanged, make_stamp
 
 RESULTS = ("transform.h5", "transform_inverse.h5", "warped_target.nii.gz", "report.json")
-"""Files that every registration writes."""
+"""Files that every registration writes, the transforms perhaps in another format."""
 COLUMNS = (
     "name",
     "status",
@@ -200,7 +201,8 @@ class Batch:
         """Whether words of an earlier batch, of this or another version, have the effect of this batch's options."""
         if not isinstance(words, list):
             return False
-        defaults = ["--device", DeviceOptions.device, *write_arguments(RegistrationOptions())]
+        parts = (DeviceOptions(), TransformOptions(), RegistrationOptions())
+        defaults = [word for part in parts for word in write_arguments(part)]
         return changed_arguments([str(word) for word in words], defaults) == changed_arguments(self.options, defaults)
 
     def _make_row(self, name: str) -> Row:
@@ -271,7 +273,11 @@ def _read_report(folder: Path) -> dict[str, Any] | None:
         complete = isinstance(report["seconds"]["total"], (int, float)) and "folding_percent" in report
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return report if complete and all((folder / name).is_file() for name in RESULTS) else None
+    found = any(
+        all((folder / name.replace(".h5", f".{ending}")).is_file() for name in RESULTS)
+        for ending in get_args(TransformFormat)
+    )
+    return report if complete and found else None
 
 
 def _empty_row(name: str, status: str) -> Row:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 from ..errors import UserError
 from ..images.files import split_series, write_json
 from ..images.json_reading import read_json
-from ..images.options import FrameOptions, SeriesOptions
+from ..images.options import FrameOptions, SeriesOptions, TransformOptions
 from ..network.options import DeviceOptions
 from ..option import Word
 from ..registration.model_header import find_model
@@ -132,7 +132,7 @@ class CheckRequest(ScheduleOptions, FrameOptions, SeriesOptions, DeviceOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BatchRequest(SeriesOptions, DeviceOptions):
+class BatchRequest(SeriesOptions, TransformOptions, DeviceOptions):
     """Register all scans of a folder to a template. Repeat the command to resume; what is done is not done again."""
 
     model: Path

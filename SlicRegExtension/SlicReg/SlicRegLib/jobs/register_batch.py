@@ -49,6 +49,7 @@ def register_batch(request: BatchRequest, progress: Progress = silent) -> Batch:
             template_label=batch.template_label,
             target_label=batch.labels.get(name),
             overlays=request.overlays,
+            transform_format=request.transform_format,
             device=request.device,
             registration=request.registration,
         )
@@ -85,7 +86,8 @@ def make_batch(request: BatchRequest) -> Batch:
         labels = {name: path for name, scan in scans if (path := find_labels(request.labels, stem(scan)))}
         if not labels:
             raise UserError(f"No file of {request.labels} has the name of a scan; labels are matched to scans by name.")
-    options = ["--device", request.device, *(["--overlays"] if request.overlays else [])]
+    options = ["--device", request.device, "--transform-format", request.transform_format]
+    options += ["--overlays"] if request.overlays else []
     return Batch(
         scans,
         choose_series(request.template, request.template_series),

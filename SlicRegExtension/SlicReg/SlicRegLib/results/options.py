@@ -6,14 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
-from ..images.options import SeriesOptions
+from ..images.options import SeriesOptions, TransformOptions
 from ..network.options import DeviceOptions
 from ..option import Word
 from ..registration.options import RegistrationOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegisterRequest(SeriesOptions, DeviceOptions):
+class RegisterRequest(SeriesOptions, TransformOptions, DeviceOptions):
     """Register one scan to a template."""
 
     model: Path

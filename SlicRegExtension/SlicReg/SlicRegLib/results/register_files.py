@@ -7,13 +7,11 @@ from typing import Any
 
 import torch
 
-from ..geometry.grid import bounding_grid
 from ..images.files import check_output, check_space, write_json
 from ..images.transforms import save_transform
 from ..images.volumes import Volume, load_labels, load_scan, save_volume
 from ..network.devices import choose_device, peak_memory_mb
 from ..progress import Progress, silent
-from ..registration import result as results
 from ..registration.confidence import Overlays, compute_overlays
 from ..registration.model import Model
 from ..registration.options import RegistrationOptions
@@ -43,13 +41,13 @@ def register_files(request: RegisterRequest, progress: Progress = silent, kept: 
     target = load_scan(request.target, request.series)
     template_labels = kept.load_template_labels(request.template_label, template) if request.template_label else None
     target_labels = load_labels(request.target_label, target) if request.target_label else None
-    check_space(request.out, _least_bytes(target))
+    check_space(request.out, template.data.size // 8)  # compressed results take more than a bit per voxel
 
     result, verdict, overlays, device, reason = _register(model, template, target, request, device, reason, progress)
     progress(WRITING, 0.0, "inverse field")
     with all_or_nothing(request.out) as folder:
-        save_transform(folder / "transform.h5", result.field)
-        save_transform(folder / "transform_inverse.h5", result.inverse)
+        save_transform(folder / f"transform.{request.transform_format}", result.field)
+        save_transform(folder / f"transform_inverse.{request.transform_format}", result.inverse)
         progress(WRITING, 0.4, "images")
         save_volume(folder / "warped_target.nii.gz", result.warped_target())
         if template_labels:
@@ -64,12 +62,6 @@ def register_files(request: RegisterRequest, progress: Progress = silent, kept: 
         draw_overview(folder / "overview.png", result, template_labels, target_labels, verdict=verdict)
     progress(WRITING, 1.0, "")
     return report
-
-
-def _least_bytes(target: Volume) -> int:
-    """Of the results: the inverse field, in double precision and uncompressed, is most of them."""
-    i, j, k = bounding_grid([target.grid], results.INVERSE_SPACING_MM).shape
-    return 3 * 8 * i * j * k
 
 
 def _register(

@@ -7,14 +7,15 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 from ..errors import UserError, write_error
 from ..images.files import new_folder, remove_folders
+from ..images.options import TransformFormat
 
 REPORT_FILE = "report.json"
 RESULT_FILES = (
-    "transform.h5",
-    "transform_inverse.h5",
+    *(f"{name}.{ending}" for ending in get_args(TransformFormat) for name in ("transform", "transform_inverse")),
     "warped_target.nii.gz",
     "warped_labels.nii.gz",
     REPORT_FILE,
