@@ -17,10 +17,13 @@ import slicer  # noqa: E402
 from SlicRegLib.jobs import status  # noqa: E402
 from SlicRegLib.jobs.options import JobOptions, write_config  # noqa: E402
 from SlicRegLib.jobs.status import JobState  # noqa: E402
+from SlicRegLib.jobs.worker_pool import POOL  # noqa: E402
 from SlicRegLib.phantoms.phantom import ORGANS, PhantomOptions, make_phantom  # noqa: E402
 from SlicRegSlicer import sample  # noqa: E402
 
 MODEL = "trunk-phantom"
+WARM_UP = POOL.warm_up
+POOL.warm_up = lambda model="": None  # a process for each panel, while most of them register nothing
 ABDOMEN = PhantomOptions(shape=(50, 40, 34), spacing_mm=7.0)
 SETTING = "SlicReg/TrainingFolder"
 """Where Slicer remembers the last job folder."""

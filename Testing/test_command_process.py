@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from SlicRegLib import MODELS
-from SlicRegLib.jobs.command_process import CommandProcess, LogLine, ProgressEvent
+from SlicRegLib.jobs.command import LogLine, ProgressEvent
+from SlicRegLib.jobs.command_process import CommandProcess
 from SlicRegLib.jobs.python import make_environment
 from SlicRegLib.registration.model import save_model
 from SlicRegLib.stages import REGISTER

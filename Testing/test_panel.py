@@ -137,7 +137,7 @@ def test_ending_in_mid_run_leaves_nothing(panel, pair, end):
     before = node_ids()
     HOST.click(panel.ui.applyButton)
     run = panel.registration.run
-    process, folder = run._process._process, run._folder
+    process, folder = run._process._worker._process, run._folder
     HOST.wait(lambda: panel.ui.progressBar.value > 100, 60)
     assert folder.is_dir()
     began = time.monotonic()

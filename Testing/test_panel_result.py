@@ -12,7 +12,8 @@ import pytest
 
 from host import available
 from SlicRegLib.images.transforms import load_transform
-from SlicRegLib.jobs.command_process import CommandProcess, ProgressEvent
+from SlicRegLib.jobs.command import ProgressEvent
+from SlicRegLib.jobs.command_process import CommandProcess
 from SlicRegLib.stages import WARNING
 
 pytestmark = pytest.mark.skipif(not available(), reason="needs slicer-core and PySide6")

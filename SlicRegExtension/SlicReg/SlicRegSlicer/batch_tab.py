@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from SlicRegLib.jobs.batch import Batch, Row
-from SlicRegLib.jobs.command_process import CommandProcess
+from SlicRegLib.jobs.command import Command
+from SlicRegLib.jobs.worker_pool import POOL
 from SlicRegLib.registration.verdict_text import GOOD
 
 from .result_nodes import list_scans
@@ -21,8 +22,8 @@ class BatchTab:
         """makeRequest: returns the Registration tab's request, whose template, model and options the batch takes."""
         self.panel, self.ui, self.logic, self._makeRequest = panel, panel.ui, panel.logic, makeRequest
         self.batch: Batch | None = None
-        self.process: CommandProcess | None = None
-        self.startProcess = CommandProcess  # called with the arguments of `slicreg`
+        self.process: Command | None = None
+        self.startProcess = _register  # called with the arguments of `slicreg`
         self._timer = make_timer(POLL_MS, self.onTimer)
         self.ui.batchApplyButton.connect("clicked(bool)", self.onApply)
         self.ui.batchCancelButton.connect("clicked(bool)", self.onCancel)
@@ -113,6 +114,10 @@ class BatchTab:
             [_("Scan"), _("State"), _("Verdict"), _("Seconds"), _("Folding, %"), _("What to look at")],
             [_format_row(row) for row in rows],
         )
+
+
+def _register(arguments: list[str]) -> Command:
+    return POOL.register(arguments[1:])
 
 
 def _format_row(row: Row) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import time
@@ -18,6 +19,7 @@ from SlicRegLib.jobs.batch import Batch
 from SlicRegLib.jobs.command_process import CommandProcess
 from SlicRegLib.jobs.options import JobOptions
 from SlicRegLib.jobs.python import find_python, make_environment
+from SlicRegLib.jobs.worker_pool import POOL
 from SlicRegLib.registration.model_header import ModelHeader, list_models
 
 from .gpus import list_gpus
@@ -93,6 +95,17 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
     def start(self, request: Request) -> Run:
         """Start a registration and return at once; call the result's `poll` until its state is not "running"."""
         return Run(request)
+
+    def warmUp(self, model=None) -> None:
+        """Start the process that registers, so that it has loaded PyTorch and the ``model`` when it is needed. Returns
+        at once. Does nothing where packages are missing."""
+        if not find_missing():
+            with contextlib.suppress(UserError):  # which the registration will tell
+                POOL.warm_up(self.model(model))
+
+    def close(self) -> None:
+        """End that process, unless a registration runs in it: then it ends afterwards."""
+        POOL.close()
 
     def batch(self, request: Request, out, volumes=None, folder=None) -> Batch:
         """Registrations of ``volumes`` (nodes) or of a ``folder`` of files to the request's template, into ``out``."""

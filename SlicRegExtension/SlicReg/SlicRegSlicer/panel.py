@@ -54,12 +54,14 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def cleanup(self) -> None:
         self.stopEverything()
+        self.logic.close()
         self.setParameters(None)
         self.removeObservers()
 
     def enter(self) -> None:
         self.chooseDefaults()
         self.onTab()
+        self.logic.warmUp(self.parameters.model)
 
     def exit(self) -> None:
         """The user goes to another module; what runs continues."""

@@ -98,6 +98,7 @@ class RegistrationTab:
         if self.isRunning():
             self.run.cancel()
             self._end(_("Cancelled. The scene is unchanged."))
+            self.logic.warmUp(self.panel.parameters.model)  # its process has ended with it
 
     def onTimer(self) -> None:
         state = self.run.poll()
@@ -143,9 +144,7 @@ class RegistrationTab:
                 setattr(self.panel.parameters, name, getattr(outputs, name))
         report = outputs.report
         self._end(
-            _("Done in {seconds:.1f} s on {device}.").format(
-                seconds=report["seconds"]["total"], device=report["device_reason"]
-            )
+            _("Done in {seconds:.1f} s on {device}.").format(seconds=self.run.seconds, device=report["device_reason"])
         )
         show_verdict(self.ui, outputs.verdict)
         warning = self.run.warning if outputs.verdict["sentence"] not in self.run.warning else ""

@@ -1,4 +1,4 @@
-"""One registration from nodes to nodes: check, write files, run the command line in its own process, read the results.
+"""One registration from nodes to nodes: check, write files, register them in a worker process, read the results.
 
 The scene does not change before the process has succeeded, so that nothing must be undone after a failure or a cancel.
 """
@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,11 @@ import slicer
 
 from SlicRegLib.errors import UserError
 from SlicRegLib.jobs.arguments import write_arguments
-from SlicRegLib.jobs.command_process import CommandProcess, ProgressEvent
+from SlicRegLib.jobs.command import ProgressEvent
 from SlicRegLib.jobs.memory import available_memory, estimate_memory
+from SlicRegLib.jobs.worker_pool import POOL
 from SlicRegLib.results.options import RegisterRequest
-from SlicRegLib.stages import DEVICE, STARTING, WARNING
+from SlicRegLib.stages import DEVICE, LOADING, STARTING, WARNING
 
 from . import stage_texts
 from .reading import Image, fill_segmentation, fill_transform, fill_volume, load_displacement_image, load_image
@@ -31,13 +33,17 @@ from .writing import write_segmentation, write_volume
 
 
 class Run:
-    """A registration in its own process. Call `poll` from a timer or a loop until ``state`` is not "running".
+    """A registration in a worker process. Call `poll` from a timer or a loop until ``state`` is not "running".
 
     Then ``outputs`` holds the result (state "finished"), or ``error`` a sentence (state "failed").
     """
 
+    _loadingSeconds = 0.5
+    """Of the last registration, from its files to its nodes."""
+
     def __init__(self, request: Request):
-        """Starts the process. Raises UserError for what cannot be registered."""
+        """Starts the registration. Raises UserError for what cannot be registered."""
+        self._started, self._ended = time.monotonic(), None
         request.check()
         self.request, self.state, self.error = request, "running", ""
         self.outputs: Outputs | None = None
@@ -47,13 +53,18 @@ class Run:
         self.remaining: float | None = None
         self._memory = _check_memory(request)
         self._segments: list[Segment] = []  # of the template, in its label map
-        self._folder = Path(tempfile.mkdtemp(prefix="SlicReg-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="SlicReg-", dir=POOL.folder))
         self._clean = weakref.finalize(self, shutil.rmtree, self._folder, ignore_errors=True)  # at the latest at exit
         try:
-            self._process = CommandProcess(["register", *write_arguments(self._write_inputs())])
+            self._process = POOL.register(write_arguments(self._write_inputs()))
         except BaseException:
             self._clean()
             raise
+
+    @property
+    def seconds(self) -> float:
+        """From the request to the filled nodes, or until now."""
+        return (self._ended or time.monotonic()) - self._started
 
     @property
     def log(self) -> str:
@@ -69,10 +80,15 @@ class Run:
                 self._take_progress(event)
         if self._process.state == "running":
             return self.state
+        if self._process.state == "finished" and self.message != stage_texts.REGISTER[LOADING]:
+            self.message = stage_texts.REGISTER[LOADING]  # which is shown before the application stands still
+            return self.state
         try:
             if self._process.state != "finished":
                 raise UserError(self._name_nodes(self._process.error))
+            began = time.monotonic()
             self.outputs = self._read_outputs()
+            Run._loadingSeconds = time.monotonic() - began
             self.state, self.fraction, self.remaining = "finished", 1.0, 0.0
         except UserError as error:
             self.state, self.error = "failed", str(error)
@@ -82,11 +98,12 @@ class Run:
                 reason=f"{type(error).__name__}: {error}"
             )
         finally:
+            self._ended = time.monotonic()
             self._clean()
         return self.state
 
     def cancel(self) -> None:
-        """End the process and all its children; the scene stays unchanged. Does nothing after the end."""
+        """End the registration within two seconds; the scene stays unchanged. Does nothing after the end."""
         if self.state == "running":
             self._process.cancel()
             self.state = "cancelled"
@@ -100,7 +117,7 @@ class Run:
             self.warning = _("Warning: {warning}").format(warning=self._name_nodes(event.message))
         else:
             self.message = stage_texts.REGISTER.get(event.stage, self.message)
-            self.remaining = event.remaining
+            self.remaining = None if event.remaining is None else event.remaining + self._loadingSeconds
 
     def _name_nodes(self, text: str) -> str:
         """The text with the nodes' names in place of their temporary files."""
@@ -198,7 +215,7 @@ class Run:
 def _check_memory(request: Request) -> str:
     """A sentence on needed and free memory. Raises UserError if it is not enough."""
     needed = estimate_memory(_count_voxels(request.template), _count_voxels(request.target)) / 2**30
-    free = available_memory() / 2**30
+    free = (available_memory() + POOL.count_idle_memory()) / 2**30
     if needed > free:
         raise UserError(
             _(

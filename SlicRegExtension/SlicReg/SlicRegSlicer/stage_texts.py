@@ -15,6 +15,7 @@ REGISTER = {
     stages.REFINEMENT: _("Refinement"),
     stages.UNFOLDING: _("Unfolding"),
     stages.WRITING: _("Writing the results"),
+    stages.LOADING: _("Loading the results"),
 }
 """Stages of a registration, as the progress bar's text."""
 

@@ -8,7 +8,8 @@ import qt
 import slicer
 
 from SlicRegLib.jobs import control
-from SlicRegLib.jobs.command_process import CommandProcess, LogLine
+from SlicRegLib.jobs.command import LogLine
+from SlicRegLib.jobs.command_process import CommandProcess
 from SlicRegLib.jobs.options import JobOptions
 from SlicRegLib.jobs.status import JobState
 from SlicRegLib.jobs.view import JobView, view_job

@@ -35,7 +35,7 @@ class Recorder:
 
     def expect(self, stages: dict[str, float]) -> None:
         """Replace the typical seconds of the stages by better ones."""
-        self._estimate.stages = stages
+        self._estimate.expect(stages)
 
     def __call__(self, stage: str, share: float, details: str = "") -> None:
         now = time.monotonic()

@@ -2,54 +2,87 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from ..stages import BY_CLOCK, STARTING
 
 CLOCK_SHARE = 0.9
 """Largest share of a stage that is assumed from the time alone, before the stage reports its end."""
+TRUST = 0.5
+"""How much measured seconds count against those of this run: as if so large a share of a run had gone as measured."""
+SLOWER, SLOWER_SECONDS = 1.5, 5.0
+"""The remaining time rises only where it does by this factor and so many seconds more: the computer is slower now."""
 
 
 class RemainingTime:
     """Share of the whole command that is done, and seconds that remain, from reports about single stages."""
 
-    def __init__(self, stages: dict[str, float]):
-        """stages: typical seconds of each, in order; empty if the stages of the command are unknown."""
-        self.stages = stages
+    def __init__(self, stages: Mapping[str, float], measured: bool = False):
+        """stages: typical seconds of each, in order; empty if the stages of the command are unknown. measured: whether
+        this computer took these seconds a short while ago."""
+        self.stages = dict(stages)
         self.fraction = 0.0
-        self._stage, self._share, self._began = STARTING, 0.0, 0.0
+        self._trusted = TRUST * sum(self.stages.values()) if measured else 0.0
+        self._begins: dict[str, float] = {STARTING: 0.0}  # when each stage began
+        self._stage, self._share = STARTING, 0.0
         self._first: tuple[float, float] | None = None  # time and share of the stage's first report
+        self._told: float | None = None  # the last estimate
+
+    def expect(self, stages: Mapping[str, float]) -> None:
+        """Replace the typical seconds of the stages by better ones."""
+        self.stages, self._told = dict(stages), None
 
     def update(self, stage: str, share: float, elapsed: float) -> None:
         """A report: ``share`` of ``stage`` is done, ``elapsed`` seconds after the start of the command."""
         if self.stages and stage not in self.stages:
             return  # a stage within another one
         if stage != self._stage:
-            self._stage, self._began, self._first = stage, elapsed, (elapsed, share)
+            self._stage, self._first = stage, (elapsed, share)
+            self._begins[stage] = elapsed
         self._share = min(max(share, 0.0), 1.0)
 
+    def measure(self, elapsed: float) -> dict[str, float]:
+        """Stage -> its seconds, of a command that has ended ``elapsed`` seconds after the start."""
+        names = sorted((name for name in self.stages if name in self._begins), key=lambda name: self._begins[name])
+        ends = [*(self._begins[name] for name in names[1:]), elapsed]
+        return {name: max(0.0, end - self._begins[name]) for name, end in zip(names, ends, strict=True)}
+
     def estimate(self, elapsed: float) -> tuple[float, float | None]:
-        """(fraction, remaining seconds or None) ``elapsed`` seconds after the start. The fraction never falls."""
+        """(fraction, remaining seconds or None) ``elapsed`` seconds after the start. The fraction never falls, and the
+        seconds never rise unless the computer has become much slower."""
+        seconds = self._estimate(elapsed)
+        if seconds is not None and self._told is not None and seconds <= SLOWER * self._told + SLOWER_SECONDS:
+            seconds = min(seconds, self._told)
+        self._told = seconds
+        return self.fraction, seconds
+
+    def _estimate(self, elapsed: float) -> float | None:
         names = list(self.stages)
         if self._stage not in names:
             self.fraction = max(self.fraction, self._share)
-            return self.fraction, self._extrapolate(elapsed)
+            return self._extrapolate(elapsed)
         total = sum(self.stages.values())
         done = sum(self.stages[name] for name in names[: names.index(self._stage)])
-        weight = self.stages[self._stage]
-        pace = self._began / done if done and self._began else 1.0  # seconds per typical second, so far
+        weight, began = self.stages[self._stage], self._begins[self._stage]
         share = self._share
         if self._stage in BY_CLOCK and share < 1:
-            share = min(CLOCK_SHARE, (elapsed - self._began) / (weight * pace))
+            own = weight * self._pace(began, done)
+            share = min(CLOCK_SHARE, (elapsed - began) / own) if own else CLOCK_SHARE
         self.fraction = max(self.fraction, min(1.0, (done + weight * share) / total))
-        if self._stage == STARTING:
-            return self.fraction, None  # the speed of this computer is known after the first stage
-        pace = elapsed / (done + weight * share)
+        if self._stage == STARTING and not self._trusted:
+            return None  # the speed of this computer is known after the first stage
+        pace = self._pace(elapsed, done + weight * share)
         rest = weight * (1 - share) * pace
         if self._stage not in BY_CLOCK:
-            own = self._extrapolate(elapsed)
-            if own is None and self._first and self._first[1] > 0:
-                return self.fraction, None  # a resumed stage: its first report says nothing about its speed
-            rest = rest if own is None else own
-        return self.fraction, rest + max(0.0, total - done - weight) * pace  # not -1e-16
+            extrapolated = self._extrapolate(elapsed)
+            if extrapolated is None and self._first and self._first[1] > 0:
+                return None  # a resumed stage: its first report says nothing about its speed
+            rest = rest if extrapolated is None else extrapolated
+        return rest + max(0.0, total - done - weight) * pace  # not -1e-16
+
+    def _pace(self, elapsed: float, done: float) -> float:
+        """Seconds per typical second, after ``done`` typical seconds."""
+        return (elapsed + self._trusted) / (done + self._trusted) if done + self._trusted and elapsed else 1.0
 
     def _extrapolate(self, elapsed: float) -> float | None:
         """Seconds to the end of the stage by its reports since the first one, which need not be 0 if it was resumed."""
