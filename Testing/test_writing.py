@@ -14,7 +14,7 @@ import SimpleITK as sitk
 from matplotlib.figure import Figure
 
 from command_line import *  # noqa: F403  its fixtures
-from disks import file_size_limit
+from disks import can_mount, file_size_limit, small_disk
 from SlicRegLib.errors import UserError, WriteError, one_sentence, write_error
 from SlicRegLib.geometry.field import DisplacementField
 from SlicRegLib.geometry.grid import Grid
@@ -33,6 +33,7 @@ from tiny import random, tiny_model
 posix = pytest.mark.skipif(sys.platform == "win32", reason="limits of POSIX")
 GRID = Grid((20, 18, 16), np.diag([3.0, 3.0, 3.0, 1.0]))
 NOISE = Volume(random(*GRID.shape).numpy() * 300, GRID)
+FIELD = DisplacementField(random(3, *GRID.shape), GRID)
 LATIN = b"caf\xe9".decode("utf-8", "surrogateescape")
 
 
@@ -51,7 +52,9 @@ WRITERS = {
     "scan.nii.gz": partial(save_volume, volume=NOISE),
     "scan.nrrd": partial(save_volume, volume=NOISE),
     "scan.mha": partial(save_volume, volume=NOISE),
-    "transform.h5": partial(save_transform, field=DisplacementField(random(3, *GRID.shape), GRID)),
+    "transform.h5": partial(save_transform, field=FIELD),
+    "transform.nrrd": partial(save_transform, field=FIELD),
+    "transform.nii.gz": partial(save_transform, field=FIELD),
     "picture.png": draw,
     "content.json": partial(write_json, content=list(range(5000))),
     "arrays.npz": partial(save_arrays, content={"noise": NOISE.data}),
@@ -104,12 +107,26 @@ def test_what_simpleitk_does_not_notice_is_noticed(tmp_path, monkeypatch):
 
 
 def test_a_transform_that_cannot_be_read_back_is_refused(tmp_path, monkeypatch):
-    save_transform(tmp_path / "other.h5", DisplacementField(random(3, *GRID.shape, seed=2), GRID))
-    other = (tmp_path / "other.h5").read_bytes()
-    monkeypatch.setattr(sitk, "WriteTransform", lambda _, path: Path(path).write_bytes(other))
+    save_transform(tmp_path / "other.nrrd", DisplacementField(random(3, *GRID.shape, seed=2), GRID))
+    other = (tmp_path / "other.nrrd").read_bytes()
+    monkeypatch.setattr(sitk, "WriteImage", lambda _, path, compress: Path(path).write_bytes(other))
     with pytest.raises(WriteError, match="cannot be read back"):
-        WRITERS["transform.h5"](tmp_path / "transform.h5")
-    assert [path.name for path in tmp_path.iterdir()] == ["other.h5"]
+        WRITERS["transform.nrrd"](tmp_path / "transform.nrrd")
+    assert [path.name for path in tmp_path.iterdir()] == ["other.nrrd"]
+
+
+@posix
+@pytest.mark.parametrize("ending", ["h5", "nrrd", "nii.gz"])
+def test_a_real_disk_that_is_full_leaves_no_transform(ending, tmp_path):
+    """And nothing of HDF5 that would complain later."""
+    if not can_mount(tmp_path / "try"):
+        pytest.skip("no disk can be mounted here")
+    with small_disk(tmp_path / "disk", 64 << 10) as disk:
+        with pytest.raises(WriteError, match="the disk is full") as found:
+            save_transform(disk / f"transform.{ending}", DisplacementField(random(3, 40, 40, 40), NOISE.grid))
+        assert str(disk / f"transform.{ending}") in str(found.value) and list(disk.iterdir()) == []
+        save_transform(disk / f"transform.{ending}", DisplacementField(random(3, 6, 6, 6), NOISE.grid))
+        assert len(list(disk.iterdir())) == 1
 
 
 def test_formats_of_two_files_and_of_none(tmp_path):

@@ -14,10 +14,12 @@ from SlicRegSlicer import sample
 from SlicRegSlicer.logic import SlicRegLogic
 from SlicRegSlicer.panel import SlicRegWidget  # noqa: F401 (Slicer looks for it here)
 from SlicRegSlicer.requirements import find_missing
+from SlicRegSlicer.transform_storage import watch_scene
 
 
 class SlicReg(ScriptedLoadableModule):
-    """What Slicer shows of the module before it is opened; the sample data is offered once Slicer has started."""
+    """What Slicer shows of the module before it is opened. Once Slicer has started, it offers the sample data and
+    watches how loaded transforms are to be saved."""
 
     def __init__(self, parent):
         ScriptedLoadableModule.__init__(self, parent)
@@ -34,6 +36,7 @@ class SlicReg(ScriptedLoadableModule):
             "The method is Slic-Reg (M. P. Heinrich, Medical Imaging with Deep Learning, 2021)."
         )
         slicer.app.connect("startupCompleted()", sample.register)
+        slicer.app.connect("startupCompleted()", watch_scene)
 
 
 class SlicRegTest(ScriptedLoadableModuleTest):

@@ -8,6 +8,9 @@ transforms is to be a .nii.gz but was inverted, for example.
 from __future__ import annotations
 
 import slicer
+import slicer.util
+
+from .result_nodes import TARGET_ROLE, TRANSFORM
 
 FIELD, ANYTHING = "nii.gz", "h5"
 _OBSERVED = "_slicreg_observed"  # VTK keeps what is set on a node from Python as long as the node
@@ -16,7 +19,8 @@ _OBSERVED = "_slicreg_observed"  # VTK keeps what is set on a node from Python a
 def keep_small(node) -> None:
     """Have Slicer save the node as .nii.gz as long as it is a displacement field, and as .h5 afterwards.
 
-    A file that the user has chosen keeps its format while it can hold the transform.
+    A file that the user has chosen keeps its format while it can hold the transform; scenes in one file (.mrb) are
+    saved anew each time.
     """
     if not node.GetStorageNode():
         node.AddDefaultStorageNode()
@@ -24,6 +28,20 @@ def keep_small(node) -> None:
     if not getattr(node, _OBSERVED, False):
         node.AddObserver(slicer.vtkMRMLTransformableNode.TransformModifiedEvent, _choose_format)
         setattr(node, _OBSERVED, True)
+
+
+def watch_scene() -> int:
+    """The same for transforms of scenes that are loaded from now on: called once, when Slicer has started.
+
+    Returns the observer's tag.
+    """
+    return slicer.mrmlScene.AddObserver(slicer.vtkMRMLScene.EndImportEvent, _keep_loaded_small)
+
+
+def _keep_loaded_small(scene, event) -> None:
+    for node in slicer.util.getNodesByClass(TRANSFORM, scene):
+        if node.GetNodeReferenceID(TARGET_ROLE):
+            keep_small(node)
 
 
 def _choose_format(node, event=None) -> None:

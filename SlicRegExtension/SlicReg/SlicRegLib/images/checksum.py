@@ -1,6 +1,7 @@
-"""Whether the compressed voxels of an MHA or NRRD file are whole. SimpleITK's readers do not ask for the checksum.
+"""Whether the compressed voxels of an MHA, NRRD or NIfTI file are whole. SimpleITK does not ask for the checksum.
 
-ITK's MetaImage reader takes whatever it could unpack: a file with one wrong bit is read without a word.
+ITK's MetaImage reader takes whatever it could unpack: a file with one wrong bit is read without a word. Its NIfTI
+reader fills a file that ends too early with zeros.
 """
 
 from __future__ import annotations
@@ -41,6 +42,8 @@ def _find_stream(path: Path) -> tuple[Path, int] | None:
     """The file with the compressed voxels and where they begin; None if there are none, or in several files."""
     with path.open("rb") as file:
         start = file.read(HEADER_BYTES)
+    if path.name.lower().endswith(".nii.gz"):
+        return (path, 0) if start.startswith(b"\x1f\x8b") else None
     if path.name.lower().endswith((".mha", ".mhd")):
         packed, last = rb"^CompressedData\s*=\s*True", rb"^ElementDataFile\s*=\s*(.*?)\r?\n"
         end = re.search(last, start + b"\n", re.MULTILINE | re.IGNORECASE)

@@ -15,6 +15,7 @@ import numpy as np
 import SimpleITK as sitk
 
 from ..errors import UserError, show_name
+from .checksum import check_compressed
 from .files import NIFTI, write_bytes
 from .inputs import check_file
 from .itk import flip_vectors, make_image, quiet, read_affine, split_affine
@@ -27,6 +28,8 @@ DISPLACEMENTS, VECTORS = "1006", "1007"
 read them; plain vectors, such as the warps of ANTs, are LPS and stay as they are."""
 LEVEL = 1
 """Of the compression: higher ones take several times as long and save a fifth."""
+SINGLES = (sitk.sitkFloat32, sitk.sitkVectorFloat32)
+DOUBLES = (sitk.sitkFloat64, sitk.sitkVectorFloat64)
 CHUNK = 1 << 18
 """Numbers that HDF5 compresses together: 1 MB."""
 
@@ -130,9 +133,8 @@ def _read_image(path: Path) -> tuple[np.ndarray, np.ndarray]:
     about = {key: reader.GetMetaData(key) for key in reader.GetMetaDataKeys()}
     size, components, kind = reader.GetSize(), reader.GetNumberOfComponents(), reader.GetPixelID()
     is_nifti = path.name.lower().endswith(NIFTI)
-    floats = (sitk.sitkFloat32, sitk.sitkFloat64, sitk.sitkVectorFloat32, sitk.sitkVectorFloat64)
     by_old_itk = len(size) == 5 and size[3:] == (1, 3)  # before 5.4, it reads displacements as scalars
-    if kind not in floats or not (by_old_itk or (len(size) == 3 and components == 3)):
+    if kind not in (*SINGLES, *DOUBLES) or not (by_old_itk or (len(size) == 3 and components == 3)):
         raise _refusal(path, "it holds no three numbers with decimals per voxel")
     if is_nifti and about.get("intent_code") not in ((DISPLACEMENTS,) if by_old_itk else (DISPLACEMENTS, VECTORS)):
         raise _refusal(path, f"its intent code is not {DISPLACEMENTS}")
@@ -140,6 +142,10 @@ def _read_image(path: Path) -> tuple[np.ndarray, np.ndarray]:
         raise _refusal(path, "it holds colours")
     if about.get("displacement field type", "resampling").lower() != "resampling":  # as Slicer calls it
         raise _refusal(path, "its vectors are of the opposite direction; invert it in Slicer and save it again")
+    declared = int(np.prod(size, dtype=object)) * components * (8 if kind in DOUBLES else 4)
+    if path.name.lower().endswith(".nii") and path.stat().st_size < declared:
+        raise _refusal(path, "it ends too early")
+    check_compressed(path, declared)
     image = reader.Execute()
     if by_old_itk:
         return sitk.GetArrayFromImage(image)[:, 0].transpose(3, 2, 1, 0).astype(np.float32), read_affine(image)
