@@ -73,5 +73,6 @@ def register_known_warp(model: Model, patch: pytest.MonkeyPatch) -> tuple[Regist
     points = back(grid.points())
     hu = sample(template.tensor, template.grid, points, fill=-1000.0)[0].numpy()
     moved = sample(labels.tensor, labels.grid, points, "nearest", fill=0.0)[0].numpy().astype(np.uint8)
-    patch.setattr("SlicRegLib.registration.register.describe", describe_perfectly)
+    for module in ("register", "fixed_side"):
+        patch.setattr(f"SlicRegLib.registration.{module}.describe", describe_perfectly)
     return register(model, template, Volume(hu, grid), QUICK), labels, Volume(moved, grid)

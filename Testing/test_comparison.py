@@ -36,7 +36,7 @@ def make_region() -> torch.Tensor:
 
 def compare(fixed, moving, region, corner) -> FeatureComparison:
     if corner is None:
-        fixed, moving = fixed.average(), moving.average()
+        fixed, moving = fixed.average, moving.average
     comparison = FeatureComparison(fixed, moving, region, SHAPE, corner)
     if comparison.between:
         comparison.between.matrices = [m.double() for m in comparison.between.matrices]
@@ -47,7 +47,7 @@ def reference(fixed, moving, region, corner, spline) -> tuple[torch.Tensor, int]
     """The sum of squared differences over the region, differentiable, and the number of voxels compared."""
     cells = torch.stack(torch.meshgrid(*map(torch.arange, SHAPE), indexing="ij"), -1).reshape(-1, 3)
     if corner is None:
-        fixed, moving, step = fixed.average(), moving.average(), 1
+        fixed, moving, step = fixed.average, moving.average, 1
         voxels, displacement = cells, spline.flatten(1).T
         compared = F.max_pool3d(region[None].float(), CELL)[0].flatten() > 0
     else:

@@ -11,7 +11,8 @@ from SlicRegLib.geometry.field import affine_field, identity_field
 from SlicRegLib.geometry.grid import translation
 from SlicRegLib.images.preparation import prepare_scan
 from SlicRegLib.network.options import PredictionOptions
-from SlicRegLib.network.prediction import describe, encode, expected_positions, predict_layers
+from SlicRegLib.network.prediction import describe, encode, expected_positions, locate, predict_layers
+from SlicRegLib.registration.common_supervoxels import CommonSupervoxels
 from SlicRegLib.registration.confidence import compute_overlays, confidence
 from SlicRegLib.registration.result import Registration, Views
 from tiny import FRAME, phantom
@@ -57,7 +58,8 @@ def test_overlays_lie_on_the_scans(model):
     template, target = phantom(0)[0], phantom(1)[0]
     fixed, moving = (prepare_scan(scan, FRAME) for scan in (template, target))
     views = Views(fixed, encode(model.net, moving))
-    shown = compute_overlays(model, Registration(template, target, identity_field(fixed.grid), {}, True, views))
+    common = CommonSupervoxels(*(locate(model.net, encode(model.net, scan)) for scan in (fixed, moving)))
+    shown = compute_overlays(model, Registration(template, target, identity_field(fixed.grid), {}, True, views, common))
     assert shown.confidence.grid.matches(fixed.grid.strided(2))
     assert shown.confidence.data.min() >= 0 and 0 < shown.confidence.data.max() <= 1
     for volume, frame in ((shown.template_supervoxels, fixed), (shown.target_supervoxels, moving)):
@@ -72,7 +74,8 @@ def test_overlays_in_the_precision_of_the_registration(model, precision, monkeyp
     monkeypatch.setattr("SlicRegLib.network.devices._computes_bf16", lambda: precision == "fp32")
     options, scan = PredictionOptions(precision=precision), phantom(0)[0]
     fixed, moving = (encode(model.net, prepare_scan(s, FRAME), options) for s in (scan, phantom(1)[0]))
-    result = Registration(scan, scan, identity_field(fixed.grid), {}, True, Views(fixed.scan, moving))
+    common = CommonSupervoxels(*(locate(model.net, scan) for scan in (fixed, moving)))
+    result = Registration(scan, scan, identity_field(fixed.grid), {}, True, Views(fixed.scan, moving), common)
     shown = compute_overlays(model, result)
     positions = expected_positions(model.net, moving, describe(model.net, fixed).centroids)
     expected = confidence(positions, moving.grid, result.dense, fixed.scan)

@@ -56,6 +56,6 @@ def test_the_body_has_the_features_of_the_scan(texture):
     voxels = torch.tensor([[25, 20, 30], [30, 30, 30], [20, 16, 24], [43, 39, 47]])
     known = image_features(hu)[tuple(voxels.T)]
     torch.testing.assert_close(found.at(voxels), known, rtol=0, atol=1e-2)
-    average = found.average()
+    average = found.average
     assert torch.equal(average.first * CELL, found.first)
     torch.testing.assert_close(average.values[3, 4, 5], found.values[6:8, 8:10, 10:12].mean((0, 1, 2)))

@@ -10,7 +10,7 @@ from SlicRegLib.geometry.grid import Grid
 from SlicRegLib.geometry.resampling import resample
 from SlicRegLib.images.preparation import PreparedScan
 from SlicRegLib.registration.options import RefinementOptions
-from SlicRegLib.registration.refinement import _roughness_gradient, refine
+from SlicRegLib.registration.refinement import ComparedScan, _roughness_gradient, refine
 
 GRID = Grid.centred((10, -20, 5), (40, 36, 44), 4.0)
 
@@ -22,16 +22,25 @@ def texture():
     return 1000 * F.avg_pool3d(F.avg_pool3d(noise, 5, 1, 2), 3, 1, 1)[0, 0]
 
 
+def compared(*scans_and_options) -> list[ComparedScan]:
+    """Scans (HU, grid) that are compared everywhere."""
+    *scans, options = scans_and_options
+    everywhere = torch.ones(GRID.shape, dtype=torch.bool)
+    return [
+        ComparedScan.describe(PreparedScan("", hu, grid, known_region=everywhere), options, torch.device("cpu"))
+        for hu, grid in scans
+    ]
+
+
 def test_refinement_recovers_a_known_warp(texture, smooth_field):
     known = smooth_field(GRID, 8.0, 1, wavelength_mm=160.0)
     warped = resample(texture[None], GRID, GRID, known)[0]  # warped(p) = texture(p + known(p))
-    region = torch.ones(GRID.shape, dtype=torch.bool)
     found = refine(
         [identity_field(GRID)],
-        PreparedScan("", warped, GRID),
-        PreparedScan("", texture, GRID),
-        region,
-        RefinementOptions(coarse_iterations=60, regularisation=0.1),
+        *compared(
+            (warped, GRID), (texture, GRID), options := RefinementOptions(coarse_iterations=60, regularisation=0.1)
+        ),
+        options,
     )
     inner = tuple(slice(4, -4) for _ in range(3))
     error = (found.on(GRID).vectors - known.vectors).norm(dim=0)[inner]
@@ -46,10 +55,8 @@ def test_refinement_follows_frames_that_differ(texture):
     shift = torch.tensor([100.0, 0, -30]).reshape(3, 1, 1, 1).expand(3, *GRID.shape)
     found = refine(
         [DisplacementField(shift.contiguous(), GRID)],
-        PreparedScan("", texture, GRID),
-        PreparedScan("", texture, there),
-        torch.ones(GRID.shape, dtype=torch.bool),
-        RefinementOptions(coarse_iterations=20),
+        *compared((texture, GRID), (texture, there), options := RefinementOptions(coarse_iterations=20)),
+        options,
     )
     assert (found.vectors - shift[:, :1, :1, :1]).abs().max() < 0.5
 
@@ -57,15 +64,13 @@ def test_refinement_follows_frames_that_differ(texture):
 def test_a_start_that_agrees_better_with_the_images_is_tried_as_well(texture, smooth_field):
     """The first start is far from the known warp: alone it stays far; beside a near one, that one's result counts."""
     known = smooth_field(GRID, 8.0, 1, wavelength_mm=160.0)
-    scans = [PreparedScan("", hu, GRID) for hu in (resample(texture[None], GRID, GRID, known)[0], texture)]
+    warped = resample(texture[None], GRID, GRID, known)[0]
     astray = DisplacementField(torch.full((3, *GRID.shape), 40.0), GRID)
-    region, options = (
-        torch.ones(GRID.shape, dtype=torch.bool),
-        RefinementOptions(coarse_iterations=40, fine_iterations=8, regularisation=0.1),
-    )
+    options = RefinementOptions(coarse_iterations=40, fine_iterations=8, regularisation=0.1)
+    scans = compared((warped, GRID), (texture, GRID), options)
     shares = []
     lost, found, near, first = (
-        refine(starts, *scans, region, options, lambda stage, share, message: shares.append(share)).vectors
+        refine(starts, *scans, options, lambda stage, share, message: shares.append(share)).vectors
         for starts in ([astray], [astray, identity_field(GRID)], [identity_field(GRID)], [identity_field(GRID), astray])
     )
     assert torch.equal(found, near) and torch.equal(first, near) and not torch.equal(lost, near)

@@ -13,12 +13,13 @@ from SlicRegLib.geometry.grid import Grid, apply_affine, translation
 from SlicRegLib.images.preparation import PreparedScan, prepare, prepare_scan
 from SlicRegLib.images.volumes import Volume
 from SlicRegLib.network.options import PredictionOptions
-from SlicRegLib.network.prediction import Description, describe, encode
+from SlicRegLib.network.prediction import describe, encode
 from SlicRegLib.progress import silent
 from SlicRegLib.registration import refinement
+from SlicRegLib.registration.fixed_side import FixedSide
 from SlicRegLib.registration.key_points import describe_key_points
 from SlicRegLib.registration.options import RefinementOptions, RegistrationOptions
-from SlicRegLib.registration.register import Stopwatch, fixed_key_points, refine_and_unfold, register
+from SlicRegLib.registration.register import Stopwatch, refine_and_unfold, register
 from tiny import FRAME, phantom, random, wave
 
 STAGES = ["preparation", "prediction", "alignment", "spline", "unfolding"]
@@ -58,7 +59,7 @@ def test_the_refinement_finds_the_warp_from_either_side(known, template, monkeyp
     regions = []
 
     def refine(*arguments):
-        regions.append(arguments[3])
+        regions.append(arguments[1].scan)
         return refinement.refine(*arguments)
 
     monkeypatch.setattr("SlicRegLib.registration.register.SHOWS_LESS", shows_less)
@@ -74,9 +75,14 @@ def test_the_refinement_finds_the_warp_from_either_side(known, template, monkeyp
     start = DisplacementField(
         (apply_affine(pose, control.points()) - control.points()).movedim(-1, 0).float().contiguous(), control
     )
-    found = refine_and_unfold([start], fixed, moving, Stopwatch(silent))
-    assert regions[0] is (fixed.region if leads == "fixed" else moving.region)
+    found, backward = refine_and_unfold([start], fixed, moving, Stopwatch(silent))
+    assert regions == [fixed if leads == "fixed" else moving]
     points = body_points(template)
+    if leads == "fixed":
+        assert backward is None
+    else:
+        there_and_back = (backward(found(points)) - points).norm(dim=-1)
+        assert there_and_back.mean() < 0.1 and there_and_back.max() < 1
     before, after = ((field(points) - apply_affine(turn, there(points))).norm(dim=-1) for field in (start, found))
     assert after.mean() < 0.4 * before.mean(), (before.mean(), after.mean())
 
@@ -93,17 +99,18 @@ def test_a_turned_and_scaled_scan_is_prepared_upright(model, template, monkeypat
     centroids = torch.cat([torch.full((2, 128, 1), 100.0), 60 * random(2, 128, 3)], -1)
     scans = []
 
-    def describe_by_centroids(net, encoded, options) -> Description:
-        scans.append(encoded.scan)
-        turned = matrix if len(scans) > 1 else np.eye(4)  # the fixed scan comes first
-        places = apply_affine(turned, centroids[..., 1:])
-        features = torch.zeros(*encoded.grid.shape, 4)
-        return Description(features, encoded.grid, torch.cat([centroids[..., :1], places], -1).double())
+    def place(matrix) -> torch.Tensor:
+        return torch.cat([centroids[..., :1], apply_affine(matrix, centroids[..., 1:])], -1).double()
 
-    monkeypatch.setattr("SlicRegLib.registration.register.describe", describe_by_centroids)
+    def locate_moved(net, encoded, options=None) -> torch.Tensor:
+        scans.append(encoded.scan)
+        return place(matrix)
+
+    monkeypatch.setattr("SlicRegLib.registration.register.locate", locate_moved)
+    monkeypatch.setattr("SlicRegLib.registration.fixed_side.locate", lambda *_: place(np.eye(4)))
     options = replace(QUICK, refine=True, alignment=replace(QUICK.alignment, affine_start=True))
     result = register(model, template, moved, options)
-    fixed, _, upright = scans
+    fixed, (_, upright) = result.views.fixed, scans
     assert result.views.moving.scan is upright
     assert (upright.hu - fixed.hu)[fixed.body].abs().mean() < 5  # HU
     points = body_points(template)
@@ -148,7 +155,8 @@ def described(monkeypatch):
         scans.append(encoded.scan)
         return describe(net, encoded, options)
 
-    monkeypatch.setattr("SlicRegLib.registration.register.describe", record)
+    for module in ("register", "fixed_side"):
+        monkeypatch.setattr(f"SlicRegLib.registration.{module}.describe", record)
     return scans
 
 
@@ -166,7 +174,7 @@ def test_stored_key_points_serve_the_own_template_and_the_default_points_alone(m
     stored = replace(model, key_points=points)
 
     def choose(own: bool, options: RegistrationOptions):
-        return fixed_key_points(stored, stored.net, fixed, own, options)
+        return FixedSide(stored if own else replace(stored, template_sha256=""), template, options).key_points
 
     assert torch.equal(choose(True, RegistrationOptions()).features, points.features) and not described
     torch.testing.assert_close(choose(False, RegistrationOptions()).features, points.features)

@@ -73,7 +73,8 @@ def difference(model, template, target):
 
     def displacements(fixed: Volume, moving: Volume) -> torch.Tensor:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("SlicRegLib.registration.register.describe", describe_by_hu)
+            for module in ("register", "fixed_side"):
+                patch.setattr(f"SlicRegLib.registration.{module}.describe", describe_by_hu)
             return register(model, fixed, moving, FROM_HU).dense.at(points)
 
     known = displacements(template, target)

@@ -66,8 +66,8 @@ def stay(
     clock = Stopwatch(progress)
     fixed, moving = (prepare_scan(scan, model.preparation) for scan in (template, target))
     dense = identity_field(bounding_grid([fixed.grid], options.alignment.field_spacing_mm))
-    dense = refine_and_unfold([dense], fixed, moving, clock, options, device)
-    return Registration(template, target, dense, clock.seconds, True)
+    dense, backward = refine_and_unfold([dense], fixed, moving, clock, options, device)
+    return Registration(template, target, dense, clock.seconds, True, backward=backward)
 
 
 ROWS = {

@@ -128,7 +128,8 @@ def deeds(
 def refinement_alone(fixed: Volume, moving: Volume, threads: int) -> DisplacementField:
     """This project's refinement, started from no displacement: what the network's supervoxels have to improve on."""
     torch.set_num_threads(threads)
-    return refine_and_unfold([identity_field(fixed.grid.pooled(16))], _as_prepared(fixed), _as_prepared(moving), clock)
+    starts = [identity_field(fixed.grid.pooled(16))]
+    return refine_and_unfold(starts, _as_prepared(fixed), _as_prepared(moving), clock)[0]
 
 
 def slicreg(

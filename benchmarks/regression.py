@@ -148,8 +148,8 @@ def register_by_regression(
         to_template = smooth_by_random_walk(points, field.at(points), options.alignment.neighbours)
         grid = bounding_grid([fixed.grid], options.alignment.field_spacing_mm)
         dense = thin_plate_spline(points + to_template, -to_template, grid, options.alignment.spline_lambda)
-    dense = refine_and_unfold([dense], fixed, moving, clock, options, device)
-    return Registration(template, target, dense, clock.seconds, True)
+    dense, backward = refine_and_unfold([dense], fixed, moving, clock, options, device)
+    return Registration(template, target, dense, clock.seconds, True, backward=backward)
 
 
 @torch.no_grad()

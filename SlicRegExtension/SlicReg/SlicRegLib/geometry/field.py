@@ -6,6 +6,7 @@ fixed grid lies on the fixed grid and points to the moving image.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -67,10 +68,27 @@ def taper(field: DisplacementField, scan: Grid, margin_mm: float) -> Displacemen
     low, high = box.min(0), box.max(0)
     reach = field.grid.to_voxel(bounding_grid([scan], 1.0, cell + margin_mm).corners())
     first, last = np.floor(reach.min(0)).astype(int), np.ceil(reach.max(0)).astype(int)
+    vectors = field.vectors
+    for axis, n in enumerate(field.grid.shape):
+        index = torch.arange(int(first[axis]), int(last[axis]) + 1, device=vectors.device).clamp(0, n - 1)
+        vectors = vectors.index_select(axis + 1, index)
     affine = field.grid.affine.copy()
     affine[:3, 3] = field.grid.to_world(first.astype(float))
-    grown = field.on(Grid(tuple(last - first + 1), affine))
-    points = grown.grid.points()
-    outside = torch.maximum(torch.tensor(low) - points, points - torch.tensor(high)).amax(-1)
+    grid = Grid(tuple(last - first + 1), affine)
+    outside = torch.zeros(1, 1, 1)
+    for axis, coordinate in enumerate(_coordinates(grid)):
+        outside = torch.maximum(outside, torch.maximum(low[axis] - coordinate, coordinate - high[axis]).float())
     ramp = 0.5 + 0.5 * torch.cos(torch.pi * (outside / margin_mm).clamp(0, 1))
-    return DisplacementField(grown.vectors * ramp.float(), grown.grid)
+    return DisplacementField(vectors * ramp.to(vectors), grid)
+
+
+def _coordinates(grid: Grid) -> Iterator[torch.Tensor]:
+    """R, A and S of each voxel in mm, float64, of shapes that broadcast to (I, J, K): 1 along the voxel axes that do
+    not change them."""
+    for row in grid.affine[:3]:
+        coordinate = torch.full((1, 1, 1), float(row[3]), dtype=torch.float64)
+        for axis, n in enumerate(grid.shape):
+            if abs(row[axis]) * n > 1e-9:
+                along = float(row[axis]) * torch.arange(n, dtype=torch.float64)
+                coordinate = coordinate + along.view([n if a == axis else 1 for a in range(3)])
+        yield coordinate

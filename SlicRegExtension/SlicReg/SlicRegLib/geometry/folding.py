@@ -14,7 +14,17 @@ from .grid import Grid
 
 def jacobian_determinant(field: DisplacementField) -> torch.Tensor:
     """det(I + du/dx) at the inner points of the field's grid by central differences, (I-2, J-2, K-2)."""
-    return torch.linalg.det(jacobian(field)[1:-1, 1:-1, 1:-1])
+    matrix = torch.tensor(field.grid.affine[:3, :3].tolist()).to(field.vectors)
+    inner = slice(1, -1)
+    columns = []  # how the displaced point moves along each voxel axis, (3, I-2, J-2, K-2)
+    for axis in range(3):
+        before, after = (
+            field.vectors[tuple([slice(None)] + [slice(s, s - 2 or None) if a == axis else inner for a in range(3)])]
+            for s in (0, 2)
+        )
+        columns.append((after - before).div_(2).add_(matrix[:, axis].view(3, 1, 1, 1)))
+    x, y, z = columns
+    return (x * torch.linalg.cross(y, z, dim=0)).sum(0) / torch.linalg.det(matrix)
 
 
 def jacobian(field: DisplacementField) -> torch.Tensor:

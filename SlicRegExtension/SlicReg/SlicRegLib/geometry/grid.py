@@ -169,6 +169,11 @@ class Grid:
         i, j, k = (n // step for n in self.shape)
         return self._resize(step, (i, j, k), (step - 1) / 2)
 
+    def padded(self, margin: int) -> Grid:
+        """The grid with ``margin`` more voxels on each side."""
+        i, j, k = (n + 2 * margin for n in self.shape)
+        return self._resize(1.0, (i, j, k), -float(margin))
+
     def halved(self) -> Grid:
         """The grid with halved voxel edges: `pooled` by 2 gives this grid back."""
         i, j, k = (2 * n for n in self.shape)

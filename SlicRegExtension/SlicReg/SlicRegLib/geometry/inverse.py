@@ -12,25 +12,32 @@ from .grid import Grid, bounding_grid
 from .sampling import sample
 
 
-def invert(field: DisplacementField, grid: Grid, steps: int = 40, tolerance_mm: float = 0.02) -> DisplacementField:
+def invert(
+    field: DisplacementField,
+    grid: Grid,
+    steps: int = 40,
+    tolerance_mm: float = 0.02,
+    start: DisplacementField | None = None,
+) -> DisplacementField:
     """The field v on ``grid`` with v(y) = -u(y + v(y)): first v, then ``field`` is the identity.
 
-    Newton's method at every point of ``grid``, from a start found by pushing the field's own points forward. So it also
+    Newton's method at every point of ``grid``, from ``start``, or from one found by pushing the field's own points
+    forward. So it also
     converges where the field stretches by more than two and the usual fixed-point iteration diverges. A Newton step
     that makes the error larger is replaced by a fixed-point step, and each point keeps the best position it has had:
     where the field folds, the result is the nearest answer instead of noise.
     """
     goal = grid.points().reshape(-1, 3)
     matrices = jacobian(field).reshape(*field.grid.shape, 9).movedim(-1, 0)
-    best = goal + _pushed_start(field, grid).reshape(-1, 3)
+    guess = start.at(grid.points()) if start else _pushed_start(field, grid)
+    best = goal + guess.reshape(-1, 3)
     best_error = (goal - field(best)).norm(dim=-1)
     active = (best_error > tolerance_mm).nonzero()[:, 0]
     x = best[active]
     for _ in range(steps):
         error = goal[active] - field(x)
-        matrix = sample(matrices, field.grid, x).T.reshape(-1, 3, 3)
-        matrix[torch.linalg.det(matrix) < 0.05] = torch.eye(3)
-        candidate = x + torch.linalg.solve(matrix, error).clamp(-20, 20)
+        step = _solve(sample(matrices, field.grid, x).reshape(3, 3, -1), error.T).T
+        candidate = x + step.clamp(-20, 20)
         distance = (goal[active] - field(candidate)).norm(dim=-1)
         worse = distance > error.norm(dim=-1)
         candidate[worse] = (x + 0.5 * error)[worse]
@@ -42,6 +49,19 @@ def invert(field: DisplacementField, grid: Grid, steps: int = 40, tolerance_mm: 
         if not len(active):
             break
     return DisplacementField((best - goal).T.reshape(3, *grid.shape).contiguous(), grid)
+
+
+def _solve(matrices: torch.Tensor, right: torch.Tensor) -> torch.Tensor:
+    """The solutions (3, n) of n systems of three equations by Cramer's rule: faster than LAPACK, one by one.
+
+    matrices: (3, 3, n), row, column. Where the determinant is small the matrix counts as the identity.
+    """
+    a, b, c = matrices.unbind(1)  # columns
+    cofactors = torch.linalg.cross(b, c, dim=0), torch.linalg.cross(c, a, dim=0), torch.linalg.cross(a, b, dim=0)
+    determinant = (a * cofactors[0]).sum(0)
+    regular = determinant >= 0.05
+    solution = torch.stack([(right * cofactor).sum(0) for cofactor in cofactors]) / determinant.where(regular, 1.0)
+    return torch.where(regular, solution, right)
 
 
 def _pushed_start(field: DisplacementField, grid: Grid) -> torch.Tensor:

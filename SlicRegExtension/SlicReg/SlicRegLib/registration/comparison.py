@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import product
 
 import torch
@@ -26,10 +27,13 @@ class FeatureComparison:
         region: torch.Tensor,
         shape: tuple[int, int, int],
         corner: tuple[int, int, int] | None = None,
+        colour: int | None = None,
     ):
         """region: bool (I, J, K), the fixed voxels that are compared. shape: (i, j, k) of the control points, one for
         each cell of CELL^3 voxels. corner: the voxel of each cell that is compared, each number from 0 to CELL - 1;
         None: the features are averages over cells (`ImageFeatures.average`), and all are compared.
+        colour: 0 or 1 if the cells are taken as a chessboard of which only the fields of one colour are compared, and
+        count twice.
         """
         device = fixed.values.device
         self.step = 1 if corner is None else CELL
@@ -37,14 +41,18 @@ class FeatureComparison:
             region = F.max_pool3d(region[None, None].float(), CELL)[0, 0] > 0
         else:
             region = region[tuple(slice(c, c + CELL * n, CELL) for c, n in zip(corner, shape, strict=True))]
+        self.weight = 1.0 if colour is None else 2.0
+        if colour is not None:
+            i, j, k = (torch.arange(n, device=region.device) for n in shape)
+            region = region & ((i[:, None, None] + j[:, None] + k) % 2 == colour)
         self.index = region.flatten().nonzero()[:, 0].to(device)
         voxels = unravel(self.index, shape) * self.step + torch.tensor(corner or (0, 0, 0), device=device)
-        self.fixed, self.voxels = fixed.at(voxels), voxels - moving.first
-        self.size = torch.tensor(moving.values.shape[:3], device=device)
-        _, j, k, channels = moving.values.shape
+        self.fixed, self.voxels = fixed.at(voxels), (voxels - moving.first).T.float().contiguous()
+        self.last = torch.tensor(moving.values.shape[:3], device=device)[:, None] - 1.0
+        _, width, depth, channels = moving.values.shape
         self.rows = moving.values.reshape(-1, channels)
-        self.stride = torch.tensor([j * k, k, 1], device=device)
-        self.corners = torch.tensor([a * j * k + b * k + c for a, b, c in product((0, 1), repeat=3)], device=device)
+        self.stride = torch.tensor([[width * depth], [depth], [1]], device=device)
+        self.corners = torch.tensor([a * width * depth + b * depth + c for a, b, c in product((0, 1), repeat=3)], device=device)
         self.between = None
         if corner is not None:  # from the middle of each cell to its corner
             shifts = [(c + 0.5) / CELL - 0.5 for c in corner]
@@ -56,26 +64,38 @@ class FeatureComparison:
         spline: displacements (3, i, j, k) of the control points along i, j, k, in control-point spacings.
         """
         displacement = self.between(spline) if self.between else spline
-        position = self.voxels + self.step * displacement.flatten(1)[:, self.index].T
-        at = torch.minimum(position.clamp_min(0), self.size - 1.0)
-        low = torch.minimum(at.floor(), (self.size - 2.0).clamp_min(0))
-        x, y, z = (at - low).T
-        index = ((low.long() @ self.stride)[:, None] + self.corners).clamp_max_(len(self.rows) - 1)
-        rows = self.rows.index_select(0, index.flatten()).view(len(at), 8, -1)
-        p, q, r = 1 - x, 1 - y, 1 - z
-        weights = torch.stack(
-            [p * q * r, p * q * z, p * y * r, p * y * z, x * q * r, x * q * z, x * y * r, x * y * z], 1
+        position = self.voxels + self.step * displacement.flatten(1)[:, self.index]
+        at = torch.minimum(position.clamp_min(0), self.last)
+        low = torch.minimum(at.floor(), (self.last - 1).clamp_min_(0))
+        upper = at - low
+        index = (self.stride * low.long()).sum(0)[:, None] + self.corners
+        index.clamp_max_(len(self.rows) - 1)
+        values, *slopes = (
+            F.embedding_bag(index, self.rows, per_sample_weights=weights, mode="sum") for weights in _weights(upper)
         )
-        residual = torch.bmm(weights[:, None], rows)[:, 0] - self.fixed
-        a, b, c, d, e, f, g, h = torch.bmm(rows, residual[:, :, None])[:, :, 0].T
-        slope = torch.stack(
-            [
-                ((e - a) * r + (f - b) * z) * q + ((g - c) * r + (h - d) * z) * y,
-                ((c - a) * r + (d - b) * z) * p + ((g - e) * r + (h - f) * z) * x,
-                ((b - a) * q + (d - c) * y) * p + ((f - e) * q + (h - g) * y) * x,
-            ]
-        )
-        slope *= (position == at).T  # beyond the features the edge is repeated, so that the gradient is zero
+        residual = values - self.fixed
+        slope = torch.stack([torch.linalg.vecdot(part, residual) for part in slopes])
+        slope *= position == at  # beyond the features the edge is repeated, so that the gradient is zero
         gradient = torch.zeros_like(spline)
-        gradient.view(3, -1)[:, self.index] = slope * (2 * self.step)
-        return residual.square().sum() / max(1, len(at)), self.between.adjoint(gradient) if self.between else gradient
+        gradient.view(3, -1)[:, self.index] = slope * (2 * self.step * self.weight)
+        difference = residual.square().sum() / max(1, len(residual))
+        return difference, self.between.adjoint(gradient) if self.between else gradient
+
+
+def _weights(upper: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Weights (n, 8) of the corners of a cell, k the fastest: of trilinear interpolation, then of its derivatives by
+    i, j and k.
+
+    upper: (3, n), how far each point is from the cell's first corner towards its last one, 0 to 1.
+    """
+    x, y, z = torch.stack([1 - upper, upper], -1)
+    slope = torch.tensor([-1.0, 1.0]).to(upper).expand_as(x)
+
+    def multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+        return (a[:, :, None] * b[:, None]).flatten(1)
+
+    xy = multiply(x, y)
+    yield multiply(xy, z)
+    yield multiply(multiply(slope, y), z)
+    yield multiply(multiply(x, slope), z)
+    yield multiply(xy, slope)

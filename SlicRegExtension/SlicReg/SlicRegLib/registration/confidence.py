@@ -11,8 +11,9 @@ from ..geometry.grid import Grid
 from ..geometry.sampling import sample
 from ..images.preparation import PreparedScan
 from ..images.volumes import Volume
+from ..network.networks import SupervoxelNet
 from ..network.options import STRIDE, PredictionOptions
-from ..network.prediction import describe, encode, expected_positions, predict_layers
+from ..network.prediction import EncodedScan, encode, expected_positions, predict_layers
 from .model import Model
 from .result import Registration
 
@@ -38,13 +39,19 @@ def compute_overlays(model: Model, result: Registration, device: torch.device = 
 
     Raises ValueError for a registration without a network.
     """
-    if result.views is None:
+    if result.views is None or result.common is None:
         raise ValueError("this registration used no network, so it has no overlays")
-    net, moving = model.network(device), result.views.moving.to(device)
-    fixed = encode(net, result.views.fixed, PredictionOptions(precision=moving.precision))
-    layers = [Volume(predict_layers(net, scan)[0].numpy(), scan.grid) for scan in (fixed, moving)]
-    positions = expected_positions(net, moving, describe(net, fixed).centroids).cpu()
-    return Overlays(confidence(positions, moving.grid, result.dense, fixed.scan), *layers)
+    net, moving, views = model.network(device), result.views.moving.to(device), result.views
+    of_template = views.fixed_supervoxels
+    if of_template is None:
+        of_template = _first_layer(net, encode(net, views.fixed, PredictionOptions(precision=moving.precision)))
+    positions = expected_positions(net, moving, result.common.fixed).cpu()
+    sure = confidence(positions, moving.grid, result.dense, views.fixed)
+    return Overlays(sure, of_template, _first_layer(net, moving))
+
+
+def _first_layer(net: SupervoxelNet, scan: EncodedScan) -> Volume:
+    return Volume(predict_layers(net, scan)[0].numpy(), scan.grid)
 
 
 def confidence(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property, reduce
+from itertools import product
 
 import torch
 import torch.nn.functional as F
@@ -56,9 +58,13 @@ class ImageFeatures:
     values: torch.Tensor
     first: torch.Tensor
 
+    @cached_property
     def average(self) -> ImageFeatures:
         """The means over cells of CELL^3 voxels."""
-        values = F.avg_pool3d(self.values.movedim(-1, 0)[None], CELL)[0].movedim(0, -1).contiguous()
+        i, j, k = (n // CELL for n in self.values.shape[:3])
+        cells = self.values[: CELL * i, : CELL * j, : CELL * k].reshape(i, CELL, j, CELL, k, CELL, -1)
+        parts = [cells[:, a, :, b, :, c] for a, b, c in product(range(CELL), repeat=3)]
+        values = reduce(torch.add, parts) / CELL**3  # faster than pooling, which sums channel by channel
         return ImageFeatures(values, self.first // CELL)
 
     def at(self, voxels: torch.Tensor) -> torch.Tensor:

@@ -3,37 +3,53 @@
 A short instance optimisation in the manner of convexAdam's second stage (Siebert et al.): Adam moves control points so
 that MIND-SSC descriptors (Heinrich et al., MICCAI 2013) and windowed Hounsfield units of both scans agree. Three box
 filters keep the field a smooth B-spline, and differences between neighbouring control points are penalised. The first
-iterations compare features averaged over 2^3 voxels; those that follow compare every voxel, an eighth at a time.
+iterations compare features averaged over 2^3 voxels, half of them at a time; those that follow compare every voxel, a
+sixteenth at a time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import torch
 
 from ..geometry.field import DisplacementField
 from ..geometry.filters import SeparableMap, b_spline_matrix
-from ..images.preparation import BODY_HU, PreparedScan
+from ..images.preparation import PreparedScan
 from ..progress import Progress, silent
 from ..stages import REFINEMENT
 from .comparison import FeatureComparison
-from .image_features import CELL, describe_body
+from .image_features import CELL, ImageFeatures, describe_body
 from .optimiser import Adam
 from .options import RefinementOptions
 
 Levels = tuple[tuple[int, list[FeatureComparison]], ...]
 """From coarse to fine: a number of Adam's steps and the comparisons that take turns in them."""
 _EPSILON = 1e-3  # of Adam: gradients (difference per spacing) below this are rounding errors and should move nothing
-# the corners of a cell in turn: every voxel counts once in eight iterations, and successive ones are far apart
+# the corners of a cell in turn, in every second cell: every voxel counts once in 16 iterations, and successive ones are
+# far apart
 _CORNERS = ((0, 0, 0), (1, 1, 1), (0, 1, 1), (1, 0, 0), (1, 0, 1), (0, 1, 0), (1, 1, 0), (0, 0, 1))
+_TURNS = [(corner, (n + again) % 2) for again in (0, 1) for n, corner in enumerate(_CORNERS)]
+
+
+@dataclass(frozen=True, eq=False)
+class ComparedScan:
+    """A scan and its image features."""
+
+    scan: PreparedScan
+    features: ImageFeatures
+
+    @classmethod
+    def describe(cls, scan: PreparedScan, options: RefinementOptions, device: torch.device) -> ComparedScan:
+        """The scan with its features in and around the body."""
+        return cls(scan, describe_body(scan.hu.to(device), scan.region, options))
 
 
 def refine(
     starts: Sequence[DisplacementField],
-    fixed: PreparedScan,
-    moving: PreparedScan,
-    region: torch.Tensor,
+    fixed: ComparedScan,
+    moving: ComparedScan,
     options: RefinementOptions = RefinementOptions(),
     progress: Progress = silent,
 ) -> DisplacementField:
@@ -43,23 +59,23 @@ def refine(
     that agrees best is returned. "Fixed" is the scan at whose voxels features are compared;
     `register.refine_and_unfold` chooses it.
 
-    region: bool (I, J, K) on ``fixed.grid``, where features are compared (the body); elsewhere the field is smooth. The
-    regularisation acts on displacements from voxels of the fixed frame to the same voxels of the moving frame.
+    Features are compared in the fixed scan's region; elsewhere the field is smooth. The regularisation acts on
+    displacements from voxels of the fixed frame to the same voxels of the moving frame.
     """
-    device = starts[0].vectors.device
-    control, moving_control = (scan.grid.pooled(CELL) for scan in (fixed, moving))
+    device, region = starts[0].vectors.device, fixed.scan.region
+    control, moving_control = (side.scan.grid.pooled(CELL) for side in (fixed, moving))
     rest = control.voxels(device)
-    fixed_features = describe_body(fixed.hu.to(device), region, options)
-    moving_features = describe_body(moving.hu.to(device), moving.hu > BODY_HU, options)
-    coarse = FeatureComparison(fixed_features.average(), moving_features.average(), region, control.shape)
-    fine = [FeatureComparison(fixed_features, moving_features, region, control.shape, corner) for corner in _CORNERS]
-    levels = (options.coarse_iterations, [coarse]), (options.fine_iterations, fine)
+    features = fixed.features, moving.features
+    averages = fixed.features.average, moving.features.average
+    coarse = [FeatureComparison(*averages, region, control.shape, None, colour) for colour in (0, 1)]
+    fine = [FeatureComparison(*features, region, control.shape, corner, colour) for corner, colour in _TURNS]
+    levels = (options.coarse_iterations, coarse), (options.fine_iterations, fine)
     # control points, as displacements along i, j, k in control-point spacings
     splines = [
         (moving_control.to_voxel(field(control.points(device)).double()) - rest).movedim(-1, 0).float().contiguous()
         for field in starts
     ]
-    differences = [coarse.gradient(spline)[0].item() for spline in splines]
+    differences = [coarse[0].gradient(spline)[0].item() for spline in splines]
     if differences[0] <= min(differences):
         splines = splines[:1]
 

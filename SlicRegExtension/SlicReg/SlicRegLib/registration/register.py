@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -20,20 +19,24 @@ from ..images.preparation import PreparedScan, prepare_scan
 from ..images.volumes import Volume
 from ..network.devices import return_free_memory
 from ..network.networks import SupervoxelNet
-from ..network.options import PredictionOptions
-from ..network.prediction import Description, EncodedScan, describe, describe_layers, encode
+from ..network.prediction import EncodedScan, describe, encode, locate
 from ..progress import Progress, silent
 from ..stages import ALIGNMENT, PREDICTION, PREPARATION, REFINEMENT, SPLINE, UNFOLDING, WARNING
 from .affine import fit_affine, is_rotated_or_scaled, similarity_part
 from .alignment import align
 from .common_supervoxels import CommonSupervoxels, compare_mirror_image
-from .key_points import KeyPoints, describe_key_points
+from .fixed_side import FixedSide
 from .model import Model
-from .options import AlignmentOptions, RegistrationOptions
-from .refinement import refine
+from .options import RefinementOptions, RegistrationOptions
+from .refinement import ComparedScan, refine
 from .result import Registration, Views
 from .verdict import foresee
 
+EXPLAINED = 0.8
+"""Share of the supervoxels that must lie where the affine map leads (`CommonSupervoxels.found`): then it is as good a
+start of the refinement as an alignment of key points."""
+MARGIN = 4
+"""Voxels around the template's frame that its field covers."""
 SHOWS_LESS = 0.6
 """The refinement compares features at the fixed scan's voxels if its body has fewer than this share of the moving
 scan's."""
@@ -46,44 +49,60 @@ def register(
     options: RegistrationOptions = RegistrationOptions(),
     device: torch.device = torch.device("cpu"),
     progress: Progress = silent,
+    fixed: FixedSide | None = None,
 ) -> Registration:
     """Register ``target`` (moving) to ``template`` (fixed); both in any orientation and spacing.
 
-    The network finds the model's supervoxels in both scans; they are aligned, the field is made dense and refined on
-    image features. The two can be any scans of the model's anatomy; the template need not be the model's own. Raises
-    UserError for a scan without soft tissue or body.
+    The network finds the model's supervoxels in both scans. An affine map brings them together; where it does not
+    explain them, and where nothing refines the field, key points are aligned and the field is made dense. Then it is
+    refined on image features. The two can be any scans of the model's anatomy; the template need not be the model's
+    own. fixed: the template's side, kept from an earlier registration with the same arguments. Raises UserError for a
+    scan without soft tissue or body.
     """
     return_free_memory()  # of what came before, such as another registration
-    clock = Stopwatch(progress)
-    net, own = model.network(device), template.fingerprint() == model.template_sha256
+    clock, net = Stopwatch(progress), model.network(device)
+    fixed = fixed or FixedSide(model, template, options, device)
     with clock(PREPARATION):
-        fixed, moving = (prepare_scan(scan, model.preparation) for scan in (template, target))
+        frame, moving = fixed.scan.grid, prepare_scan(target, model.preparation)
     with clock(PREDICTION):
-        key_points = fixed_key_points(model, net, fixed, own, options)
         encoded = encode(net, moving, options.prediction)
-        description = describe(net, encoded, options.prediction)
-        affine = translation(moving.grid.centre - fixed.grid.centre)
+        centroids = locate(net, encoded, options.prediction)
+        affine = translation(moving.grid.centre - frame.centre)
         if options.alignment.affine_start:
-            fit = fit_affine(key_points.centroids, description.centroids)
+            fit = fit_affine(fixed.centroids, centroids)
             if fit is not None and is_rotated_or_scaled(fit):
-                upright = prepare_upright(model, target, fixed, similarity_part(fit, fixed.grid.centre))
-                encoded, description = better_of(net, upright, encoded, description, key_points, options)
-                fit = fit_affine(key_points.centroids, description.centroids)
+                upright = prepare_upright(model, target, fixed.scan, similarity_part(fit, frame.centre))
+                encoded, centroids = better_of(net, upright, encoded, centroids, fixed, options)
+                fit = fit_affine(fixed.centroids, centroids)
             affine = affine if fit is None else fit
-        mirror_advantage = compare_mirror_image(net, encoded, key_points.centroids)
-        common = CommonSupervoxels(key_points.centroids, description.centroids, mirror_advantage)
+        common = CommonSupervoxels(fixed.centroids, centroids, compare_mirror_image(net, encoded, fixed.centroids))
     if warning := foresee(common):
         progress(WARNING, 1.0, warning)
+    starts = [affine_field(affine, bounding_grid([frame], options.alignment.field_spacing_mm))]
+    if not (options.refine and options.alignment.affine_start and common.found > EXPLAINED):
+        starts.insert(0, align_key_points(net, encoded, affine, fixed, clock, options))
+    dense, backward = refine_and_unfold(starts, fixed.scan, encoded.scan, clock, options, device, fixed.compared)
+    views = Views(fixed.scan, encoded.to(torch.device("cpu")), fixed.supervoxels if fixed.own else None)
+    return Registration(template, target, dense, clock.seconds, fixed.own, views, common, backward)
+
+
+def align_key_points(
+    net: SupervoxelNet,
+    encoded: EncodedScan,
+    affine: np.ndarray,
+    fixed: FixedSide,
+    clock: Stopwatch,
+    options: RegistrationOptions,
+) -> DisplacementField:
+    """The dense field fixed to moving of the supervoxels, from their ``affine`` map (4x4 world)."""
     with clock(ALIGNMENT):
-        start = apply_affine(affine, key_points.points) - key_points.points
-        displacements = align(key_points.points, key_points.features, description, start, options.alignment, progress)
+        description = describe(net, encoded, options.prediction)
+        points, features = fixed.key_points.points, fixed.key_points.features
+        start = apply_affine(affine, points) - points
+        displacements = align(points, features, description, start, options.alignment, clock.progress)
     with clock(SPLINE):
-        grid = bounding_grid([fixed.grid], options.alignment.field_spacing_mm)
-        aligned = thin_plate_spline(key_points.points, displacements, grid, options.alignment.spline_lambda)
-    starts = [aligned, affine_field(affine, grid)]
-    dense = refine_and_unfold(starts, fixed, encoded.scan, clock, options, device)
-    views = Views(fixed, encoded.to(torch.device("cpu")))
-    return Registration(template, target, dense, clock.seconds, own, views, common)
+        grid = bounding_grid([fixed.scan.grid], options.alignment.field_spacing_mm)
+        return thin_plate_spline(points, displacements, grid, options.alignment.spline_lambda)
 
 
 def refine_and_unfold(
@@ -93,49 +112,44 @@ def refine_and_unfold(
     clock: Stopwatch,
     options: RegistrationOptions = RegistrationOptions(),
     device: torch.device = torch.device("cpu"),
-) -> DisplacementField:
-    """Refine and unfold the first of ``starts``, dense fields fixed to moving, or the best of them (see `refine`).
-    Without refinement the first is only unfolded.
+    compared: Callable[[RefinementOptions], ComparedScan] | None = None,
+) -> tuple[DisplacementField, DisplacementField | None]:
+    """The field fixed to moving, and the one moving to fixed if that is what was refined.
+
+    Refines and unfolds the first of ``starts``, dense fields fixed to moving, or the best of them (see `refine`).
+    Without refinement the first is only unfolded. compared: gives the fixed scan with its features, if they are kept.
 
     The refinement compares features at the voxels of one scan. All of them have a counterpart only if the other scan
     shows as much of the body; voxels without one would squeeze the field into what is there. A template is chosen to
     show all of the anatomy, so the moving scan's voxels are compared, unless the fixed scan shows far less. (Numbers
     of voxels can be compared, since a patient of another size was prepared at the template's size.)
     """
-    dense = starts[0]
-    if options.refine:
-        with clock(REFINEMENT):
-            forward = int(fixed.region.sum()) < SHOWS_LESS * int(moving.region.sum())
-            if not forward:
-                starts = [invert(unfold(start, options.least_stretch), moving.grid.pooled(4)) for start in starts]
-            first, second = (fixed, moving) if forward else (moving, fixed)
-            starts = [start.to(device) for start in starts]
-            dense = refine(starts, first, second, first.region, options.refinement, clock.progress).to("cpu")
-            if not forward:
-                dense = invert(unfold(dense, options.least_stretch), fixed.grid.pooled(2))
+    if not options.refine:
+        with clock(UNFOLDING):
+            return unfold(starts[0], options.least_stretch), None
+    with clock(REFINEMENT):
+        forward = int(fixed.region.sum()) < SHOWS_LESS * int(moving.region.sum())
+        if not forward:
+            starts = [invert(unfold(start, options.least_stretch), moving.grid.pooled(4)) for start in starts]
+        sides = [
+            compared(options.refinement) if compared else ComparedScan.describe(fixed, options.refinement, device),
+            ComparedScan.describe(moving, options.refinement, device),
+        ]
+        first, second = sides if forward else reversed(sides)
+        starts = [start.to(device) for start in starts]
+        refined = refine(starts, first, second, options.refinement, clock.progress).to("cpu")
     with clock(UNFOLDING):
-        return unfold(dense, options.least_stretch)
+        refined = unfold(refined, options.least_stretch)
+        if forward:
+            return refined, None
+        return invert_finely(refined, fixed.grid), refined
 
 
-def fixed_key_points(
-    model: Model, net: SupervoxelNet, fixed: PreparedScan, own: bool, options: RegistrationOptions
-) -> KeyPoints:
-    """The fixed scan's key points: stored in the model for its own template and the default options, else predicted.
-
-    own: whether the fixed scan is the model's own template.
-    """
-    device = next(net.parameters()).device
-    default = AlignmentOptions()
-    as_stored = replace(options.prediction, chunk=PredictionOptions.chunk) == PredictionOptions() and all(
-        getattr(options.alignment, name) == getattr(default, name) for name in ("key_points", "seed")
-    )
-    if own and as_stored and model.key_points:
-        return model.key_points.to(device)
-    if own and options.prediction.features == "labels":  # as published: the template's own layers
-        description = describe_layers(model.layers, fixed, options.prediction, device)
-    else:
-        description = describe(net, encode(net, fixed, options.prediction), options.prediction)
-    return describe_key_points(description, fixed.body, fixed.grid, options.alignment)
+def invert_finely(field: DisplacementField, grid: Grid) -> DisplacementField:
+    """The inverse of ``field`` on ``grid`` and `MARGIN` voxels around: on every second voxel first, as the start."""
+    around = grid.padded(MARGIN)
+    coarse = invert(field, around.pooled(2))
+    return invert(field, around, start=coarse)
 
 
 def prepare_upright(model: Model, target: Volume, fixed: PreparedScan, pose: np.ndarray) -> PreparedScan:
@@ -148,24 +162,24 @@ def better_of(
     net: SupervoxelNet,
     upright: PreparedScan,
     encoded: EncodedScan,
-    description: Description,
-    key_points: KeyPoints,
+    centroids: torch.Tensor,
+    fixed: FixedSide,
     options: RegistrationOptions,
-) -> tuple[EncodedScan, Description]:
-    """The upright scan, encoded and described, if it has at least as many supervoxels in common with the fixed scan as
-    the view before (``encoded``, ``description``), which is returned otherwise."""
+) -> tuple[EncodedScan, torch.Tensor]:
+    """The upright scan, encoded, and its supervoxels' centroids, if it has at least as many of them in common with the
+    fixed scan as the view before (``encoded``, ``centroids``), which is returned otherwise."""
     try:
         upright_encoded = encode(net, upright, options.prediction)
     except UserError:  # no body in that frame: the fit was wrong
-        return encoded, description
-    upright_description = describe(net, upright_encoded, options.prediction)
+        return encoded, centroids
+    upright_centroids = locate(net, upright_encoded, options.prediction)
 
-    def common_mass(view: Description) -> float:
-        return float(torch.minimum(key_points.centroids[:, 1:, 0], view.centroids[:, 1:, 0]).sum())
+    def common_mass(view: torch.Tensor) -> float:
+        return float(torch.minimum(fixed.centroids[:, 1:, 0], view[:, 1:, 0]).sum())
 
-    if common_mass(upright_description) >= common_mass(description):
-        return upright_encoded, upright_description
-    return encoded, description
+    if common_mass(upright_centroids) >= common_mass(centroids):
+        return upright_encoded, upright_centroids
+    return encoded, centroids
 
 
 class Stopwatch:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
+import numpy as np
+import torch
+
 from ..geometry.field import DisplacementField, taper
 from ..geometry.folding import jacobian_determinant
 from ..geometry.grid import bounding_grid
@@ -73,8 +76,12 @@ class Registration:
     @cached_property
     def folding_percent(self) -> float:
         """Where the field's Jacobian determinant is not positive, in per cent of the template's volume."""
-        inner = bounding_grid([self.template.grid], float(self.dense.grid.spacing.min()))
-        return float((jacobian_determinant(self.field.on(inner)) <= 0).float().mean() * 100)
+        grid, scan = self.dense.grid, self.template.grid
+        folded = (jacobian_determinant(self.dense) <= 0).nonzero() + 1
+        voxel = scan.to_voxel(grid.to_world(folded.double()))
+        inside = ((voxel > -0.5) & (voxel < torch.tensor(scan.shape) - 0.5)).all(1)
+        share = float(inside.sum()) * np.prod(grid.spacing) / np.prod(scan.spacing * scan.shape)
+        return float(min(share, 1.0) * 100)
 
     def warped_target(self) -> Volume:
         """The target's HU on the template's grid, air outside the target."""

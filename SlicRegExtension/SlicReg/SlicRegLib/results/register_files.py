@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from ..images.volumes import Volume, load_labels, load_scan, save_volume
 from ..network.devices import choose_device, peak_memory_mb
 from ..progress import Progress, silent
 from ..registration.confidence import Overlays, compute_overlays
+from ..registration.fixed_side import FixedSide
 from ..registration.model import Model
 from ..registration.options import RegistrationOptions
 from ..registration.register import register
@@ -43,7 +45,9 @@ def register_files(request: RegisterRequest, progress: Progress = silent, kept: 
     target_labels = load_labels(request.target_label, target) if request.target_label else None
     check_space(request.out, template.data.size // 8)  # compressed results take more than a bit per voxel
 
-    result, verdict, overlays, device, reason = _register(model, template, target, request, device, reason, progress)
+    result, verdict, overlays, device, reason = _register(
+        kept, model, template, target, request, device, reason, progress
+    )
     progress(WRITING, 0.0, "inverse field")
     with all_or_nothing(request.out) as folder:
         save_transform(folder / f"transform.{request.transform_format}", result.field)
@@ -65,6 +69,7 @@ def register_files(request: RegisterRequest, progress: Progress = silent, kept: 
 
 
 def _register(
+    kept: Kept,
     model: Model,
     template: Volume,
     target: Volume,
@@ -77,7 +82,9 @@ def _register(
     for attempt, options, why in _attempts(device, request.registration, reason):
         progress(DEVICE, 1.0, why)
         try:
-            result = register(model, template, target, options, attempt, progress)
+            key = model, template, options.prediction, options.alignment, attempt
+            fixed = kept.recall("fixed side", key, partial(FixedSide, model, template, options, attempt))
+            result = register(model, template, target, options, attempt, progress, fixed)
             verdict = judge(model, result, attempt)
             overlays = compute_overlays(model, result, attempt) if request.overlays else None
             return result, verdict, overlays, attempt, why
