@@ -220,6 +220,23 @@ def test_only_what_changed_is_done_again(cohort, change, pending):
     assert make(cohort, **more).pending() == pending
 
 
+def test_transforms_may_have_another_format(cohort):
+    """A result is complete with both transforms of one format; the default need not be named."""
+    nrrd = ["--device", "cpu", "--transform-format", "nrrd"]
+    batch = make(cohort, options=nrrd)
+    while arguments := batch.next():
+        assert arguments[-2:] == nrrd[-2:]
+        folder = out_of(arguments)
+        ended = finish(folder)
+        for name in ("transform", "transform_inverse"):
+            (folder / f"{name}.h5").rename(folder / f"{name}.nrrd")
+        batch.record(ended)
+    assert set(statuses(batch)) == {"done"} and make(cohort, options=nrrd).pending() == []
+    assert make(cohort).pending() == make(cohort, options=[*nrrd[:3], "h5"]).pending() == sorted(batch.targets)
+    (cohort / "out" / "a" / "transform_inverse.nrrd").rename(cohort / "out" / "a" / "transform_inverse.h5")
+    assert make(cohort, options=nrrd).pending() == ["a"]
+
+
 def test_a_failure_forgets_an_earlier_result(cohort):
     batch = make(cohort)
     batch.record(finish(out_of(batch.next())))

@@ -11,11 +11,13 @@ import torch
 from command_line import *  # noqa: F403  its fixtures
 from command_line import QUICK, is_one_sentence, json_lines, run
 from SlicRegLib.errors import UserError
+from SlicRegLib.images.transforms import load_transform
 from SlicRegLib.images.volumes import Volume, load_scan, save_volume
 from SlicRegLib.progress import Bars, JsonLines
 from SlicRegLib.registration.verdict import Verdict
 from SlicRegLib.results import evaluate as evaluate_module
 from SlicRegLib.results import register_files
+from SlicRegLib.results.options import RegisterRequest
 from SlicRegLib.stages import WARNING
 
 FILES = {"transform.h5", "transform_inverse.h5", "warped_target.nii.gz", "report.json", "overview.png"}
@@ -70,6 +72,24 @@ def test_register_alone_writes_no_labels_and_no_warning(model, pair, tmp_path, c
     assert run("register", model=model, **pair, out=tmp_path / "out", **QUICK) == 0
     assert {p.name for p in (tmp_path / "out").iterdir()} == FILES
     assert "Warning" not in capsys.readouterr().out  # the template is the model's own
+
+
+def test_transforms_of_another_format_take_the_place_of_earlier_ones(model, pair, tmp_path):
+    vectors = []
+    for ending in ("h5", "nii.gz"):
+        assert run("register", model=model, **pair, out=tmp_path, transform_format=ending, **QUICK) == 0
+        assert {p.name for p in tmp_path.iterdir()} == {name.replace(".h5", f".{ending}") for name in FILES}
+        vectors.append([load_transform(tmp_path / f"transform{name}.{ending}").vectors for name in ("", "_inverse")])
+    assert all(torch.equal(a, b) for a, b in zip(*vectors, strict=True))
+
+
+def test_an_unknown_format_of_transforms_is_refused(model, pair, tmp_path, capfd):
+    with pytest.raises(SystemExit) as end:
+        run("register", model=model, **pair, out=tmp_path / "out", transform_format="mha", **QUICK)
+    assert end.value.code == 2
+    assert is_one_sentence(capfd, "nii.gz") and not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match="transform format"):
+        RegisterRequest(model=model, **pair, out=tmp_path / "out", transform_format="mha")
 
 
 @pytest.mark.parametrize("word", ["good", "failed"])
