@@ -31,7 +31,7 @@ FLOORS = """
 """
 FLOOR = {folder: floor for floor, row in enumerate(FLOORS.strip().splitlines()) for folder in row.split()}
 # what Slicer does not bring: the module must open before it is installed
-FROM_PIP = "torch nibabel skimage joblib tqdm matplotlib safetensors filelock psutil tyro jinja2 packaging".split()
+FROM_PIP = "torch nibabel skimage joblib tqdm matplotlib PIL safetensors filelock psutil tyro jinja2 packaging".split()
 FORBIDDEN = {"slicer", "qt", "vtk", "ctk", "PythonQt", "PyQt5", "PySide6", "SlicRegSlicer"}
 
 

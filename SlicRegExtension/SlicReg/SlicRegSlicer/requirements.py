@@ -51,6 +51,7 @@ REGISTRATION = {
     "joblib": Package("joblib>=1.4", PIP, 1),
     "tqdm": Package("tqdm>=4.64", PIP, 1),
     "matplotlib": Package("matplotlib>=3.7", PIP, 20),
+    "PIL": Package("Pillow>=10.1", PIP, 7),
     "tyro": Package("tyro>=1.0", PIP, 1),
     "jinja2": Package("jinja2>=3.1", PIP, 1),
     "filelock": Package("filelock>=3.12", PIP, 1),

@@ -12,12 +12,14 @@ from scipy import ndimage
 from .field import DisplacementField
 from .grid import Grid
 from .sampling import sample
+from .threads import one_thread
 
 Box = tuple[slice, slice, slice]
 """Part of an array: array[box]."""
 
 _SLAB_VOXELS = 2_000_000  # voxels resampled at a time; bounds memory on large scans
 _ROUNDING_MM = 0.05  # of float32 points, generously
+_CORNERS = np.array([[number >> axis & 1 for axis in range(3)] for number in range(8)], bool)
 
 
 def find_boxes(labels: np.ndarray) -> dict[int, Box]:
@@ -46,31 +48,44 @@ def find_box(mask: np.ndarray) -> Box | None:
 
 
 def resample_labels(labels: np.ndarray, grid: Grid, target: Grid, field: DisplacementField | None = None) -> np.ndarray:
-    """Label map (I, J, K) of whole numbers resampled to ``target``: one-hot, linear, arg max; 0 outside ``grid``.
-
-    Nearest-neighbour sampling would move surfaces by up to half a voxel and change volumes. Only the voxels that some
-    label can reach are looked at, and each label only where it is.
-    """
-    parts = [_cut_out(labels, grid, value, box) for value, box in find_boxes(labels).items()]
-    places = _find_reach(parts, grid, target, field)
-    result = np.zeros(target.shape, labels.dtype)
-    values = np.array([0, *(part.value for part in parts)]).astype(labels.dtype)
-    step = max(1, _SLAB_VOXELS // (target.shape[1] * target.shape[2]))
-    for start in range(0, target.shape[0], step):
-        slab = target.slab(start, start + step)
-        reached = np.zeros(slab.shape, bool)
-        for i, j, k in places:
-            reached[max(0, i.start - start) : max(0, i.stop - start), j, k] = True
-        index = np.nonzero(reached)
-        if len(index[0]):
-            points = slab.to_world(torch.from_numpy(np.stack(index, -1).astype(np.float32)))
-            winner = _find_winner(parts, grid, field(points) if field else points)
-            result[start : start + step][index] = values[winner.numpy()]
-    return result
+    """`LabelMap.on`, of a label map that is resampled once."""
+    return cut_labels(labels, grid).on(target, field)
 
 
-@dataclass(frozen=True)
-class _Part:
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """The labels of a map on ``grid``, each cut out of it, ready to be resampled to any number of grids."""
+
+    grid: Grid
+    parts: list[LabelPart]
+    dtype: np.dtype
+
+    @one_thread()
+    def on(self, target: Grid, field: DisplacementField | None = None) -> np.ndarray:
+        """The map on ``target``, (I, J, K) of its own type: one-hot, linear, arg max; 0 outside ``grid``.
+
+        Nearest-neighbour sampling would move surfaces by up to half a voxel and change volumes. Only the voxels that
+        some label can reach are looked at, and each label only where it is.
+        """
+        parts, places = _find_reach(self.parts, self.grid, target, field)
+        result = np.zeros(target.shape, self.dtype)
+        values = np.array([0, *(part.value for part in parts)]).astype(self.dtype)
+        step = max(1, _SLAB_VOXELS // (target.shape[1] * target.shape[2]))
+        for start in range(0, target.shape[0], step):
+            slab = target.slab(start, start + step)
+            reached = np.zeros(slab.shape, bool)
+            for i, j, k in places:
+                reached[max(0, i.start - start) : max(0, i.stop - start), j, k] = True
+            index = np.nonzero(reached)
+            if len(index[0]):
+                points = slab.to_world(torch.from_numpy(np.stack(index, -1).astype(np.float32)))
+                winner = _find_winner(parts, self.grid, field(points) if field else points)
+                result[start : start + step][index] = values[winner.numpy()]
+        return result
+
+
+@dataclass(frozen=True, eq=False)
+class LabelPart:
     """A label cut out of its map: 0 or 1 (1, i, j, k) with a voxel around it, its grid, and the lowest and the highest
     voxel (3,) of the whole map's grid between which it is not zero."""
 
@@ -81,7 +96,13 @@ class _Part:
     high: torch.Tensor
 
 
-def _cut_out(labels: np.ndarray, grid: Grid, value: int, box: Box) -> _Part:
+def cut_labels(labels: np.ndarray, grid: Grid) -> LabelMap:
+    """Of a label map (I, J, K) of whole numbers; 0 is background."""
+    parts = [_cut_out(labels, grid, value, box) for value, box in find_boxes(labels).items()]
+    return LabelMap(grid, parts, labels.dtype)
+
+
+def _cut_out(labels: np.ndarray, grid: Grid, value: int, box: Box) -> LabelPart:
     wide = tuple(
         slice(max(0, part.start - 1), min(n, part.stop + 1)) for part, n in zip(box, labels.shape, strict=True)
     )
@@ -90,10 +111,10 @@ def _cut_out(labels: np.ndarray, grid: Grid, value: int, box: Box) -> _Part:
     indicator = torch.from_numpy((labels[wide] == value).astype(np.float32))[None]
     low, high = (torch.tensor([float(getattr(part, end)) for part in wide]) for end in ("start", "stop"))
     _, i, j, k = indicator.shape
-    return _Part(value, indicator, Grid((i, j, k), affine), low - 1, high)
+    return LabelPart(value, indicator, Grid((i, j, k), affine), low - 1, high)
 
 
-def _find_winner(parts: list[_Part], grid: Grid, points: torch.Tensor) -> torch.Tensor:
+def _find_winner(parts: list[LabelPart], grid: Grid, points: torch.Tensor) -> torch.Tensor:
     """Number in ``parts`` (from 1) of the label with the largest share at world points (n, 3) mm; 0 is background."""
     voxel = grid.to_voxel(points)
     axes = voxel.T.contiguous()  # axis by axis, which is compared faster
@@ -119,22 +140,25 @@ def _is_between(axes: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> to
     return found
 
 
-def _find_reach(parts: list[_Part], grid: Grid, target: Grid, field: DisplacementField | None) -> list[Box]:
-    """For each part a box of ``target`` that holds all its voxels which the part can reach."""
+def _find_reach(
+    parts: list[LabelPart], grid: Grid, target: Grid, field: DisplacementField | None
+) -> tuple[list[LabelPart], list[Box]]:
+    """Those parts that can reach ``target``, and for each a box of it with all the voxels that the part can reach."""
     if not parts:
-        return []
+        return [], []
     extents = [_find_extent(grid, part.low.numpy(), part.high.numpy()) for part in parts]
     if field:
         all_parts = np.min([low for low, _ in extents], 0), np.max([high for _, high in extents], 0)
-        i, j, k = field.grid.shape
-        region = _pull_back(*all_parts, field, (slice(0, i), slice(0, j), slice(0, k)))[1]
+        around = _surround(field.grid, *_find_extent(target, np.zeros(3), np.array(target.shape) - 1.0))
+        region = _pull_back(*all_parts, field, around)[1]
         extents = [_pull_back(*extent, field, region)[0] for extent in extents]
-    return [_find_voxels(target, *extent) for extent in extents]
+    reach = {number: box for number, extent in enumerate(extents) if (box := _find_voxels(target, *extent))}
+    return [parts[number] for number in reach], list(reach.values())
 
 
 def _find_extent(grid: Grid, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Lowest and highest world point (3,) mm of the box between two voxels."""
-    corners = grid.to_world(np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1).T)
+    corners = grid.to_world(_list_corners(low, high))
     return corners.min(0) - _ROUNDING_MM, corners.max(0) + _ROUNDING_MM
 
 
@@ -151,21 +175,38 @@ def _pull_back(
         i, j, k = region
         least, most = field.vectors[:, i, j, k].flatten(1).aminmax(dim=1)
         extent = low - most.double().numpy(), high - least.double().numpy()
-        smaller = _intersect(_find_voxels(field.grid, *extent), region)
+        smaller = _intersect(_surround(field.grid, *extent), region)
         if smaller is None or smaller == region:  # None: nothing comes from there
             return extent, region
         region = smaller
 
 
-def _find_voxels(grid: Grid, low: np.ndarray, high: np.ndarray) -> Box:
-    """The voxels around the box between two world points (3,) mm. Never empty: outside the grid the nearest ones."""
-    corners = grid.to_voxel(np.array(np.meshgrid(*zip(low, high, strict=True), indexing="ij")).reshape(3, -1).T)
+def _find_voxels(grid: Grid, low: np.ndarray, high: np.ndarray) -> Box | None:
+    """The voxels around the box between two world points (3,) mm; None where it lies outside the grid."""
+    corners = grid.to_voxel(_list_corners(low, high))
     first, last = np.floor(corners.min(0)), np.ceil(corners.max(0))
-    i, j, k = (
-        slice(int(np.clip(a, 0, n - 1)), int(np.clip(b, 0, n - 1)) + 1)
-        for a, b, n in zip(first, last, grid.shape, strict=True)
+    if (last < 0).any() or (first > np.array(grid.shape) - 1).any():
+        return None
+    return _clip(first, last, grid)
+
+
+def _surround(grid: Grid, low: np.ndarray, high: np.ndarray) -> Box:
+    """`_find_voxels`; for what lies outside the grid the nearest ones, whose value is repeated there."""
+    corners = grid.to_voxel(_list_corners(low, high))
+    return _clip(np.floor(corners.min(0)), np.ceil(corners.max(0)), grid)
+
+
+def _list_corners(low: np.ndarray, high: np.ndarray) -> np.ndarray:
+    """The corners (8, 3) of the box between two points (3,)."""
+    return np.where(_CORNERS, high, low)
+
+
+def _clip(first: np.ndarray, last: np.ndarray, grid: Grid) -> Box:
+    most = np.array(grid.shape) - 1
+    i, j, k = zip(
+        np.clip(first, 0, most).astype(int).tolist(), np.clip(last, 0, most).astype(int).tolist(), strict=True
     )
-    return i, j, k
+    return slice(i[0], i[1] + 1), slice(j[0], j[1] + 1), slice(k[0], k[1] + 1)
 
 
 def _intersect(a: Box, b: Box) -> Box | None:

@@ -69,7 +69,7 @@ def load_scan(path: str | Path, series: str = "") -> Volume:
         judgement = judge_intensities(data)
         if judgement.refusal:
             raise UserError(f"{path} {judgement.refusal}")
-        data = judgement.correct(data)
+        data = np.ascontiguousarray(judgement.correct(data))  # once, else at each use: files count axes from the end
     return Volume(data, grid, (*notes, f"{path} {judgement.note}") if judgement.note else notes)
 
 
