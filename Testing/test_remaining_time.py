@@ -1,5 +1,7 @@
 """How far a command of several stages is, and how long it will take."""
 
+from itertools import pairwise
+
 import pytest
 
 from SlicRegLib.jobs.remaining_time import RemainingTime
@@ -45,3 +47,57 @@ def test_a_command_with_unknown_stages():
 
 def test_stages_that_are_judged_by_the_clock_are_stages():
     assert {*REGISTER, *LEARN} >= BY_CLOCK
+
+
+COLD = {"starting": 2.0, "preparation": 0.4, "prediction": 0.9, "alignment": 0.4, "spline": 0.3, "refinement": 1.2,
+        "unfolding": 0.1, "writing": 1.5}  # fmt: skip
+WARM = {**COLD, "starting": 0.2, "preparation": 0.2, "prediction": 0.5}
+STEPS = {"alignment": 5, "refinement": 7, "writing": 3}
+"""How often a stage reports before its end; the first refinement step is slow, since it sets everything up."""
+
+
+def replay(estimate: RemainingTime, seconds: dict[str, float], tick: float = 0.1) -> list[tuple[float, float | None]]:
+    """(time, remaining) at each tick and each report of a registration that takes ``seconds`` per stage."""
+    reports, began = [], 0.0
+    for stage, length in seconds.items():
+        steps = STEPS.get(stage, 1) if stage != "starting" else 0
+        for n in range(steps + 1) if steps else ():
+            late = 0.3 * length * (1 - n / steps) if stage == "refinement" and n else 0.0
+            reports.append((began + length * n / steps + late, stage, n / steps))
+        began += length
+    seen, now = [], 0.0
+    for at, stage, share in sorted(reports, key=lambda report: report[0]):
+        while now < at:
+            seen.append((now, estimate.estimate(now)[1]))
+            now += tick
+        estimate.update(stage, share, at)
+        seen.append((at, estimate.estimate(at)[1]))
+    return seen
+
+
+@pytest.mark.parametrize("real, measured", [(COLD, None), (WARM, COLD), (WARM, WARM), (COLD, WARM)])
+@pytest.mark.parametrize("slower", [1.0, 3.0], ids=["as expected", "a slow computer"])
+def test_the_remaining_time_never_rises_and_ends_near_zero(real, measured, slower):
+    """Cold, warm after cold, warm after warm, and after a worker had to be started again."""
+    real = {stage: seconds * slower for stage, seconds in real.items()}
+    estimate = RemainingTime(measured or REGISTER, measured is not None)
+    seen = replay(estimate, real)
+    told = [seconds for _, seconds in seen if seconds is not None]
+    assert len(told) > 20 and told[-1] < 0.1
+    if slower == 1 or not measured:  # otherwise the computer has changed since it was measured
+        assert all(b <= a + 1e-9 for a, b in pairwise(told))
+    assert estimate.measure(sum(real.values())) == pytest.approx(real)
+    total = sum(real.values())
+    if slower == 1 and measured is real:  # on the same computer it is right, not only falling
+        assert all(abs(seconds - (total - now)) < 0.25 * total for now, seconds in seen if seconds is not None)
+
+
+def test_a_computer_that_becomes_slower_is_told():
+    time = RemainingTime({"starting": 1.0, "alignment": 10.0, "writing": 10.0})
+    time.update("alignment", 0.0, 1.0)
+    time.update("alignment", 0.5, 6.0)
+    assert time.estimate(6.0)[1] == pytest.approx(5 + 10)
+    time.update("alignment", 0.55, 60.0)
+    assert time.estimate(60.0)[1] > 100
+    time.expect({"starting": 1.0, "alignment": 10.0, "writing": 0.0})
+    assert time.estimate(60.0)[1] < 55

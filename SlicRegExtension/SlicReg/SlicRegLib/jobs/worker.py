@@ -19,6 +19,8 @@ from .remaining_time import RemainingTime
 
 ACCEPT_SECONDS = 15.0
 """A worker that is ready and has not accepted a request after this time never will."""
+TRIES = 3
+"""How often a registration goes to another worker because the one it was sent to had ended."""
 _LAST_ERRORS = 60
 
 
@@ -115,6 +117,7 @@ class WorkerCommand(Command):
     def __init__(self, arguments: Sequence[object], pool: Pool):
         """arguments: the words after the command's name. pool: has a worker that is idle."""
         self._words, self._pool = [str(word) for word in arguments], pool
+        self._tries = 0
         self._plain: CommandProcess | None = None  # where no request arrives at a worker
         super().__init__(["slicreg", "register", *self._words], RemainingTime({}))
         self._begin()
@@ -127,12 +130,12 @@ class WorkerCommand(Command):
         if self._plain:
             self._plain.cancel()
         self._worker.end()
-        self._take_lines()
-        if self.state == "running":
-            self._end("cancelled")
+        self._end("cancelled")
+        self._take_lines()  # for the log: that it was interrupted
 
     def _begin(self) -> None:
         """Send the request to a worker that has nothing to do."""
+        self._tries += 1
         self._worker = self._pool.take()
         self._worker.is_busy = True
         if self._worker.problem:
@@ -200,7 +203,8 @@ class WorkerCommand(Command):
         if self.state != "running":
             return
         self._worker.end()
-        if code == 0 and not self._stepped:  # it had just been idle for too long
+        unknown = not self._stepped if code == 0 else self._is_warm and not self._accepted
+        if unknown and self._tries < TRIES:  # it ended while it waited, just before the request came
             self._begin()
         else:
             self._end("failed", explain_failure(code, list(self._worker.errors)), f" (exit code {code})")
