@@ -48,23 +48,25 @@ def test_every_scan_once_and_nothing_twice(inputs, tmp_path, monkeypatch, capsys
 
     tried, real = [], register_batch.register_files
     monkeypatch.setattr(
-        register_batch, "register_files", lambda request: (tried.append(request.target.name), real(request))
+        register_batch, "register_files", lambda request, **more: (tried.append(request.target.name), real(request, **more))
     )
     assert run("batch", **inputs) == 0
     assert tried == ["bad.nii.gz"]  # what failed is tried again, what is done is not
-    assert run("batch", **{**inputs, "alpha": 0.1, "overlays": True}) == 0
+    assert (tmp_path / "out" / "pt_1" / "overview.png").is_file()
+    assert run("batch", **{**inputs, "alpha": 0.1, "overlays": True, "picture": False}) == 0
     assert sorted(tried) == ["bad.nii.gz", "bad.nii.gz", "pt_1.nii.gz", "pt_2.nii.gz"]
     assert (tmp_path / "out" / "pt_1" / "confidence.nii.gz").is_file()
+    assert not (tmp_path / "out" / "pt_1" / "overview.png").exists()
 
 
 def test_an_interruption_is_resumed(inputs, tmp_path, monkeypatch, capsys):
     (inputs["images"] / "bad.nii.gz").unlink()
     real = register_batch.register_files
 
-    def interrupted(request):
+    def interrupted(request, **more):
         if request.target.name == "pt_2.nii.gz":
             raise KeyboardInterrupt
-        return real(request)
+        return real(request, **more)
 
     monkeypatch.setattr(register_batch, "register_files", interrupted)
     assert run("batch", **inputs) == 130
@@ -87,7 +89,7 @@ def test_a_batch_of_an_earlier_version_is_not_done_again(inputs, tmp_path, monke
         case["options"] = words.split()
     path.write_text(json.dumps(state))
     tried = []
-    monkeypatch.setattr(register_batch, "register_files", lambda request: tried.append(request.target.name))
+    monkeypatch.setattr(register_batch, "register_files", lambda request, **more: tried.append(request.target.name))
     assert run("batch", **inputs) == 0
     assert tried == ["bad.nii.gz"]
     run("batch", **{**inputs, "iterations": 6})
@@ -95,7 +97,7 @@ def test_a_batch_of_an_earlier_version_is_not_done_again(inputs, tmp_path, monke
 
 
 def test_a_defect_on_one_scan_does_not_end_the_batch(inputs, tmp_path, monkeypatch, capsys):
-    def defective(request):
+    def defective(request, **more):
         raise ZeroDivisionError("no idea")
 
     monkeypatch.setattr(register_batch, "register_files", defective)

@@ -104,6 +104,24 @@ def test_the_verdict_comes_first_and_changes_no_exit_code(model, pair, tmp_path,
     assert report["verdict"]["word"] == word and report["verdict"]["least_sure"] == [[1.0, 2.0, 3.0, 0.1]]
 
 
+def test_nothing_is_drawn_or_named_where_it_is_not_wanted(model, pair, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(register_files, "draw_overview", pytest.fail)
+    (tmp_path / "overview.png").write_text("of an earlier run")
+    assert run("register", model=model, **pair, out=tmp_path, picture=False, **QUICK) == 0
+    assert {path.name for path in tmp_path.iterdir()} == FILES - {"overview.png"}
+    captured = capsys.readouterr()
+    assert captured.out.endswith(f"Results are in {tmp_path}\n") and "picture" not in captured.out + captured.err
+
+
+def test_the_report_is_there_before_the_picture(model, pair, tmp_path, monkeypatch):
+    found = []
+    monkeypatch.setattr(
+        register_files, "draw_overview", lambda path, *_, **__: found.append((path.parent / "report.json").is_file())
+    )
+    assert run("register", model=model, **pair, out=tmp_path, **QUICK) == 0
+    assert found == [True]
+
+
 def test_a_warning_before_the_end_is_a_line_of_its_own(capsys):
     bars = Bars()
     bars("prediction", 0.5)

@@ -28,7 +28,8 @@ def describe_registration(request: RegisterRequest, report: dict[str, Any]) -> s
         lines.append(f"Mean Dice {before:.3f} before, {after:.3f} after.")
         if report["left_out"]:
             lines.append(f"Left out, since only one of the scans has them: labels {report['left_out']}")
-    lines.append(f"Results are in {request.out}; look at {request.out / 'overview.png'}")
+    look = f"; look at {request.out / 'overview.png'}" if request.picture else ""
+    lines.append(f"Results are in {request.out}{look}")
     return "\n".join(lines)
 
 

@@ -150,4 +150,10 @@ class BatchRequest(SeriesOptions, TransformOptions, DeviceOptions):
     """Folder of labels with the names of the scans, to measure Dice and HD95; needs the template's labels."""
     overlays: bool = False
     """Also write the confidence and the predicted supervoxels of both scans."""
+    picture: bool = True
+    """Draw template, target and result into each scan's overview.png."""
+    workers: Annotated[int, Word("jobs", "N"), WORKERS] = 1
+    """Scans that are registered at the same time, each in a process; they share the cores."""
+    scheduler: Annotated[str, Word(metavar="ADDRESS")] = ""
+    """Dask cluster that registers the scans instead, such as tcp://host:8786."""
     registration: RegistrationOptions = field(default_factory=RegistrationOptions)

@@ -152,13 +152,13 @@ def check_result(agreement: float, sure: float, folding: float) -> Iterator[Chec
     """The checks of the finished registration."""
     yield Check(
         _judge(agreement, AGREEMENT),
-        f"The scans still differ much after the registration (agreement {agreement:.2f}). Compare them in the picture "
-        "before you use the result.",
+        f"The scans still differ much after the registration (agreement {agreement:.2f}). Compare them before you "
+        "use the result.",
     )
     yield Check(
         _judge(sure, CONFIDENCE),
-        f"The field leads to other places than the network expects (mean confidence {sure:.2f}). Compare the scans in "
-        "the picture, first at the least sure places.",
+        f"The field leads to other places than the network expects (mean confidence {sure:.2f}). Compare the scans, "
+        "first at the least sure places.",
     )
     yield Check(
         _judge(folding, FOLDING), f"The field folds in {folding:.1f} % of the volume. Do not use it where it folds."

@@ -24,13 +24,15 @@ class RegisterRequest(SeriesOptions, TransformOptions, DeviceOptions):
     target: Annotated[Path, Word(metavar="CT")]
     """Moving scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a DICOM folder)."""
     out: Annotated[Path, Word(metavar="DIR")]
-    """Folder for transforms, images, report and picture."""
+    """Folder for transforms, images and report, and for the picture unless it is left out."""
     template_label: Annotated[Path | None, Word(metavar="LABELS")] = None
     """The template's labels, to be carried to the target."""
     target_label: Annotated[Path | None, Word(metavar="LABELS")] = None
     """The target's labels, to measure Dice and HD95."""
     overlays: bool = False
     """Also write the confidence and the predicted supervoxels of both scans."""
+    picture: bool = True
+    """Draw template, target and result into overview.png."""
     registration: RegistrationOptions = field(default_factory=RegistrationOptions)
 
 

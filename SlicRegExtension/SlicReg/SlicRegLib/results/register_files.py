@@ -62,8 +62,9 @@ def register_files(request: RegisterRequest, progress: Progress = silent, kept: 
             save_volume(folder / "supervoxels_target.nii.gz", overlays.target_supervoxels)
         report = _report(request, result, verdict, template_labels, target_labels, device, reason)
         write_json(folder / REPORT_FILE, report)
-        progress(WRITING, 0.8, "picture")
-        draw_overview(folder / "overview.png", result, template_labels, target_labels, verdict=verdict)
+        if request.picture:
+            progress(WRITING, 0.8, "picture")
+            draw_overview(folder / "overview.png", result, template_labels, target_labels, verdict=verdict)
     progress(WRITING, 1.0, "")
     return report
 
