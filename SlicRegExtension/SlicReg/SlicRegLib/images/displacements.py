@@ -50,7 +50,7 @@ def write_displacements(path: str | Path, vectors: np.ndarray, affine: np.ndarra
 def _write_hdf5(path: str | Path, vectors: np.ndarray, affine: np.ndarray) -> None:
     """HDF5 makes the file in memory, where no disk can be full: afterwards it would keep the file open and complain
     until the process ends."""
-    import h5py  # takes .1 s to import
+    import h5py  # here, since Slicer itself only reads and has no h5py of its own
 
     origin, spacing, direction = split_affine(affine)
     text = h5py.string_dtype("ascii")
@@ -65,7 +65,7 @@ def _write_hdf5(path: str | Path, vectors: np.ndarray, affine: np.ndarray) -> No
         for name, value in about.items():
             file.create_dataset(name, data=[value], dtype=text)
         group = file.create_group("TransformGroup/0")
-        # ITK stores the numbers in the precision of the data set, whatever this name says; all its readers know it
+        # readers turn the numbers into the precision that they work in, whatever is named here
         group.create_dataset("TransformType", data=["DisplacementFieldTransform_float_3_3"], dtype=text)
         fixed = np.concatenate([vectors.shape[:3], origin, spacing, direction.ravel()])
         group.create_dataset("TransformFixedParameters", data=fixed)

@@ -43,8 +43,8 @@ def _have_equal_voxels(a: sitk.Image, b: sitk.Image) -> bool:
 def _write(path: str | Path, write: Callable[[str], None], is_whole: Callable[[str], bool], size: int) -> None:
     """Reserve ``size`` bytes, write, and read the file back.
 
-    SimpleITK writes short NIfTI files without a word when the disk is full, and after a failed HDF5 file its library
-    complains until the process ends. So the space is asked for before, where the system says what is wrong.
+    SimpleITK writes short NIfTI files without a word when the disk is full. So the space is asked for before, where the
+    system says what is wrong.
     """
     with atomic(path) as part:
         _reserve(part, size)
