@@ -198,6 +198,11 @@ def cut(path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
+def write_colours(path):
+    write_displacements(path, random_vectors((9, 8, 7)), np.eye(4))
+    path.write_bytes(path.read_bytes().replace(b"kinds: vector", b"kinds: RGB-color", 1))
+
+
 def write_nifti(path, intent):
     image = nib.Nifti1Image(random_vectors((9, 8, 7))[:, :, :, None], np.eye(4))
     image.header["intent_code"] = intent
@@ -227,6 +232,7 @@ NO_FIELDS = {
     ),
     "flat.nrrd": (lambda p: write_image(p, sitk.Image([9, 8], sitk.sitkVectorFloat32, 3)), "three numbers"),
     "numbers.nii.gz": (lambda p: write_nifti(p, 0), "intent code is not 1006"),
+    "decimal_colours.nrrd": (write_colours, "colours"),
     "nan.nrrd": (write_nan, "NaN"),
     "modeling.nrrd": (lambda p: write_image(p, VECTORS, displacement_field_type="modeling"), "opposite direction"),
 }
