@@ -78,3 +78,38 @@ def resample_along_axes(volume: torch.Tensor, positions: AxisPositions, fill: fl
             beyond = (position < -0.5) | (position > volume.shape[1 + source] - 0.5)
             values.index_fill_(1 + axis, beyond.nonzero()[:, 0].to(volume.device), fill)
     return values.contiguous()
+
+
+def average_along_axes(volume: torch.Tensor, positions: AxisPositions, step: int, fill: float) -> torch.Tensor:
+    """Trilinear values of ``volume`` (I, J, K) at ``positions``, averaged over step^3 of them; ``fill`` outside.
+
+    Both are linear and work axis by axis, so that each axis takes one product with a matrix. The axes are first laid in
+    the target's order and direction: then it does not matter, to the last bit, how they were stored.
+    """
+    values, matrices = volume.permute([source for source, _ in positions]), []
+    for axis, (_, position) in enumerate(positions):
+        n = values.shape[axis]
+        if position[0] > position[-1]:
+            values, position = values.flip(axis), n - 1 - position
+        matrices.append(_averaging_matrix(n, position.to(volume.device), step).to(volume.dtype))
+    values = values.contiguous() - fill
+    # the axis that shrinks most comes first
+    for axis in sorted(range(3), key=lambda axis: matrices[axis].shape[0] / matrices[axis].shape[1]):
+        if axis == 0:
+            values = (matrices[0] @ values.flatten(1)).unflatten(1, values.shape[1:])
+        else:
+            values = torch.matmul(matrices[1], values) if axis == 1 else values @ matrices[2].T
+    return values + fill
+
+
+def _averaging_matrix(n: int, position: torch.Tensor, step: int) -> torch.Tensor:
+    """(m, n): linear interpolation of n voxels at ``position`` (m * step,), 0 outside their boxes, then means over
+    ``step`` of them."""
+    within = (position >= -0.5) & (position <= n - 0.5)
+    position = position.clamp(0, n - 1)
+    low = position.floor().long().clamp_max(max(n - 2, 0))
+    share, row = position - low, torch.arange(len(position), device=position.device)
+    matrix = torch.zeros(len(position), n, dtype=position.dtype, device=position.device)
+    matrix[row, low] = (1 - share) * within
+    matrix[row, (low + 1).clamp_max(n - 1)] += share * within
+    return matrix.unflatten(0, (-1, step)).mean(1)

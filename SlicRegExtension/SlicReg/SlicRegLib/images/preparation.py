@@ -13,7 +13,7 @@ from scipy import ndimage
 
 from ..errors import UserError
 from ..geometry.grid import Grid, bounding_grid
-from ..geometry.resampling import resample
+from ..geometry.resampling import align_axes, average_along_axes, resample
 from .files import stem
 from .options import PreparationOptions
 from .volumes import Volume
@@ -77,8 +77,10 @@ def prepare(scan: Volume, grid: Grid) -> torch.Tensor:
     """The scan's HU on a canonical ``grid``, (I, J, K) float32, from `AIR_HU` to `MAX_HU`: sampled at half the spacing,
     then averaged over 2^3 voxels, which suppresses noise and aliasing.
     """
-    hu = resample(scan.tensor.clamp(AIR_HU, MAX_HU), scan.grid, grid.halved(), fill=AIR_HU)
-    return F.avg_pool3d(hu[None], 2)[0, 0]
+    hu, halved = scan.tensor.clamp(AIR_HU, MAX_HU), grid.halved()
+    if positions := align_axes(scan.grid, halved):
+        return average_along_axes(hu[0], positions, 2, AIR_HU)
+    return F.avg_pool3d(resample(hu, scan.grid, halved, fill=AIR_HU)[None], 2)[0, 0]
 
 
 def network_input(hu: torch.Tensor) -> torch.Tensor:
