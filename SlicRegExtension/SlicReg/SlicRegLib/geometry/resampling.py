@@ -33,7 +33,10 @@ def resample(
     slabs = []
     for start in range(0, target.shape[0], step):
         slab = target.slab(start, start + step)
-        if field:
+        if field and (lattice := align_axes(field.grid, slab)):
+            vectors = interpolate_along_axes(field.vectors.to(volume), lattice)
+            slabs.append(sample_normalised(volume, _move(grid, slab, vectors), mode, fill))
+        elif field:
             slabs.append(sample(volume, grid, field(slab.points(volume.device)), mode, fill))
         else:  # from voxel to voxel in one step
             matrix = (grid.normalised_from_world @ slab.affine)[[2, 1, 0, 3]]
@@ -78,6 +81,40 @@ def resample_along_axes(volume: torch.Tensor, positions: AxisPositions, fill: fl
             beyond = (position < -0.5) | (position > volume.shape[1 + source] - 0.5)
             values.index_fill_(1 + axis, beyond.nonzero()[:, 0].to(volume.device), fill)
     return values.contiguous()
+
+
+def interpolate_along_axes(volume: torch.Tensor, positions: AxisPositions) -> torch.Tensor:
+    """Trilinear values of ``volume`` (C, I, J, K) at ``positions``, the edge repeated: one product with a matrix for
+    each axis, from a coarse lattice such as a field's faster than `resample_along_axes`."""
+    values, matrices = volume.permute(0, *(1 + source for source, _ in positions)), []
+    for axis, (_, position) in enumerate(positions):
+        n = values.shape[1 + axis]
+        position = position.clamp(0, n - 1)
+        low = position.floor().long().clamp_max(max(n - 2, 0))
+        row, matrix = torch.arange(len(position)), torch.zeros(len(position), n, dtype=position.dtype)
+        matrix[row, low] = 1 - (position - low)
+        matrix[row, (low + 1).clamp_max(n - 1)] += position - low
+        matrices.append(matrix.to(volume))
+    values = (matrices[0] @ values.flatten(2)).unflatten(2, values.shape[2:])
+    return torch.matmul(matrices[1], values) @ matrices[2].T
+
+
+def _move(grid: Grid, target: Grid, vectors: torch.Tensor) -> torch.Tensor:
+    """Normalised coordinates on ``grid``, (I, J, K, 3) in the order of ``grid_sample``, of the voxels of ``target``
+    moved by ``vectors`` (3, I, J, K) mm."""
+    from_voxel = (grid.normalised_from_world @ target.affine)[[2, 1, 0]]
+    from_vector = grid.normalised_from_world[[2, 1, 0], :3].tolist()
+    moved = vectors.new_empty(*target.shape, 3)
+    for row in range(3):
+        i, j, k = (
+            torch.from_numpy(from_voxel[row, axis] * np.arange(n) + (from_voxel[row, 3] if axis == row else 0)).to(
+                vectors
+            )
+            for axis, n in enumerate(target.shape)
+        )
+        torch.add(i[:, None, None] + j[:, None] + k, vectors[0], alpha=from_vector[row][0], out=moved[..., row])
+        moved[..., row].add_(vectors[1], alpha=from_vector[row][1]).add_(vectors[2], alpha=from_vector[row][2])
+    return moved
 
 
 def average_along_axes(volume: torch.Tensor, positions: AxisPositions, step: int, fill: float) -> torch.Tensor:
