@@ -48,6 +48,33 @@ def register(request) -> None:
         (request.out / ".slicreg-part").mkdir()
         os.kill(os.getpid(), signal.SIGKILL)
         time.sleep(60)
+    write_results(request)
+
+
+def register_on_worker(request) -> str:
+    """The same on a cluster, but only the first attempt at pt_2 dies, and pt_3 fails."""
+    log = request.out.with_name("log")
+    if request.target.name.startswith("pt_3"):
+        return "No body was found."
+    first = not log.exists() or "pt_2" not in log.read_text()
+    with log.open("a") as file:
+        file.write(f"{request.out.name} {os.getpid()}\n")
+    if request.target.name.startswith("pt_2") and first:
+        (request.out / ".slicreg-part").mkdir(parents=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    write_results(request)
+    return ""
+
+
+def write_elsewhere(request) -> str:
+    """On a cluster whose workers do not share the output folder: it is empty, as seen from here."""
+    request.out.mkdir(parents=True)
+    return ""
+
+
+def write_results(request) -> None:
+    """Empty files and a report, as a batch looks for them."""
+    request.out.mkdir(parents=True, exist_ok=True)
     for name in ("transform.h5", "transform_inverse.h5", "warped_target.nii.gz"):
         (request.out / name).touch()
     report = {"seconds": {"total": 1.0}, "folding_percent": 0.0, "verdict": {"word": "good", "sentence": ""}}

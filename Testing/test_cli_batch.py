@@ -8,6 +8,7 @@ import pytest
 from command_line import *  # noqa: F403  its fixtures
 from command_line import QUICK, is_one_sentence, run
 from SlicRegLib.jobs import register_batch
+from SlicRegLib.results import kept
 
 
 @pytest.fixture
@@ -48,7 +49,9 @@ def test_every_scan_once_and_nothing_twice(inputs, tmp_path, monkeypatch, capsys
 
     tried, real = [], register_batch.register_files
     monkeypatch.setattr(
-        register_batch, "register_files", lambda request, **more: (tried.append(request.target.name), real(request, **more))
+        register_batch,
+        "register_files",
+        lambda request, **more: (tried.append(request.target.name), real(request, **more)),
     )
     assert run("batch", **inputs) == 0
     assert tried == ["bad.nii.gz"]  # what failed is tried again, what is done is not
@@ -57,6 +60,14 @@ def test_every_scan_once_and_nothing_twice(inputs, tmp_path, monkeypatch, capsys
     assert sorted(tried) == ["bad.nii.gz", "bad.nii.gz", "pt_1.nii.gz", "pt_2.nii.gz"]
     assert (tmp_path / "out" / "pt_1" / "confidence.nii.gz").is_file()
     assert not (tmp_path / "out" / "pt_1" / "overview.png").exists()
+
+
+def test_the_model_is_read_once(inputs, monkeypatch, capsys):
+    read = []
+    register_batch._keep.cache_clear()
+    monkeypatch.setattr(kept, "load_model", lambda path, real=kept.load_model: (read.append(path), real(path))[1])
+    assert run("batch", **inputs) == 0 and "2 done" in capsys.readouterr().out
+    assert len(read) == 1
 
 
 def test_an_interruption_is_resumed(inputs, tmp_path, monkeypatch, capsys):

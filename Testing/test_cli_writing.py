@@ -157,10 +157,11 @@ def test_finished_cases_of_an_evaluation_are_kept(commands, cohort, tmp_path, mo
 
 
 @posix
-def test_a_killed_registration_does_not_end_the_batch(commands, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("jobs", [1, 2])
+def test_a_killed_registration_does_not_end_the_batch(commands, tmp_path, monkeypatch, capsys, jobs):
     monkeypatch.setattr("SlicRegLib.workers.IN_THIS_PROCESS", False)
     monkeypatch.setattr(register_batch, "_register", deadly.register)
-    assert run("batch", out=tmp_path / "out", **commands["batch"]) == 0
+    assert run("batch", out=tmp_path / "out", jobs=jobs, **commands["batch"]) == 0
     text = capsys.readouterr().out
     assert "5 scans: 4 done, 1 failed" in text and "pt_2: The system ended the process" in text
     assert not (tmp_path / "out" / "pt_2").exists()

@@ -14,7 +14,12 @@ from types import SimpleNamespace
 
 import pytest
 
+import deadly
+from SlicRegLib import MODELS
 from SlicRegLib.errors import UserError
+from SlicRegLib.images.transforms import load_transform
+from SlicRegLib.jobs import register_batch as register_batch_module
+from SlicRegLib.jobs.options import BatchRequest
 from SlicRegLib.teaching import cluster as cluster_module
 from SlicRegLib.teaching.study import open_study
 from SlicRegLib.teaching.teach import teach_scan
@@ -187,3 +192,72 @@ def test_the_package_is_missing(cohort, tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"pip install distributed"):
         make_study(cohort, tmp_path / "study", scheduler="127.0.0.1:8786")
     assert not (tmp_path / "study").exists()
+
+
+# ---- a batch of registrations ------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def batch(cohort, cluster, tmp_path):
+    return {
+        "model": MODELS / "trunk-phantom.slicreg",
+        "template": cohort / "template.nii.gz",
+        "images": cohort / "img",
+        "out": tmp_path / "out",
+        "scheduler": cluster.scheduler_address,
+    }
+
+
+def test_a_killed_worker_costs_a_batch_nothing(batch, tmp_path, monkeypatch):
+    monkeypatch.setattr(register_batch_module, "_register_on_worker", deadly.register_on_worker)
+    steps = []
+    done = register_batch_module.register_batch(
+        BatchRequest(**batch), lambda stage, share, details="": steps.append(share)
+    )
+    rows = {row["name"]: row for row in done.rows()}
+    states = {name: row["status"] for name, row in rows.items()}
+    assert states == {"pt_1": "done", "pt_2": "done", "pt_3": "failed", "pt_4": "done"}
+    assert rows["pt_3"]["error"] == "No body was found." and steps == sorted(steps) and steps[-1] == 1
+    log = [line.split() for line in (tmp_path / "out" / "log").read_text().splitlines()]
+    assert Counter(name for name, _ in log) == Counter(["pt_1", "pt_2", "pt_2", "pt_4"])
+    assert os.getpid() not in {int(pid) for _, pid in log}
+    assert list((tmp_path / "out").rglob(".slicreg-*")) == []
+    (tmp_path / "out" / "log").unlink()
+    register_batch_module.register_batch(BatchRequest(**batch))
+    assert not (tmp_path / "out" / "log").exists()  # what is done is not done again
+
+
+def test_a_batch_whose_results_are_elsewhere(batch, monkeypatch):
+    monkeypatch.setattr(register_batch_module, "_register_on_worker", deadly.write_elsewhere)
+    with pytest.raises(UserError, match=r"put the output folder where all workers share it"):
+        register_batch_module.register_batch(BatchRequest(**batch))
+    assert list(batch["out"].rglob("report.json")) == []
+
+
+def test_a_batch_without_a_scheduler(batch, monkeypatch):
+    monkeypatch.setattr(cluster_module, "CONNECT_SECONDS", 0.5)
+    with pytest.raises(UserError, match=r"No Dask scheduler answers at nonsense://here"):
+        register_batch_module.register_batch(BatchRequest(**{**batch, "scheduler": "nonsense://here"}))
+
+
+@pytest.mark.slow
+def test_the_results_of_a_cluster_are_those_of_this_computer(batch, cluster, tmp_path):
+    """Real registrations; one of the two workers is killed in mid-run."""
+    with distributed.Client(cluster.scheduler_address, set_as_default=False) as client:
+        victim = next(iter(client.run(os.getpid).values()))
+
+    def kill():
+        while not list((tmp_path / "out").glob("*/.slicreg-*")):
+            time.sleep(0.005)
+        os.kill(victim, signal.SIGKILL)
+
+    here = {**batch, "out": tmp_path / "here", "scheduler": "", "workers": 2}
+    register_batch_module.register_batch(BatchRequest(**here))
+    killer = threading.Thread(target=kill, daemon=True)
+    killer.start()
+    done = register_batch_module.register_batch(BatchRequest(**batch))
+    killer.join()
+    assert {row["status"] for row in done.rows()} == {"done"}
+    for scan in SCANS:
+        one, other = (load_transform(tmp_path / folder / scan / "transform.h5") for folder in ("here", "out"))
+        assert (one.vectors - other.vectors).abs().max() < 0.1

@@ -40,6 +40,7 @@ def run_each(
     jobs: int = 1,
     isolate: bool = False,
     after_death: Callable[[], None] = lambda: None,
+    on_start: Callable[[Item], None] = lambda item: None,
 ) -> Iterator[Done]:
     """Call ``function`` with each item in ``jobs`` processes; yields the outcomes as they come.
 
@@ -48,16 +49,18 @@ def run_each(
     that is to blame fails. Where none is, there was too little memory for so many processes, and there will be fewer.
 
     isolate: with ``jobs`` = 1, use a process of its own instead of this one. It is started anew only when it dies.
-    after_death: called when a process has died and the others, too, have ended.
+    after_death: called when a process has died and the others, too, have ended. on_start: called with each item before
+    it is given to a process, also again where it is tried again.
     """
     waiting = deque(items)
     if IN_THIS_PROCESS or (jobs == 1 and not isolate):
         for item in waiting:
+            on_start(item)
             yield _attempt(function, item)
         return
     while waiting:
         suspects: list[Item] = []
-        for done in _run_until_death(function, waiting, jobs):
+        for done in _run_until_death(function, waiting, jobs, on_start):
             if done.problem == DIED:
                 suspects.append(done.item)
             else:
@@ -66,7 +69,7 @@ def run_each(
             after_death()
         blamed = False  # whether one of them dies alone as well
         for item in suspects:
-            for done in _run_until_death(function, deque([item]), 1):
+            for done in _run_until_death(function, deque([item]), 1, on_start):
                 yield done
                 if done.problem == DIED:
                     blamed = True
@@ -75,7 +78,9 @@ def run_each(
             jobs = max(1, jobs // 2)
 
 
-def _run_until_death(function: Callable[[Item], Any], waiting: deque[Item], jobs: int) -> Iterator[Done]:
+def _run_until_death(
+    function: Callable[[Item], Any], waiting: deque[Item], jobs: int, on_start: Callable[[Item], None]
+) -> Iterator[Done]:
     """Take items from ``waiting`` until it is empty or a process dies; the problem of those that it hit is `DIED`."""
     threads = str(max(1, (cpu_count() or 1) // jobs))
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -86,6 +91,7 @@ def _run_until_death(function: Callable[[Item], Any], waiting: deque[Item], jobs
     try:
         while running or (waiting and not dead):
             while waiting and not dead and len(running) < jobs:  # no more: those that wait cannot be hit
+                on_start(waiting[0])
                 try:
                     running[executor.submit(_attempt, function, waiting[0])] = waiting[0]
                     waiting.popleft()

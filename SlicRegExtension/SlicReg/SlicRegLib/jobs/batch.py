@@ -1,7 +1,6 @@
 """Many scans to one template: which ones remain, the command line for each, and a table of the results.
 
-Nothing runs here. The caller takes the arguments of the `next` scan, runs them as a `CommandProcess` and passes that to
-`record`.
+Nothing runs here. The caller runs the arguments of the `next` scan as a `Command` and passes that to `record`.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from ..images.options import TransformFormat, TransformOptions
 from ..network.options import DeviceOptions
 from ..registration.options import RegistrationOptions
 from ..registration.verdict_text import WORDS, count_verdicts, describe_counts, describe_verdict
-from ..results.result_folder import RESULT_FILES
+from ..results.result_folder import RESULT_FILES, remove_unfinished_results
 from .arguments import changed_arguments, write_arguments
 from .file_stamps import is_unchanged, make_stamp
 
@@ -50,7 +49,7 @@ Row = dict[str, Any]
 
 
 class EndedProcess(Protocol):
-    """What `Batch.record` reads of a `CommandProcess`."""
+    """What `Batch.record` reads of a `Command`."""
 
     state: str
     error: str
@@ -60,7 +59,7 @@ class EndedProcess(Protocol):
 
 
 class Batch:
-    """Registers targets one after another into ``out / NAME``. A repeated batch skips what has been done already.
+    """Registers targets into ``out / NAME``. A repeated batch skips what has been done already.
 
     ``out / batch.json`` stores from which inputs and options each result was made, ``out / results.csv`` the figures. A
     scan that fails does not end the batch: its reason is in the table, and a later batch tries it again.
@@ -106,7 +105,7 @@ class Batch:
         self._known = self._read_known()
         self._rows = {name: self._make_row(name) for name in self.targets}
         self._tried: set[str] = set()  # in this run
-        self._current: tuple[str, dict[str, Any]] | None = None  # name and fingerprint of the running one
+        self._running: dict[str, dict[str, Any]] = {}  # name -> fingerprint
         self._save()
 
     def rows(self) -> list[Row]:
@@ -119,38 +118,42 @@ class Batch:
         return 1 - len(self.pending()) / len(self._rows)
 
     def pending(self) -> list[str]:
-        """Names of the targets to be registered in this run, including the running one."""
+        """Names of the targets to be registered in this run, including those that are being registered."""
         return [name for name, row in self._rows.items() if row["status"] != DONE and name not in self._tried]
 
-    @property
-    def current(self) -> str:
-        """Name of the target that was begun with `next` and is not recorded yet; "" where there is none."""
-        return self._current[0] if self._current else ""
-
     def next(self) -> list[str] | None:
-        """The arguments of `slicreg` for the next registration; None if all are done. Call `record` in between."""
-        names = self.pending()
-        if not names:
+        """Begin the next registration: the arguments of `slicreg`, or None if all are done or running."""
+        name = next((name for name in self.pending() if name not in self._running), None)
+        if name is None:
             return None
-        name = names[0]
+        self.begin(name)
         files = {"--model": self.model, "--template": self.template, "--target": self.targets[name]}
         words = ["register", *(str(word) for pair in files.items() for word in pair), "--out", str(self.out / name)]
         if self.template_label:
             words += ["--template-label", str(self.template_label)]
             if name in self.labels:
                 words += ["--target-label", str(self.labels[name])]
-        # The fingerprint is taken before the run: a file that changes during it is registered again next time.
-        self._current = name, self._fingerprint(name)
-        self._rows[name] = _empty_row(name, RUNNING)
         return [*words, *self.options]
 
-    def record(self, process: EndedProcess) -> None:
-        """Enter the result of the process that ran the arguments from `next`."""
-        if self._current is None:
+    def begin(self, name: str) -> None:
+        """Note that a registration runs. Nothing if that is known."""
+        if name not in self._running:
+            # The fingerprint is taken before the run: a file that changes during it is registered again next time.
+            self._running[name] = self._fingerprint(name)
+            self._rows[name] = _empty_row(name, RUNNING)
+
+    def running(self) -> list[str]:
+        """Names of the registrations that have begun and are not recorded yet."""
+        return list(self._running)
+
+    def record(self, process: EndedProcess, name: str = "") -> None:
+        """Enter the result of the process that ran the arguments from `next`, or of the scan with this name."""
+        if not self._running:
             raise ValueError("no registration was started with next()")
-        name, fingerprint = self._current
-        self._current = None
+        name = name or next(reversed(self._running))
+        fingerprint = self._running.pop(name)
         self._tried.add(name)
+        remove_unfinished_results(self.out / name)  # of processes that were killed
         report = _read_report(self.out / name) if process.state == "finished" else None
         if report is not None:
             self._known[name] = fingerprint

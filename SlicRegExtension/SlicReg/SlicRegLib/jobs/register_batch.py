@@ -58,7 +58,6 @@ def register_batch(request: BatchRequest, progress: Progress = silent) -> Batch:
             last = time.monotonic()
     except BaseException:
         for name in batch.running():
-            remove_unfinished_results(requests[name].out)  # of a process that was ended, too
             batch.record(Outcome(CANCELLED, "", time.monotonic() - last), name)
         raise
     progress("batch", 1.0, f"{len(batch.targets)} scans")
