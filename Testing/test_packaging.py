@@ -106,7 +106,7 @@ def test_every_import_is_a_dependency():
     extras = re.compile("extra == ['\"](?!train|cluster)")
     required = [line for line in importlib.metadata.requires("SlicReg") or [] if not extras.search(line)]
     distributions = {re.match(r"[\w-]+", line)[0] for line in required}
-    packages = {{"scikit-image": "skimage"}.get(name, name.lower()) for name in distributions}
+    packages = {{"scikit-image": "skimage", "pillow": "pil"}.get(name.lower(), name.lower()) for name in distributions}
     files = modules(Path(SlicRegLib.__file__).parent)
     found = set().union(*(imported(name, path, set(files)) for name, path in files.items() if name != "SlicRegLib"))
     found = {name.split(".")[0].lower() for name in found} - set(sys.stdlib_module_names) - {"slicreglib"}
