@@ -42,7 +42,7 @@ def test_the_expected_position_is_the_centroid_of_the_class(model):
     net = copy.deepcopy(model.net)
     layers, classes = net.options.layers, net.options.classes
     certain = 50.0 * F.one_hot(torch.tensor(3), classes).float()
-    net.logits = lambda features: certain.expand(layers, len(features), -1)
+    net.logits = lambda features, chosen=None: certain.expand(layers, len(features), -1)
     encoded = encode(net, prepare_scan(phantom(0)[0], FRAME))
     centroids = torch.randn(layers, classes, 4, dtype=torch.double, generator=torch.Generator().manual_seed(0)) + 5000
     centroids[0, 3] = 0  # not in the other scan: does not count

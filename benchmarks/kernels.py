@@ -132,14 +132,14 @@ def compare_features(small: bool) -> Race:
     fixed, moving = (ImageFeatures(values.contiguous(), torch.zeros(3, dtype=torch.long)) for values in smooth)
     region = torch.zeros(frame(small), dtype=torch.bool)
     region[4:-4, 4:-4, 4:-4] = True
-    comparison = FeatureComparison(fixed.average(), moving.average(), region, shape)
-    grid, channels_first = Grid(shape, np.eye(4)), moving.average().values.movedim(-1, 0).contiguous()
+    comparison = FeatureComparison(fixed.average, moving.average, region, shape)
+    grid, channels_first = Grid(shape, np.eye(4)), moving.average.values.movedim(-1, 0).contiguous()
     # smooth, and nowhere at a border between cells, where the slope jumps with the last bit of a position
     spline = 0.4 + F.avg_pool3d(random(1, 3, *shape, seed=2), 5, 1, 2)[0].clamp(-0.3, 0.3)
 
     def autograd() -> torch.Tensor:
         x = spline.clone().requires_grad_()
-        places = comparison.voxels + x.flatten(1)[:, comparison.index].T
+        places = (comparison.voxels + x.flatten(1)[:, comparison.index]).T
         (sample(channels_first, grid, places).T - comparison.fixed).square().sum().backward()
         return x.grad
 

@@ -42,8 +42,11 @@ class SupervoxelNet(nn.Module):
         """(B, 1, I, J, K) HU / 500 -> (B, C, i, j, k) with i = ceil(I / 2)."""
         return self.trunk(image)
 
-    def logits(self, features: torch.Tensor) -> torch.Tensor:
-        """Features of voxels (N, C) -> (layers, N, classes): one matrix product per layer, with contiguous classes."""
+    def logits(self, features: torch.Tensor, layers: int | None = None) -> torch.Tensor:
+        """Features of voxels (N, C) -> (layers, N, classes): one matrix product per layer, with contiguous classes.
+
+        layers: only so many, the first; None: all.
+        """
         *hidden, last = self.classifier if isinstance(self.classifier, nn.Sequential) else [self.classifier]
         assert isinstance(last, nn.Conv1d) and last.bias is not None
         for module in hidden:
@@ -51,10 +54,10 @@ class SupervoxelNet(nn.Module):
                 features = F.linear(features, module.weight[:, :, 0], module.bias)
             else:
                 features = module(features)
-        layers, classes = self.options.layers, self.options.classes
-        weight = last.weight[:, :, 0].unflatten(0, (layers, classes)).transpose(1, 2)  # (layers, C / groups, classes)
-        inputs = features.unflatten(1, (last.groups, -1)).transpose(0, 1).expand(layers, -1, -1)
-        return torch.baddbmm(last.bias.reshape(layers, 1, classes), inputs, weight)
+        count, classes = self.options.layers, self.options.classes
+        weight = last.weight[:, :, 0].unflatten(0, (count, classes)).transpose(1, 2)  # (layers, C / groups, classes)
+        inputs = features.unflatten(1, (last.groups, -1)).transpose(0, 1).expand(count, -1, -1)
+        return torch.baddbmm(last.bias.reshape(count, 1, classes)[:layers], inputs[:layers], weight[:layers])
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         """Dense logits (B, layers, classes, i, j, k), for tests and small images: they take gigabytes for a scan."""

@@ -76,14 +76,14 @@ def encode(net: SupervoxelNet, scan: PreparedScan, options: PredictionOptions = 
 
 
 def _classify(
-    net: SupervoxelNet, encoded: EncodedScan, options: PredictionOptions
+    net: SupervoxelNet, encoded: EncodedScan, options: PredictionOptions, layers: int | None = None
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Chunk by chunk: flat indices (n,) of voxels of the body and their logits (layers, n, classes)."""
     chunks = encoded.voxels.split(options.chunk), encoded.features.split(options.chunk)
     for voxels, features in zip(*chunks, strict=True):
         with autocast(features.device, encoded.precision):
             # single precision goes in: autocast halves it again without loss, where this device does so
-            logits = net.logits(features.float())
+            logits = net.logits(features.float(), layers)
         yield voxels, logits
 
 
@@ -153,14 +153,20 @@ def describe_layers(
 
 @torch.no_grad()
 def predict_layers(
-    net: SupervoxelNet, encoded: EncodedScan, options: PredictionOptions = PredictionOptions()
+    net: SupervoxelNet,
+    encoded: EncodedScan,
+    options: PredictionOptions = PredictionOptions(),
+    layers: int | None = None,
 ) -> torch.Tensor:
-    """The most likely class of each layer, uint8 (layers, i, j, k) on the output grid; background outside the body."""
-    shape = encoded.grid.shape
-    labels = torch.zeros(net.options.layers, int(np.prod(shape)), dtype=torch.uint8, device=encoded.voxels.device)
-    for voxels, logits in _classify(net, encoded, options):
+    """The most likely class of each layer, uint8 (layers, i, j, k) on the output grid; background outside the body.
+
+    layers: only so many, the first; None: all.
+    """
+    shape, count = encoded.grid.shape, layers or net.options.layers
+    labels = torch.zeros(count, int(np.prod(shape)), dtype=torch.uint8, device=encoded.voxels.device)
+    for voxels, logits in _classify(net, encoded, options, layers):
         labels[:, voxels] = logits.argmax(-1).to(torch.uint8)
-    return labels.reshape(-1, *shape).cpu()
+    return labels.reshape(count, *shape).cpu()
 
 
 @torch.no_grad()

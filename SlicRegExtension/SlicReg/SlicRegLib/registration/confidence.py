@@ -51,7 +51,7 @@ def compute_overlays(model: Model, result: Registration, device: torch.device = 
 
 
 def _first_layer(net: SupervoxelNet, scan: EncodedScan) -> Volume:
-    return Volume(predict_layers(net, scan)[0].numpy(), scan.grid)
+    return Volume(predict_layers(net, scan, layers=1)[0].numpy(), scan.grid)
 
 
 def confidence(

@@ -61,7 +61,7 @@ class FixedSide:
         grid = self.scan.grid.strided(STRIDE)
         if self.own:
             return Volume(np.ascontiguousarray(self.model.layers[0, ::STRIDE, ::STRIDE, ::STRIDE]), grid)
-        return Volume(predict_layers(self.model.network(self.device), self._encoded)[0].numpy(), grid)
+        return Volume(predict_layers(self.model.network(self.device), self._encoded, layers=1)[0].numpy(), grid)
 
     def compared(self, options: RefinementOptions) -> ComparedScan:
         """As the refinement compares it."""
