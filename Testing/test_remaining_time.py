@@ -50,7 +50,7 @@ def test_stages_that_are_judged_by_the_clock_are_stages():
 
 
 COLD = {"starting": 2.0, "preparation": 0.4, "prediction": 0.9, "alignment": 0.4, "spline": 0.3, "refinement": 1.2,
-        "unfolding": 0.1, "writing": 1.5}  # fmt: skip
+        "unfolding": 0.1, "judgement": 0.5, "writing": 1.5}  # fmt: skip
 WARM = {**COLD, "starting": 0.2, "preparation": 0.2, "prediction": 0.5}
 STEPS = {"alignment": 5, "refinement": 7, "writing": 3}
 """How often a stage reports before its end; the first refinement step is slow, since it sets everything up."""

@@ -157,7 +157,7 @@ def test_a_warm_worker_is_there_before_it_is_needed(make_pool, tmp_path):
 def test_the_remaining_time_of_the_next_one_is_known_from_the_start(make_pool, tmp_path):
     pool = make_pool("""
         def act(request, progress, kept):
-            for stage in ("preparation", "prediction", "alignment", "spline", "refinement", "unfolding", "writing"):
+            for stage in ("preparation", "prediction", "refinement", "unfolding", "judgement", "writing"):
                 progress(stage, 0.0, "")
                 time.sleep(0.03)
                 progress(stage, 1.0, "")

@@ -17,6 +17,7 @@ ALIGNMENT = "alignment"
 SPLINE = "spline"
 REFINEMENT = "refinement"
 UNFOLDING = "unfolding"
+JUDGEMENT = "judgement"
 WRITING = "writing"
 LOADING = "loading"
 """Of a registration in Slicer: what comes after the last one, until its nodes are filled."""
@@ -34,12 +35,16 @@ REGISTER = {
     SPLINE: 0.3,
     REFINEMENT: 3.0,
     UNFOLDING: 0.2,
+    JUDGEMENT: 1.0,
     WRITING: 10.0,
 }
 """The stages of a registration in order, with typical seconds on two cores. After the first, only the ratios matter."""
 
+OPTIONAL = frozenset({ALIGNMENT, SPLINE})
+"""Stages of a registration that are left out where they are not needed."""
+
 LEARN = {STARTING: 4.0, CHECK: 20.0, SUPERVOXELS: 15.0, TEACHER: 600.0, TRAINING: 3600.0, REPORT: 30.0}
 """The stages of a training job in order, with the seconds assumed until the cohort has been checked."""
 
-BY_CLOCK = frozenset({STARTING, PREPARATION, PREDICTION, SPLINE, UNFOLDING, WRITING, REPORT})
+BY_CLOCK = frozenset({STARTING, PREPARATION, PREDICTION, SPLINE, UNFOLDING, JUDGEMENT, WRITING, REPORT})
 """Stages that report only start and end, or steps that tell little about time: the clock tells how far they are."""

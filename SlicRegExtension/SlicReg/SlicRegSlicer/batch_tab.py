@@ -12,7 +12,7 @@ from .translation import _
 from .verdict_view import describe_word
 from .widgets import DisplayErrors, Panel, fill_table, format_cell, make_timer
 
-POLL_MS = 100
+POLL_MS = 50
 
 
 class BatchTab:

@@ -66,7 +66,7 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
             self._timers.remove(timer)
             return onFinished and onFinished(run)
 
-        timer.setInterval(100)
+        timer.setInterval(50)
         timer.connect("timeout()", poll)
         timer.start()
         self._timers.append(timer)
@@ -85,7 +85,7 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
                 if progress:
                     progress(run.fraction, run.message, run.remaining)
                 slicer.app.processEvents()
-                time.sleep(0.05)
+                time.sleep(0.02)
         finally:
             run.cancel()  # does nothing unless an exception ended the loop
         if run.state == "failed":

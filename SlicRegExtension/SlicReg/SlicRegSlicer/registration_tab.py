@@ -14,7 +14,7 @@ from .translation import _
 from .verdict_view import show_verdict
 from .widgets import DisplayErrors, Panel, fill_table, format_cell, make_timer
 
-POLL_MS = 100
+POLL_MS = 50
 
 
 class RegistrationTab:

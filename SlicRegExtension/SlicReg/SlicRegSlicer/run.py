@@ -155,6 +155,8 @@ class Run:
             template_label=template_label,
             target_label=target_label,
             overlays=True,
+            picture=False,  # nobody would see it
+            transform_format="nrrd",  # which takes the least time
             device=request.device,
             registration=request.options(),
         )
@@ -169,7 +171,7 @@ class Run:
         report["notes"] = [self._name_nodes(note) for note in report["notes"]]
         report["segments"] = {str(segment.value): segment.name for segment in self._segments}
         # all files are loaded before the scene changes
-        fields = [load_displacement_image(folder / f"{name}.h5") for name in ("transform", "transform_inverse")]
+        fields = [load_displacement_image(folder / f"{name}.nrrd") for name in ("transform", "transform_inverse")]
         images = [
             load_image(folder / f"{name}.nii.gz") for name in ("warped_target", "confidence", "supervoxels_target")
         ]

@@ -14,6 +14,7 @@ REGISTER = {
     stages.SPLINE: _("Spline"),
     stages.REFINEMENT: _("Refinement"),
     stages.UNFOLDING: _("Unfolding"),
+    stages.JUDGEMENT: _("Judging the result"),
     stages.WRITING: _("Writing the results"),
     stages.LOADING: _("Loading the results"),
 }

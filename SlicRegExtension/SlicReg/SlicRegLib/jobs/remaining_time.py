@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from ..stages import BY_CLOCK, STARTING
+from ..stages import BY_CLOCK, OPTIONAL, REFINEMENT, STARTING, UNFOLDING
 
 CLOCK_SHARE = 0.9
 """Largest share of a stage that is assumed from the time alone, before the stage reports its end."""
@@ -36,6 +36,8 @@ class RemainingTime:
         """A report: ``share`` of ``stage`` is done, ``elapsed`` seconds after the start of the command."""
         if self.stages and stage not in self.stages:
             return  # a stage within another one
+        if stage == UNFOLDING and REFINEMENT in self.stages and REFINEMENT not in self._begins:
+            return  # of the field that is to be refined: the stage itself comes later
         if stage != self._stage:
             self._stage, self._first = stage, (elapsed, share)
             self._begins[stage] = elapsed
@@ -61,8 +63,10 @@ class RemainingTime:
         if self._stage not in names:
             self.fraction = max(self.fraction, self._share)
             return self._extrapolate(elapsed)
-        total = sum(self.stages.values())
-        done = sum(self.stages[name] for name in names[: names.index(self._stage)])
+        before = names[: names.index(self._stage)]
+        left_out = sum(self.stages[name] for name in before if name in OPTIONAL and name not in self._begins)
+        total = sum(self.stages.values()) - left_out
+        done = sum(self.stages[name] for name in before) - left_out
         weight, began = self.stages[self._stage], self._begins[self._stage]
         share = self._share
         if self._stage in BY_CLOCK and share < 1:

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from ..stages import STARTING
+from ..stages import OPTIONAL, STARTING
 from .command_process import find_stages
 from .python import find_python
 from .remaining_time import RemainingTime
@@ -96,8 +96,8 @@ class WorkerPool:
     def learn(self, words: Sequence[str], is_warm: bool, seconds: Mapping[str, float]) -> None:
         """Expect of the next registration what this one took: ``seconds`` per stage."""
         names = tuple(find_stages(["register", *words]))
-        if set(names) == set(seconds):
-            self._seconds[names] = {name: seconds[name] for name in names}
+        if set(names) - OPTIONAL <= set(seconds):
+            self._seconds[names] = {name: seconds.get(name, 0.0) for name in names}
             self._starting[is_warm] = seconds[STARTING]
 
     def _end(self) -> None:

@@ -20,7 +20,7 @@ from ..registration.options import RegistrationOptions
 from ..registration.register import register
 from ..registration.result import Registration
 from ..registration.verdict import Verdict, judge
-from ..stages import DEVICE, WRITING
+from ..stages import DEVICE, JUDGEMENT, WRITING
 from .evaluate import compare
 from .kept import Kept
 from .options import RegisterRequest
@@ -86,8 +86,10 @@ def _register(
             key = model, template, options.prediction, options.alignment, attempt
             fixed = kept.recall("fixed side", key, partial(FixedSide, model, template, options, attempt))
             result = register(model, template, target, options, attempt, progress, fixed)
+            progress(JUDGEMENT, 0.0, "")
             verdict = judge(model, result, attempt)
             overlays = compute_overlays(model, result, attempt) if request.overlays else None
+            progress(JUDGEMENT, 1.0, "")
             return result, verdict, overlays, attempt, why
         except torch.cuda.OutOfMemoryError:
             if attempt.type == "cpu":
