@@ -8,6 +8,7 @@ import unittest
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pytest
 
 from host import available
@@ -16,7 +17,8 @@ pytestmark = pytest.mark.skipif(not available(), reason="needs slicer-core and P
 if available():
     import slicer
 
-    from panel_samples import HOST, MODEL, choose_inputs, fresh_panel, load_coarse_pair, node_ids, wait_for_end
+    from panel_samples import HOST, MODEL, WARM_UP, choose_inputs, fresh_panel, load_coarse_pair, node_ids, wait_for_end
+    from SlicRegLib.jobs.worker_pool import POOL
 
 
 @pytest.fixture
@@ -95,6 +97,21 @@ def test_devices_are_listed_once_and_chosen_separately(panel, monkeypatch):
     HOST.choose(ui.trainingDeviceComboBox, "CPU")
     assert (panel.parameters.device, panel.parameters.trainingDevice) == ("cuda:0", "cpu")
     assert len(asked) == 1 and ui.trainingDeviceComboBox.count == 3
+
+
+def test_a_worker_is_warm_before_apply_and_ends_with_the_panel(panel, monkeypatch):
+    monkeypatch.setattr(POOL, "warm_up", WARM_UP)
+    loaded = []
+    monkeypatch.setattr("SlicRegLib.jobs.worker.Worker.ask", lambda self, *words: loaded.append(words))
+    HOST.leave(panel)
+    HOST.enter(panel)
+    [pid] = POOL.pids()
+    assert loaded == [("load", [panel.logic.model(panel.parameters.model)])]
+    HOST.leave(panel)
+    HOST.enter(panel)
+    assert POOL.pids() == {pid}
+    HOST.unload_module()
+    HOST.wait(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 60)
 
 
 # ---- mistakes and failures

@@ -31,6 +31,7 @@ if available():
         switch_refinement_off,
         wait_for_end,
     )
+    from SlicRegLib.jobs.worker_pool import POOL
     from SlicRegSlicer.writing import write_volume
 
 
@@ -84,7 +85,12 @@ def test_progress_rises_and_tells_the_remaining_time(clicked):
     panel, _, seen = clicked
     values = [value for value, _ in seen]
     assert len(set(values)) > 5 and values == sorted(values) and any("left" in text for _, text in seen)
-    assert "Done" in panel.ui.statusLabel.text and "CPU" in panel.ui.statusLabel.text
+    left = [int(found[1]) for _, text in seen if (found := re.search(r"about (\d+) s left", text))]
+    assert left == sorted(left, reverse=True)
+    assert any("Loading the results" in text for _, text in seen)
+    run, status = panel.registration.run, panel.ui.statusLabel.text
+    assert status.startswith(f"Done in {run.seconds:.1f} s") and "CPU" in status
+    assert run.seconds > run.outputs.report["seconds"]["total"]  # from the click to the nodes
 
 
 def test_the_nodes_are_filled_and_selected(panel, pair, outputs):
@@ -246,8 +252,10 @@ def test_a_second_apply_while_the_user_does_other_things(panel, pair, outputs):
     """
     ui, field, report = panel.ui, displacements(outputs.transform), outputs.report
     turn_in_place(pair[2], pair[3])
-    before = node_ids()
+    before, worker = node_ids(), POOL.pids()
+    assert len(worker) == 1
     HOST.click(ui.applyButton)
+    assert POOL.pids() == set()  # it is at work
     HOST.leave(panel)
     old_confidence = outputs.confidence.GetID()
     slicer.mrmlScene.RemoveNode(outputs.confidence)
@@ -255,7 +263,7 @@ def test_a_second_apply_while_the_user_does_other_things(panel, pair, outputs):
     panel.parameters.target = other
     wait_for_end(panel)
     run = panel.registration.run
-    assert run.state == "finished" and panel.registration.views.review.target is pair[2]
+    assert run.state == "finished" and panel.registration.views.review.target is pair[2] and POOL.pids() == worker
     again = run.outputs
     assert again.transform is outputs.transform and again.warpedSegmentation is outputs.warpedSegmentation
     new = {again.confidence.GetID(), again.confidence.GetDisplayNode().GetID(), other.GetID()}

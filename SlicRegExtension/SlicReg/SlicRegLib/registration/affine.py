@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 from scipy.linalg import polar
-from scipy.spatial.transform import Rotation
 
 from ..geometry.grid import apply_affine, translation
 
@@ -43,7 +42,8 @@ def fit_affine(fixed: torch.Tensor, moving: torch.Tensor, rounds: int = 10) -> n
 def is_rotated_or_scaled(matrix: np.ndarray, degrees: float = 8.0, scale: float = 1.12) -> bool:
     """Whether a 4x4 world matrix rotates by more than ``degrees`` or scales by more than ``scale`` either way."""
     turn, size = _rotation_and_scale(matrix)
-    return bool(np.degrees(Rotation.from_matrix(turn).magnitude()) > degrees or max(size, 1 / size) > scale)
+    angle = np.degrees(np.arccos(np.clip((np.trace(turn) - 1) / 2, -1, 1)))
+    return bool(angle > degrees or max(size, 1 / size) > scale)
 
 
 def similarity_part(matrix: np.ndarray, centre: np.ndarray) -> np.ndarray:

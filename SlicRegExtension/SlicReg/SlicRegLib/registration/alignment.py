@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.spatial import cKDTree
 
 from ..geometry.spline import UNIT_MM
 from ..network.prediction import Description
@@ -19,6 +18,8 @@ from .options import AlignmentOptions
 def neighbour_graph(points: torch.Tensor, neighbours: int) -> torch.Tensor:
     """Edges (source, target), (2, N * neighbours), from each of the ``points`` (N, 3) to its nearest neighbours, fewer
     where there are not that many."""
+    from scipy.spatial import cKDTree  # takes long to import, and most registrations align no key points
+
     tree = cKDTree(points.cpu().numpy())
     nearest = tree.query(points.cpu().numpy(), k=min(neighbours, len(points) - 1) + 1)[1][:, 1:]
     source = np.repeat(np.arange(len(points)), nearest.shape[1])
