@@ -52,7 +52,8 @@ class FeatureComparison:
         _, width, depth, channels = moving.values.shape
         self.rows = moving.values.reshape(-1, channels)
         self.stride = torch.tensor([[width * depth], [depth], [1]], device=device)
-        self.corners = torch.tensor([a * width * depth + b * depth + c for a, b, c in product((0, 1), repeat=3)], device=device)
+        corners = [(a * width + b) * depth + c for a, b, c in product((0, 1), repeat=3)]
+        self.corners = torch.tensor(corners, device=device)
         self.between = None
         if corner is not None:  # from the middle of each cell to its corner
             shifts = [(c + 0.5) / CELL - 0.5 for c in corner]
