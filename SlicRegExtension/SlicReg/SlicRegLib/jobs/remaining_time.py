@@ -10,8 +10,9 @@ CLOCK_SHARE = 0.9
 """Largest share of a stage that is assumed from the time alone, before the stage reports its end."""
 TRUST = 0.5
 """How much measured seconds count against those of this run: as if so large a share of a run had gone as measured."""
-SLOWER, SLOWER_SECONDS = 1.5, 5.0
-"""The remaining time rises only where it does by this factor and so many seconds more: the computer is slower now."""
+SLOWER, SLOWER_SECONDS, PATIENCE = 1.5, 5.0, 5.0
+"""The remaining time rises only where it does by this factor and so many seconds more, and stays there for so many
+seconds: then the computer is slower now, and it was not only the first step of a stage."""
 
 
 class RemainingTime:
@@ -27,6 +28,7 @@ class RemainingTime:
         self._stage, self._share = STARTING, 0.0
         self._first: tuple[float, float] | None = None  # time and share of the stage's first report
         self._told: float | None = None  # the last estimate
+        self._slow_since: float | None = None  # since when a much longer time is estimated
 
     def expect(self, stages: Mapping[str, float]) -> None:
         """Replace the typical seconds of the stages by better ones."""
@@ -53,9 +55,12 @@ class RemainingTime:
         """(fraction, remaining seconds or None) ``elapsed`` seconds after the start. The fraction never falls, and the
         seconds never rise unless the computer has become much slower."""
         seconds = self._estimate(elapsed)
-        if seconds is not None and self._told is not None and seconds <= SLOWER * self._told + SLOWER_SECONDS:
-            seconds = min(seconds, self._told)
-        self._told = seconds
+        if seconds is not None and self._told is not None and seconds > self._told:
+            much = seconds > SLOWER * self._told + SLOWER_SECONDS
+            self._slow_since = (elapsed if self._slow_since is None else self._slow_since) if much else None
+            if self._slow_since is None or elapsed - self._slow_since < PATIENCE:
+                return self.fraction, self._told
+        self._told, self._slow_since = seconds, None
         return self.fraction, seconds
 
     def _estimate(self, elapsed: float) -> float | None:
