@@ -18,21 +18,24 @@ def invert(
     steps: int = 40,
     tolerance_mm: float = 0.02,
     start: DisplacementField | None = None,
+    where: torch.Tensor | None = None,
 ) -> DisplacementField:
     """The field v on ``grid`` with v(y) = -u(y + v(y)): first v, then ``field`` is the identity.
 
-    Newton's method at every point of ``grid``, from ``start``, or from one found by pushing the field's own points
-    forward. So it also
-    converges where the field stretches by more than two and the usual fixed-point iteration diverges. A Newton step
-    that makes the error larger is replaced by a fixed-point step, and each point keeps the best position it has had:
-    where the field folds, the result is the nearest answer instead of noise.
+    Newton's method at every point of ``grid``, from ``start`` on the same grid, or from one found by pushing the
+    field's own points forward. So it also converges where the field stretches by more than two and the usual fixed-point
+    iteration diverges. A Newton step that makes the error larger is replaced by a fixed-point step, and each point keeps
+    the best position it has had: where the field folds, the result is the nearest answer instead of noise. where: bool
+    (I, J, K); elsewhere the start is left as it is.
     """
     goal = grid.points().reshape(-1, 3)
     matrices = jacobian(field).reshape(*field.grid.shape, 9).movedim(-1, 0)
-    guess = start.at(grid.points()) if start else _pushed_start(field, grid)
+    guess = start.vectors.movedim(0, -1) if start else _pushed_start(field, grid)
     best = goal + guess.reshape(-1, 3)
-    best_error = (goal - field(best)).norm(dim=-1)
-    active = (best_error > tolerance_mm).nonzero()[:, 0]
+    active = torch.arange(len(goal)) if where is None else where.flatten().nonzero()[:, 0]
+    best_error = torch.zeros(len(goal))
+    best_error[active] = (goal[active] - field(best[active])).norm(dim=-1)
+    active = active[best_error[active] > tolerance_mm]
     x = best[active]
     for _ in range(steps):
         error = goal[active] - field(x)

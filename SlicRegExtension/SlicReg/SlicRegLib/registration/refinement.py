@@ -112,8 +112,7 @@ def _roughness_gradient(smooth: torch.Tensor, weight: float) -> torch.Tensor:
     """The gradient of weight / 3 * the sum of squared differences between neighbours along each axis."""
     gradient = torch.zeros_like(smooth)
     for axis in (1, 2, 3):
-        step = smooth.diff(dim=axis) * (2 / 3 * weight)
-        n = smooth.shape[axis]
-        gradient.narrow(axis, 1, n - 1).add_(step)
-        gradient.narrow(axis, 0, n - 1).sub_(step)
+        step, n = smooth.diff(dim=axis), smooth.shape[axis]
+        gradient.narrow(axis, 1, n - 1).add_(step, alpha=2 / 3 * weight)
+        gradient.narrow(axis, 0, n - 1).sub_(step, alpha=2 / 3 * weight)
     return gradient

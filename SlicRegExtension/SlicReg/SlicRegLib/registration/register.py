@@ -8,12 +8,14 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from ..errors import UserError
 from ..geometry.field import DisplacementField, affine_field
 from ..geometry.folding import unfold
 from ..geometry.grid import Grid, apply_affine, bounding_grid, translation
 from ..geometry.inverse import invert
+from ..geometry.resampling import align_axes, interpolate_along_axes
 from ..geometry.spline import thin_plate_spline
 from ..images.preparation import PreparedScan, prepare_scan
 from ..images.volumes import Volume
@@ -142,14 +144,23 @@ def refine_and_unfold(
         refined = unfold(refined, options.least_stretch)
         if forward:
             return refined, None
-        return invert_finely(refined, fixed.grid), refined
+        return invert_finely(refined, fixed, moving), refined
 
 
-def invert_finely(field: DisplacementField, grid: Grid) -> DisplacementField:
-    """The inverse of ``field`` on ``grid`` and `MARGIN` voxels around: on every second voxel first, as the start."""
-    around = grid.padded(MARGIN)
-    coarse = invert(field, around.pooled(2))
-    return invert(field, around, start=coarse)
+def invert_finely(field: DisplacementField, fixed: PreparedScan, moving: PreparedScan) -> DisplacementField:
+    """The inverse of ``field``, moving to fixed, on the frame of the ``fixed`` scan and `MARGIN` voxels around: on
+    every second voxel, and from there, in the body of both scans, on all of them."""
+    grid = fixed.grid.padded(MARGIN)
+    coarse = invert(field, grid.pooled(2))
+    positions = align_axes(coarse.grid, grid)
+    assert positions is not None, "a pooled grid is parallel to its own"
+    start = DisplacementField(interpolate_along_axes(coarse.vectors, positions), grid)
+    body = F.pad(fixed.region, (MARGIN,) * 6)
+    reached = grid.to_voxel(field(moving.grid.points()[moving.region])).round().long()
+    i, j, k = reached[((reached >= 0) & (reached < torch.tensor(grid.shape))).all(1)].T
+    there = torch.zeros(grid.shape)
+    there[i, j, k] = 1.0
+    return invert(field, grid, start=start, where=body | (F.max_pool3d(there[None], 3, 1, 1)[0] > 0))
 
 
 def prepare_upright(model: Model, target: Volume, fixed: PreparedScan, pose: np.ndarray) -> PreparedScan:
