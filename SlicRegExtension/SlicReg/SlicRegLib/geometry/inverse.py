@@ -23,10 +23,10 @@ def invert(
     """The field v on ``grid`` with v(y) = -u(y + v(y)): first v, then ``field`` is the identity.
 
     Newton's method at every point of ``grid``, from ``start`` on the same grid, or from one found by pushing the
-    field's own points forward. So it also converges where the field stretches by more than two and the usual fixed-point
-    iteration diverges. A Newton step that makes the error larger is replaced by a fixed-point step, and each point keeps
-    the best position it has had: where the field folds, the result is the nearest answer instead of noise. where: bool
-    (I, J, K); elsewhere the start is left as it is.
+    field's own points forward. So it also converges where the field stretches by more than two and the usual
+    fixed-point iteration diverges. A Newton step that makes the error larger is replaced by a fixed-point step, and
+    each point keeps the best position it has had: where the field folds, the result is the nearest answer instead of
+    noise. where: bool (I, J, K); elsewhere the start is left as it is.
     """
     goal = grid.points().reshape(-1, 3)
     matrices = jacobian(field).reshape(*field.grid.shape, 9).movedim(-1, 0)

@@ -27,13 +27,10 @@ class FeatureComparison:
         region: torch.Tensor,
         shape: tuple[int, int, int],
         corner: tuple[int, int, int] | None = None,
-        colour: int | None = None,
     ):
         """region: bool (I, J, K), the fixed voxels that are compared. shape: (i, j, k) of the control points, one for
         each cell of CELL^3 voxels. corner: the voxel of each cell that is compared, each number from 0 to CELL - 1;
         None: the features are averages over cells (`ImageFeatures.average`), and all are compared.
-        colour: 0 or 1 if the cells are taken as a chessboard of which only the fields of one colour are compared, and
-        count twice.
         """
         device = fixed.values.device
         self.step = 1 if corner is None else CELL
@@ -41,10 +38,6 @@ class FeatureComparison:
             region = F.max_pool3d(region[None, None].float(), CELL)[0, 0] > 0
         else:
             region = region[tuple(slice(c, c + CELL * n, CELL) for c, n in zip(corner, shape, strict=True))]
-        self.weight = 1.0 if colour is None else 2.0
-        if colour is not None:
-            i, j, k = (torch.arange(n, device=region.device) for n in shape)
-            region = region & ((i[:, None, None] + j[:, None] + k) % 2 == colour)
         self.index = region.flatten().nonzero()[:, 0].to(device)
         voxels = unravel(self.index, shape) * self.step + torch.tensor(corner or (0, 0, 0), device=device)
         self.fixed, self.voxels = fixed.at(voxels), (voxels - moving.first).T.float().contiguous()
@@ -78,7 +71,7 @@ class FeatureComparison:
         slope = torch.stack([torch.linalg.vecdot(part, residual) for part in slopes])
         slope *= position == at  # beyond the features the edge is repeated, so that the gradient is zero
         gradient = torch.zeros_like(spline)
-        gradient.view(3, -1)[:, self.index] = slope * (2 * self.step * self.weight)
+        gradient.view(3, -1)[:, self.index] = slope * (2 * self.step)
         difference = residual.square().sum() / max(1, len(residual))
         return difference, self.between.adjoint(gradient) if self.between else gradient
 

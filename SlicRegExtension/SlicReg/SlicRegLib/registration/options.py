@@ -44,7 +44,7 @@ class RefinementOptions:
     coarse_iterations: Annotated[int, Range(0, 10_000)] = 30
     """Steps of Adam on features averaged to 8 mm."""
     fine_iterations: Annotated[int, Range(0, 10_000)] = 40
-    """Steps of Adam that follow on the features of every 4 mm voxel, a sixteenth of them at a time."""
+    """Steps of Adam that follow on the features of every 4 mm voxel, an eighth of them at a time."""
     step_size: Annotated[float, Range(1e-6, 100)] = 1.0
     """Learning rate of Adam, in control-point spacings."""
     regularisation: Annotated[float, Range(0, 10_000)] = 1.25

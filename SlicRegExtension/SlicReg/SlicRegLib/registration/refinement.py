@@ -3,8 +3,7 @@
 A short instance optimisation in the manner of convexAdam's second stage (Siebert et al.): Adam moves control points so
 that MIND-SSC descriptors (Heinrich et al., MICCAI 2013) and windowed Hounsfield units of both scans agree. Three box
 filters keep the field a smooth B-spline, and differences between neighbouring control points are penalised. The first
-iterations compare features averaged over 2^3 voxels, half of them at a time; those that follow compare every voxel, a
-sixteenth at a time.
+iterations compare features averaged over 2^3 voxels; those that follow compare every voxel, an eighth at a time.
 """
 
 from __future__ import annotations
@@ -27,10 +26,8 @@ from .options import RefinementOptions
 Levels = tuple[tuple[int, list[FeatureComparison]], ...]
 """From coarse to fine: a number of Adam's steps and the comparisons that take turns in them."""
 _EPSILON = 1e-3  # of Adam: gradients (difference per spacing) below this are rounding errors and should move nothing
-# the corners of a cell in turn, in every second cell: every voxel counts once in 16 iterations, and successive ones are
-# far apart
+# the corners of a cell in turn: every voxel counts once in eight iterations, and successive ones are far apart
 _CORNERS = ((0, 0, 0), (1, 1, 1), (0, 1, 1), (1, 0, 0), (1, 0, 1), (0, 1, 0), (1, 1, 0), (0, 0, 1))
-_TURNS = [(corner, (n + again) % 2) for again in (0, 1) for n, corner in enumerate(_CORNERS)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,15 +64,15 @@ def refine(
     rest = control.voxels(device)
     features = fixed.features, moving.features
     averages = fixed.features.average, moving.features.average
-    coarse = [FeatureComparison(*averages, region, control.shape, None, colour) for colour in (0, 1)]
-    fine = [FeatureComparison(*features, region, control.shape, corner, colour) for corner, colour in _TURNS]
-    levels = (options.coarse_iterations, coarse), (options.fine_iterations, fine)
+    coarse = FeatureComparison(*averages, region, control.shape)
+    fine = [FeatureComparison(*features, region, control.shape, corner) for corner in _CORNERS]
+    levels = (options.coarse_iterations, [coarse]), (options.fine_iterations, fine)
     # control points, as displacements along i, j, k in control-point spacings
     splines = [
         (moving_control.to_voxel(field(control.points(device)).double()) - rest).movedim(-1, 0).float().contiguous()
         for field in starts
     ]
-    differences = [coarse[0].gradient(spline)[0].item() for spline in splines]
+    differences = [coarse.gradient(spline)[0].item() for spline in splines]
     if differences[0] <= min(differences):
         splines = splines[:1]
 
