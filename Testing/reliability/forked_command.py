@@ -23,7 +23,7 @@ import json, os, signal, socket, sys
 server = socket.socket(socket.AF_UNIX)
 server.connect({socket!r})
 request = json.dumps([sys.argv[3:], os.getcwd()]).encode()
-socket.send_fds(server, [request], [1, 2])
+socket.send_fds(server, [request], [0, 1, 2])
 worker = int(server.recv(20))
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda number, frame: os.kill(worker, number))
@@ -58,7 +58,7 @@ def serve(address: str) -> None:
         print("ready", flush=True)
         while True:
             connection, _ = listener.accept()
-            request, streams, _, _ = socket.recv_fds(connection, 1 << 20, 2)
+            request, streams, _, _ = socket.recv_fds(connection, 1 << 20, 3)
             if os.fork() == 0:
                 signal.signal(signal.SIGCHLD, signal.SIG_DFL)
                 _work(connection, json.loads(request), streams, main)
@@ -70,7 +70,7 @@ def serve(address: str) -> None:
 def _work(connection: socket.socket, request: list, streams: list[int], main) -> None:
     """In the forked process: run the command and tell the program its exit code."""
     arguments, folder = request
-    for number, stream in enumerate(streams, 1):
+    for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
     os.chdir(folder)

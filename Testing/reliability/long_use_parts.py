@@ -21,6 +21,8 @@ import vtk  # noqa: E402
 
 from SlicRegLib.geometry.grid import Grid  # noqa: E402
 from SlicRegLib.images.volumes import Volume, save_volume  # noqa: E402
+from SlicRegLib.jobs.processes import is_process_alive  # noqa: E402
+from SlicRegLib.jobs.worker_pool import POOL  # noqa: E402
 from SlicRegLib.phantoms.phantom import ORGANS, PhantomOptions, make_phantom  # noqa: E402
 from SlicRegLib.registration import result as registration_result  # noqa: E402
 from SlicRegLib.registration.model import save_model  # noqa: E402
@@ -74,13 +76,16 @@ class Parts:
         return result
 
     def left_over(self) -> list[str]:
-        """What a registration that has ended must not leave behind."""
+        """What a registration that has ended must not leave behind; a worker that is not needed has a second to end."""
+        end = time.monotonic() + 1
+        while self.children() and time.monotonic() < end:
+            time.sleep(0.02)
         found = [f"process {child.pid}" for child in self.children()]
         return found + [str(path) for path in self.temporary.rglob("SlicReg-*")]
 
     def children(self) -> list[psutil.Process]:
-        mine = psutil.Process().children()
-        return [child for child in mine if child.pid not in self.helpers and child.status() != psutil.STATUS_ZOMBIE]
+        mine, known = psutil.Process().children(), self.helpers | POOL.pids()  # one worker stays
+        return [child for child in mine if child.pid not in known and is_process_alive(child)]
 
     # ---- parts
 

@@ -92,6 +92,7 @@ class Server:
         self.kept.clear()
         gc.collect()
         return_free_memory()
+        _release_gpu()
 
     # ---- answering
 
@@ -115,6 +116,7 @@ class Server:
             return {"id": number, "exit_code": 2 if known else 1, "error": one_sentence(error)}
         finally:
             self.out = None
+            _release_gpu()
 
     def _execute(self, content: dict[str, Any], number: str | int | None) -> dict[str, Any]:
         """What a request's answer holds. Raises UserError for a wrong one."""
@@ -166,6 +168,13 @@ class Server:
     def _remove_temporary(self) -> None:
         if self.request.temporary:
             shutil.rmtree(self.request.temporary, ignore_errors=True)
+
+
+def _release_gpu() -> None:
+    """Let other programs have the GPU memory that PyTorch holds for later."""
+    torch = sys.modules.get("torch")
+    if torch and torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
 
 
 def serve(request: ServeRequest) -> None:
