@@ -14,6 +14,7 @@ from SlicRegLib.images.reading import read_image
 from SlicRegLib.images.volumes import load_labels, load_scan
 
 HERE, SHIFTED, TURNED = affine(), affine(origin=(-68.0, 50.0, 70.0)), affine(angles=(12.0, 20.0, 30.0))
+STRAIGHT, STRETCHED = affine((0, 0, 0)), affine((0, 0, 0), SPACING + (0.3, 0, 0))  # at the 16th voxel 4.5 mm apart
 FLIPPED = HERE @ np.diag([-1.0, 1, 1, 1])
 CODES = [(q, s) for q, s in itertools.product(range(5), range(5))]
 
@@ -99,6 +100,7 @@ def test_the_voxels_are_those_of_simpleitk(tmp_path):
         (dict(codes=(1, 2), sform=SHIFTED), "differ by up to 32 mm; the qform is used"),
         (dict(codes=(1, 1), sform=SHIFTED), "differ by up to 32 mm; the sform is used"),
         (dict(codes=(2, 3), sform=FLIPPED), "the qform is used"),
+        (dict(qform=STRAIGHT, codes=(1, 2), sform=STRETCHED), "differ by up to 4.5 mm; the qform is used"),
         (dict(codes=(1, 1), sform=affine(skew=0.1)), "the qform is used"),
         (dict(codes=(0, 0)), "neither orientation nor position"),
         (dict(codes=(0, 1), pixdim=[1, 4, 6, 9, 1, 1, 1, 1]), "voxel sizes of 4 x 6 x 8 in its sform"),
@@ -193,6 +195,7 @@ REFUSED = {
     "sheared": (dict(codes=(0, 1), sform=affine(skew=0.01)), "sheared"),
     "1-D": (dict(dim=(1, 100, 1, 1, 1, 1, 1, 1)), "1-D"),
     "2-D": (dict(dim=(2, 16, 120, 1, 1, 1, 1, 1)), "2-D"),
+    "one slice": (dict(dim=(3, 16, 12, 1, 1, 1, 1, 1)), "(16, 12, 1): fewer than 8 slices"),
     "4-D": (dict(dim=(4, 16, 12, 5, 2, 1, 1, 1)), "4-D"),
     "5-D": (dict(dim=(5, 8, 8, 8, 1, 3, 1, 1)), "5-D"),
     "time before slices": (dict(dim=(4, 16, 12, 1, 10, 1, 1, 1)), "4-D"),

@@ -189,6 +189,7 @@ REFUSED = {
     ),
     "negative spacing": ("a.nrrd", lambda p: nrrd(p, "spacings: -4 6 8"), "voxel-to-world matrix"),
     "negative mha": ("a.mha", lambda p: mha(p, "ElementSpacing = -4 6 8\n"), "voxel-to-world matrix"),
+    "small negative mha": ("a.mha", lambda p: mha(p, "ElementSpacing = -0.9 6 8\n"), "voxel-to-world matrix"),
     "no spacing": ("a.mha", lambda p: mha(p, "ElementSpacing = 0 6 8\n"), "voxel-to-world matrix"),
     "metres taken for mm": ("a.mha", lambda p: mha(p, "ElementSpacing = 0.004 0.006 0.008\n"), "is it in metres"),
     "30 m": ("a.mha", lambda p: mha(p, "ElementSpacing = 2000 6 8\n"), "32 m long"),
@@ -214,6 +215,14 @@ def test_refused(tmp_path, case, capfd):
     assert name in text and text.endswith(".") and "\n" not in text and len(text) < 400
     assert ". " not in text.replace(str(tmp_path), "")
     assert capfd.readouterr().err == ""  # the libraries' own messages would be a second sentence
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int8, np.uint16, np.int32, np.uint32, np.int64, np.float32, np.float64])
+@pytest.mark.parametrize("suffix", [".mha", ".nrrd"])
+def test_compressed_voxels_of_each_type(tmp_path, suffix, kind):
+    voxels = np.abs(VOXELS % 100).astype(kind)
+    sitk.WriteImage(make_image(voxels), str(tmp_path / f"labels{suffix}"), True)
+    assert np.array_equal(load_labels(tmp_path / f"labels{suffix}").data, voxels.T)
 
 
 @pytest.mark.parametrize("suffix", [".mha", ".mhd", ".nrrd", ".nhdr"])

@@ -72,6 +72,23 @@ def test_limits_of_place_and_number():
         check_shape(Path("a.nii"), (8, 7, 8))
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+@pytest.mark.parametrize("place", [(0, 0), (1, 3)])
+def test_numbers_that_are_not_finite_are_no_geometry(value, place):
+    affine = np.diag([2.0, 2.0, 2.0, 1])
+    affine[place] = value
+    with pytest.raises(UserError, match="no valid voxel-to-world matrix"):
+        check_geometry(Path("a.nii"), (20, 20, 20), affine)
+
+
+@pytest.mark.parametrize("column", [[0, 0, 0], [0, 2, 0], [0, 2, 1e-3]])
+def test_axes_in_one_plane_are_no_geometry(column):
+    affine = np.diag([2.0, 2.0, 2.0, 1])
+    affine[:3, 2] = column
+    with pytest.raises(UserError, match="no valid voxel-to-world matrix"):
+        check_geometry(Path("a.nii"), (20, 20, 20), affine)
+
+
 def test_a_small_or_unit_geometry_is_doubted():
     def doubts(spacing, shape=(20, 20, 20), origin=1.0):
         affine = np.diag([spacing, spacing, spacing, 1])

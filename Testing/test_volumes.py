@@ -1,5 +1,7 @@
 """Scans and label maps: files read back by independent programs, and one clear sentence for bad input."""
 
+import hashlib
+
 import nibabel as nib
 import numpy as np
 import pytest
@@ -87,10 +89,27 @@ def test_fingerprint_is_of_the_scan_not_of_the_file(tmp_path, oblique):
     assert Volume(scan.data, oblique(origin=(-11.0, 23.0, 8.0))).fingerprint() != scan.fingerprint()
 
 
+def test_a_fingerprint_stays_what_it_is_in_models_that_exist():
+    affine = np.array([[-1.25, 0, 0, 100.5], [0, 1.25, 0, -80.25], [0, 0, 3, 7.125], [0, 0, 0, 1]])
+    scan = Volume(np.arange(24, dtype=np.float32).reshape(2, 3, 4) - 12.5, Grid((2, 3, 4), affine))
+    numbers = [2, 3, 4, *np.round(affine * 1000).ravel(), *(np.arange(24) * 100 - 1250)]
+    assert scan.fingerprint() == hashlib.sha256(np.array(numbers, "<i8").tobytes()).hexdigest()
+    assert scan.fingerprint() == "d6c3364ae139019d345411660a2ecbfe7c3906956de86c50c8e11f2f0b681840"
+
+
+def test_a_nifti_says_mm_and_has_both_matrices_in_scanner_coordinates(tmp_path, odd_grid):
+    for name in ("scan.nii", "scan.nii.gz"):
+        save_volume(tmp_path / name, scan_on(odd_grid))
+        header = nib.load(tmp_path / name).header
+        assert header.get_xyzt_units()[0] == "mm"
+        assert (int(header["qform_code"]), int(header["sform_code"])) == (1, 1)
+        assert np.allclose(header.get_qform(), header.get_sform(), atol=1e-4)
+
+
 @pytest.mark.parametrize("suffix", FORMATS)
 def test_labels_round_trip(tmp_path, odd_grid, suffix):
     scan = scan_on(odd_grid)
-    for top, kind in ((13, np.uint8), (4000, np.uint16)):
+    for top, kind in ((13, np.uint8), (255, np.uint8), (256, np.uint16), (65535, np.uint16)):
         labels = Volume(np.random.default_rng(1).integers(0, top, odd_grid.shape).astype(kind), odd_grid)
         labels.data[0, 0, 0] = top
         save_volume(tmp_path / f"labels{suffix}", labels)
@@ -146,8 +165,10 @@ BAD_SCANS = {
 BAD_LABELS = {
     "fractional": (nifti(RAMP / 7), "whole numbers"),
     "negative": (nifti(-RAMP), "whole numbers"),
+    "one of -1": (nifti(np.where(RAMP == 5, -1, RAMP)), "whole numbers"),
     "NaN": (nifti(NAN), "whole numbers"),
     "too large": (nifti(RAMP * 100), "65535"),
+    "one of 65536": (nifti(np.where(RAMP == 5, 65536, RAMP)), "65535"),
     "other shape": (nifti(RAMP[:9]), "(9, 10, 10)"),
     "other place": (nifti(RAMP, np.array([[1, 0, 0, 40], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]])), "geometry"),
 }

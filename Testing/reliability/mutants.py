@@ -52,18 +52,18 @@ TESTS = {  # module of SlicRegLib -> files of Testing
     "results/drawing": "drawing overview",
     "results/metrics": "metrics",
     "images/reading": "reading_errors reading volumes dicom",
-    "images/source": "volumes reading nifti",
-    "images/arrays": "volumes reading nifti",
+    "images/source": "reading_errors volumes reading nifti",
+    "images/arrays": "archive",
     "images/volumes": "volumes reading",
     "images/nifti": "nifti volumes",
     "images/itk": "volumes transforms reading",
     "images/itk_reading": "volumes reading",
     "images/transforms": "transforms",
     "images/dicom": "dicom",
-    "images/dicom_series": "dicom",
+    "images/dicom_series": "dicom dicom_series",
     "images/dicom_tags": "dicom",
     "images/hounsfield": "hounsfield",
-    "images/intensities": "hounsfield",
+    "images/intensities": "intensities hounsfield",
 }
 
 
