@@ -2,6 +2,7 @@
 
 import io
 import os
+import signal
 import sys
 import time
 import unittest
@@ -146,6 +147,19 @@ def test_failure_of_the_process_is_shown(panel, pair, tmp_path):
     wait_for_end(panel)
     assert "corrupt" in HOST.dialogs.texts("error")[0] and node_ids() == before
     assert "Failed" in panel.ui.statusLabel.text
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals")
+def test_a_killed_worker_is_told_in_one_sentence(panel, pair):
+    choose_inputs(panel, pair)
+    before = node_ids()
+    HOST.click(panel.ui.applyButton)
+    run = panel.registration.run
+    os.kill(run._process._worker.pid, signal.SIGKILL)
+    wait_for_end(panel)
+    [error] = HOST.dialogs.texts("error")
+    assert "The system ended the process" in error and "\n" not in error
+    assert node_ids() == before and not run._folder.exists() and panel.ui.applyButton.enabled
 
 
 @pytest.mark.parametrize("end", ["cancel", "close the scene"])

@@ -114,6 +114,7 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
     def checkScans(self, options: JobOptions, folder) -> CommandProcess:
         """Check the scans of a training; the findings go to ``folder``. Call the result's `poll` until its state is not
         "running"."""
+        POOL.free_memory()
         return CommandProcess(["check", *write_arguments(make_check_request(options, folder))])
 
     def startTraining(self, folder, options: JobOptions | None = None) -> None:
@@ -122,6 +123,7 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         The finished model is copied to the user's models. `SlicRegLib.jobs` watches, pauses and stops the training.
         """
         words = write_arguments(replace(options, models=str(self.userModels()))) if options else []
+        POOL.free_memory()  # a training needs it more
         python = find_python()
         control.start(folder, words, python, make_environment(python))
 
