@@ -113,15 +113,6 @@ def test_nothing_is_drawn_or_named_where_it_is_not_wanted(model, pair, tmp_path,
     assert captured.out.endswith(f"Results are in {tmp_path}\n") and "picture" not in captured.out + captured.err
 
 
-def test_the_report_is_there_before_the_picture(model, pair, tmp_path, monkeypatch):
-    found = []
-    monkeypatch.setattr(
-        register_files, "draw_overview", lambda path, *_, **__: found.append((path.parent / "report.json").is_file())
-    )
-    assert run("register", model=model, **pair, out=tmp_path, **QUICK) == 0
-    assert found == [True]
-
-
 def test_a_warning_before_the_end_is_a_line_of_its_own(capsys):
     bars = Bars()
     bars("prediction", 0.5)

@@ -2,12 +2,13 @@
 
 import os
 import sys
+import threading
 
 import pytest
 
 import deadly
 from SlicRegLib.errors import OUT_OF_MEMORY, WriteError
-from SlicRegLib.workers import DIED, run_each
+from SlicRegLib.workers import DIED, run_each, run_together
 
 posix = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 PROBLEMS = {
@@ -51,3 +52,28 @@ def test_a_full_disk_concerns_all():
 def test_isolated_items_share_one_other_process():
     pids = [done.result for item in range(2) for done in run_each(deadly.get_pid, [item], isolate=True)]
     assert pids[0] == pids[1] != os.getpid()
+
+
+def test_tasks_run_two_at_a_time_and_all_of_them():
+    meet, done, shares = threading.Barrier(2, timeout=20), [], []
+
+    def task(number: int):
+        if number < 2:
+            meet.wait()  # passes only if both are there at the same time
+        done.append((number, threading.get_ident()))
+
+    run_together([lambda n=n: task(n) for n in range(5)], shares.append)
+    assert sorted(number for number, _ in done) == [0, 1, 2, 3, 4]
+    assert shares == [0.2, 0.4, 0.6, 0.8, 1.0]
+    assert threading.get_ident() not in {thread for _, thread in done}
+
+
+def test_the_first_failure_of_a_task_ends_what_has_not_begun():
+    begun = []
+
+    def fail():
+        raise WriteError("The disk is full.")
+
+    with pytest.raises(WriteError, match="full"):
+        run_together([fail, *[lambda n=n: begun.append(n) for n in range(50)]], lambda share: None, threads=1)
+    assert len(begun) < 50

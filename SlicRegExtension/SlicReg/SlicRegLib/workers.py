@@ -1,11 +1,11 @@
-"""One function on many items in processes of this computer. An item that fails, or ends its process, stops no other."""
+"""Work beside work: one function on many items in processes, where no failure stops the others; tasks in threads."""
 
 from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, wait
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
 from typing import Any, NamedTuple, TypeVar
 
 from joblib import cpu_count
@@ -76,6 +76,19 @@ def run_each(
                     after_death()
         if suspects and not blamed:
             jobs = max(1, jobs // 2)
+
+
+def run_together(tasks: Sequence[Callable[[], object]], done: Callable[[float], None], threads: int = 2) -> None:
+    """Call ``tasks`` in threads of this process, in order. The first exception is raised, and what has not begun is
+    left. done: called in this thread with the share of the tasks that have ended."""
+    with ThreadPoolExecutor(threads) as pool:
+        try:
+            for number, task in enumerate(as_completed([pool.submit(task) for task in tasks]), 1):
+                task.result()
+                done(number / len(tasks))
+        except BaseException:
+            pool.shutdown(wait=True, cancel_futures=True)
+            raise
 
 
 def _run_until_death(

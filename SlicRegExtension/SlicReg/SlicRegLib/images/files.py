@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+import threading
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -25,6 +26,7 @@ MIN_SLICES = 8
 """Fewest voxels of a scan along an axis."""
 MAX_SHEAR = 1e-3
 """Largest |cosine| between two axes of a scan."""
+_ASKING = threading.Lock()
 _PART = ".slicreg-part-"  # in the names of files that are being written
 
 
@@ -296,6 +298,7 @@ def _flush(path: str | Path) -> None:
 
 
 def _umask() -> int:
-    value = os.umask(0)
-    os.umask(value)
+    with _ASKING:  # two threads would take each other's 0 for the mask
+        value = os.umask(0)
+        os.umask(value)
     return value

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,6 +23,7 @@ from ..registration.register import register
 from ..registration.result import Registration
 from ..registration.verdict import Verdict, judge
 from ..stages import DEVICE, JUDGEMENT, WRITING
+from ..workers import run_together
 from .evaluate import compare
 from .kept import Kept
 from .options import RegisterRequest
@@ -48,25 +51,48 @@ def register_files(request: RegisterRequest, progress: Progress = silent, kept: 
     result, verdict, overlays, device, reason = _register(
         kept, model, template, target, request, device, reason, progress
     )
-    progress(WRITING, 0.0, "inverse field")
     with all_or_nothing(request.out) as folder:
-        save_transform(folder / f"transform.{request.transform_format}", result.field)
-        save_transform(folder / f"transform_inverse.{request.transform_format}", result.inverse)
-        progress(WRITING, 0.4, "images")
-        save_volume(folder / "warped_target.nii.gz", result.warped_target())
-        if template_labels:
-            save_volume(folder / "warped_labels.nii.gz", result.labels_on_target(template_labels))
-        if overlays:
-            save_volume(folder / "confidence.nii.gz", overlays.confidence)
-            save_volume(folder / "supervoxels_template.nii.gz", overlays.template_supervoxels)
-            save_volume(folder / "supervoxels_target.nii.gz", overlays.target_supervoxels)
-        report = _report(request, result, verdict, template_labels, target_labels, device, reason)
+        report = _report(request, result, verdict, device, reason)
+        tasks = _list_outputs(folder, request, result, verdict, overlays, template_labels, target_labels, report)
+        run_together(tasks, lambda share: progress(WRITING, share, ""))
+        report["peak_memory_mb"] = peak_memory_mb(device)
         write_json(folder / REPORT_FILE, report)
-        if request.picture:
-            progress(WRITING, 0.8, "picture")
-            draw_overview(folder / "overview.png", result, template_labels, target_labels, verdict=verdict)
-    progress(WRITING, 1.0, "")
     return report
+
+
+def _list_outputs(
+    folder: Path,
+    request: RegisterRequest,
+    result: Registration,
+    verdict: Verdict,
+    overlays: Overlays | None,
+    template_labels: Volume | None,
+    target_labels: Volume | None,
+    report: dict[str, Any],
+) -> list[Callable[[], object]]:
+    """What makes and writes each file of the results, and what measures them for the ``report``; slow ones first."""
+    field, inverse = result.field, result.inverse  # now, since the first to ask for them computes them
+    tasks: list[Callable[[], object]] = []
+    if template_labels and target_labels:
+        tasks.append(lambda: report.update(compare(result, template_labels, target_labels)))
+    tasks += [
+        lambda: save_transform(folder / f"transform.{request.transform_format}", field),
+        lambda: save_volume(folder / "warped_target.nii.gz", result.warped_target()),
+    ]
+    if request.picture:
+        picture = partial(draw_overview, folder / "overview.png", result, template_labels, target_labels)
+        tasks.append(lambda: picture(verdict=verdict))
+    if template_labels:
+        tasks.append(lambda: save_volume(folder / "warped_labels.nii.gz", result.labels_on_target(template_labels)))
+    tasks.append(lambda: save_transform(folder / f"transform_inverse.{request.transform_format}", inverse))
+    if overlays:
+        for name, volume in (
+            ("confidence", overlays.confidence),
+            ("supervoxels_template", overlays.template_supervoxels),
+            ("supervoxels_target", overlays.target_supervoxels),
+        ):
+            tasks.append(partial(save_volume, folder / f"{name}.nii.gz", volume))
+    return tasks
 
 
 def _register(
@@ -114,17 +140,11 @@ def _attempts(
 
 
 def _report(
-    request: RegisterRequest,
-    result: Registration,
-    verdict: Verdict,
-    template_labels: Volume | None,
-    target_labels: Volume | None,
-    device: torch.device,
-    reason: str,
+    request: RegisterRequest, result: Registration, verdict: Verdict, device: torch.device, reason: str
 ) -> dict[str, Any]:
-    """The content of report.json."""
+    """The content of report.json that is known before anything is written."""
     seconds = {stage: round(value, 3) for stage, value in result.seconds.items()}
-    report: dict[str, Any] = {
+    return {
         "template": str(request.template),
         "target": str(request.target),
         "model": str(request.model),
@@ -136,6 +156,3 @@ def _report(
         "folding_percent": result.folding_percent,
         "notes": [*result.template.notes, *result.target.notes],
     }
-    if template_labels and target_labels:
-        report |= compare(result, template_labels, target_labels)
-    return report | {"peak_memory_mb": peak_memory_mb(device)}
