@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from SlicRegLib.geometry import label_maps
 from SlicRegLib.geometry.field import DisplacementField, taper
 from SlicRegLib.geometry.grid import Grid, bounding_grid
 from SlicRegLib.geometry.label_maps import find_boxes, resample_labels
@@ -63,6 +64,49 @@ def test_no_voxel_that_a_label_reaches_is_left_out(oblique, left_handed, seed, s
         found = resample_labels(labels, source, target, field)
         np.testing.assert_array_equal(found, resample_everywhere(labels, source, target, field))
         assert shift[0] == 300 or len(np.unique(found)) > 3
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_small_labels_are_found_wherever_the_field_takes_them(oblique, anisotropic, monkeypatch, seed):
+    """Also on a coarse target and through a field that leaps from node to node; few points are looked at for that."""
+    looked_at, find_winner = [], label_maps._find_winner
+    monkeypatch.setattr(
+        label_maps,
+        "_find_winner",
+        lambda parts, grid, points: looked_at.append(len(points)) or find_winner(parts, grid, points),
+    )
+    source = oblique((44, 40, 36), degrees=((20.0, -10.0, 5.0), (0.0, 0.0, 0.0), (35.0, 40.0, -30.0))[seed % 3])
+    target = anisotropic((22, 25, 20), ((6.0, 5.0, 7.0), (3.0, 5.0, 2.0))[seed % 2], source.centre)
+    labels = np.zeros(source.shape, np.uint8)
+    for value, start in enumerate(np.random.default_rng(seed).integers(5, 28, (3, 3)), 1):
+        i, j, k = (slice(first, first + 3) for first in start)
+        labels[i, j, k] = value
+    lattice = Grid.centred(source.centre, (10, 9, 11), 18.0)
+    for amplitude, shift, share in ((0.0, 0.0, 0.1), (5.0, 12.0, 0.3), (1.0, -25.0, 0.1)):
+        looked_at.clear()
+        field = DisplacementField(amplitude * random(3, *lattice.shape, seed=seed) + shift, lattice)
+        found = resample_labels(labels, source, target, field)
+        np.testing.assert_array_equal(found, resample_everywhere(labels, source, target, field))
+        assert found.any() or shift
+        assert sum(looked_at) < share * found.size * (3 if seed % 3 == 2 else 1)  # boxes of turned grids are wider
+
+
+def test_labels_on_the_last_voxels_of_the_target():
+    """And just beside it, where nothing is looked at."""
+    grid = Grid((30, 30, 30), np.eye(4))
+    labels = np.zeros(grid.shape, np.uint8)
+    labels[12, 12, 12] = 1
+    for start in np.ndindex(4, 4, 4):
+        first = 12 - 3 * np.array(start)  # the label is on the first voxel, on the last, or beyond
+        affine = np.eye(4)
+        affine[:3, 3] = first
+        known = np.zeros((7, 7, 7), np.uint8)
+        if max(start) < 3:
+            known[tuple(3 * np.array(start))] = 1
+        target = Grid(known.shape, affine)
+        np.testing.assert_array_equal(resample_labels(labels, grid, target), known)
+        field = field_of(grid, lambda points: torch.zeros_like(points))
+        np.testing.assert_array_equal(resample_labels(labels, grid, target, field), known)
 
 
 def test_labels_in_slabs_are_the_same(oblique, anisotropic, monkeypatch):
