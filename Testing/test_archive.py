@@ -125,6 +125,8 @@ def test_arrays_come_back():
         "f": np.asfortranarray(np.random.default_rng(0).normal(size=(3, 5))),
         "big": np.arange(3, dtype=">f4"),
         "one": np.array(7, np.uint8),
+        "four axes": np.arange(16, dtype=np.int8).reshape(2, 2, 2, 2),
+        "flags": np.array([True, False]),
     }
     back = read_arrays(npz(**arrays))
     assert list(back) == list(arrays)
@@ -202,7 +204,19 @@ def test_matrices_that_are_refused(matrix):
 
 def test_oblique_and_mirrored_matrices_are_taken():
     for matrix in (np.diag([-2.0, 3, 4, 1]), np.array([[0, -2.0, 0, 5], [1.5, 0, 0, 6], [0, 0, 3, 7], [0, 0, 0, 1]])):
-        assert take_affine({"affine": matrix}) is not None
+        assert take_affine({"affine": matrix}) is matrix
+
+
+@pytest.mark.parametrize("edge, taken", [(0.0099, False), (0.0101, True), (999, True), (1001, False)])
+def test_limits_of_voxel_sizes(edge, taken):
+    for axis in range(3):
+        matrix = np.eye(4)
+        matrix[axis, axis] = edge
+        if taken:
+            assert take_affine({"model affine": matrix}, "model affine") is matrix
+        else:
+            with pytest.raises(ArchiveError, match="its model affine is no voxel-to-world matrix"):
+                take_affine({"model affine": matrix}, "model affine")
 
 
 @pytest.mark.parametrize(
