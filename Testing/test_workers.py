@@ -3,6 +3,8 @@
 import os
 import sys
 import threading
+import time
+from functools import partial
 
 import pytest
 
@@ -71,9 +73,13 @@ def test_tasks_run_two_at_a_time_and_all_of_them():
 def test_the_first_failure_of_a_task_ends_what_has_not_begun():
     begun = []
 
+    def begin(number: int):
+        begun.append(number)
+        time.sleep(0.01)
+
     def fail():
         raise WriteError("The disk is full.")
 
     with pytest.raises(WriteError, match="full"):
-        run_together([fail, *[lambda n=n: begun.append(n) for n in range(50)]], lambda share: None, threads=1)
+        run_together([fail, *[partial(begin, n) for n in range(50)]], lambda share: None, threads=1)
     assert len(begun) < 50
