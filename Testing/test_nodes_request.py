@@ -10,7 +10,7 @@ from SlicRegLib.cli.parser import parse
 from SlicRegLib.errors import UserError
 from SlicRegLib.registration.options import AlignmentOptions, RegistrationOptions
 from SlicRegLib.results.options import RegisterRequest
-from SlicRegLib.stages import LEARN, REGISTER
+from SlicRegLib.stages import LEARN, LOADING, REGISTER
 from SlicRegSlicer import stage_texts
 from SlicRegSlicer.request import Request
 
@@ -44,7 +44,7 @@ def test_every_option_reaches_the_command_line():
 
 
 def test_all_stages_have_a_text():
-    assert list(stage_texts.REGISTER) == list(REGISTER)
+    assert list(stage_texts.REGISTER) == [*REGISTER, LOADING]
     assert list(stage_texts.LEARN) == list(LEARN)
 
 
