@@ -5,7 +5,9 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 
+from SlicRegLib.geometry.field import DisplacementField
 from SlicRegLib.geometry.folding import jacobian_determinant
 from SlicRegLib.geometry.grid import Grid, bounding_grid
 from SlicRegLib.geometry.inverse import invert
@@ -89,6 +91,45 @@ def test_inverse_stays_calm_where_the_field_folds(shape):
     assert errors[-1].max() < 0.5 and errors[-1].mean() < 0.01  # each finds a place that the field brings there
     far = torch.tensor([[65.0, 60, -65], [-75, 70, 0]])  # beyond the fold the inverse is an inverse
     assert (field(inverse(far)) - far).norm(dim=-1).max() < 1
+
+
+@pytest.mark.parametrize("name", STRONG)
+def test_the_start_is_near_on_a_grid_with_sides_of_different_length(name):
+    grid = Grid.centred((0, 0, 0), (18, 31, 24), 7.0)
+    field, nodes = field_of(grid, STRONG[name]), bounding_grid([grid], 12.0)
+    place = invert(field, nodes, steps=0)(nodes.points())
+    voxel = grid.to_voxel(place)
+    inside = ((voxel >= 0) & (voxel <= torch.tensor(grid.shape) - 1)).all(-1)
+    assert (field(place) - nodes.points()).norm(dim=-1)[inside].mean() < 4.5
+
+
+def test_a_newton_step_that_makes_it_worse_is_replaced():
+    """A rough field, where Newton's method alone leaves 5 % of the points without an answer."""
+    grid = Grid.centred((0, 0, 0), (25, 25, 25), 6.0)
+    vectors = np.random.default_rng(0).normal(size=(3, *grid.shape))
+    for _ in range(2):
+        vectors = ndimage.uniform_filter(vectors, (0, 3, 3, 3), mode="constant")
+    field, nodes = (
+        DisplacementField(torch.from_numpy(6 * vectors / vectors.std()).float(), grid),
+        bounding_grid([grid], 12.0),
+    )
+    goal = nodes.points()
+    three, all_ = ((field(invert(field, nodes, steps)(goal)) - goal).norm(dim=-1) for steps in (3, 40))
+    assert three.mean() < 0.74
+    assert (all_ > 0.03).float().mean() < 0.008
+
+
+def test_an_inverse_is_found_from_a_start_and_where_it_is_wanted():
+    grid = Grid.centred((0, 0, 0), (31, 31, 31), 7.0)
+    field, nodes = field_of(grid, STRONG["waves"]), Grid.centred((3, -2, 5), (10, 14, 18), 8.0)
+    known = invert(field, nodes)
+    start = DisplacementField(known.vectors + torch.tensor([0.5, -0.3, 0.4]).reshape(3, 1, 1, 1), nodes)
+    unchanged = invert(field, nodes, steps=0, start=start).vectors
+    assert (unchanged - start.vectors).abs().max() < 1e-4  # mm, of coordinates in single precision
+    where = torch.from_numpy(np.random.default_rng(0).random(nodes.shape) < 0.4)
+    found = invert(field, nodes, start=start, where=where).vectors
+    assert (found - known.vectors)[:, where].abs().max() < 0.04  # twice the tolerance
+    assert (found - start.vectors)[:, ~where].abs().max() < 1e-4
 
 
 def test_inverse_of_scans_that_lie_metres_apart():
