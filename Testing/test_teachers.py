@@ -9,7 +9,7 @@ from scipy.spatial.transform import Rotation
 from SlicRegLib.geometry.grid import Grid, apply_affine
 from SlicRegLib.geometry.sampling import sample
 from SlicRegLib.images.preparation import PreparedScan
-from SlicRegLib.teaching.teachers import ConvexAdamTeacher, field_from_voxels, register_affinely
+from SlicRegLib.teaching.teachers import ConvexAdamTeacher, RefinementTeacher, field_from_voxels, register_affinely
 
 pytestmark = pytest.mark.filterwarnings("ignore:Default grid_sample")  # convexAdam's
 
@@ -46,14 +46,15 @@ def test_field_from_voxels():
     np.testing.assert_allclose(coarse.vectors.movedim(0, -1).reshape(-1, 3), [(2, 3, 4)] * 12, atol=1e-5)
 
 
-def test_convexadam_recovers_a_shift():
+@pytest.mark.parametrize("teacher", [ConvexAdamTeacher(iterations=40), RefinementTeacher()], ids=lambda t: t.name)
+def test_a_teacher_recovers_a_shift(teacher):
     """The scan's p is the template's p + shift, though the template lies elsewhere in the world."""
     shift, template_centre = np.array([12.0, -8, 16]), (30.0, -50, 17)
     move, frame = np.eye(4), np.eye(4)
     move[:3, 3] = shift
     frame[:3, 3] = -np.array(template_centre)
     scan, template = scan_of((0, 0, 0), move), scan_of(template_centre, frame)
-    field = ConvexAdamTeacher(iterations=40).register(scan, template)
+    field = teacher.register(scan, template)
     np.testing.assert_allclose(field.grid.points()[0, 0, 0], scan.grid.pooled(2).points()[0, 0, 0])
     body = scan.grid.pooled(2).points()
     body = (body + torch.from_numpy(shift).float()).div(torch.tensor([75.0, 65, 85])).norm(dim=-1) < 0.8

@@ -29,7 +29,7 @@ from .quality import find_implausible
 from .study import Study, check_same_study, save_study
 from .supervoxels import cut
 from .teach import teach_locally
-from .teachers import ConvexAdamTeacher, Teacher
+from .teachers import ConvexAdamTeacher, RefinementTeacher, Teacher
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -92,8 +92,12 @@ def make_teacher(options: TeacherOptions, template: Path) -> Teacher:
             raise UserError("The deeds teacher needs --deeds-dir, the folder of its programs or results.")
         # absolute, since the workers of a cluster have other working directories
         return DeedsTeacher(Path(options.deeds_dir).absolute(), template.absolute())
+    if options.teacher == "refinement":
+        return RefinementTeacher()
     if importlib.util.find_spec("convexAdam") is None:
-        raise UserError("The teacher convexAdam is not installed; run `pip install convexAdam` or use --teacher deeds.")
+        raise UserError(
+            "The teacher convexAdam is not installed; run `pip install convexAdam` or use --teacher refinement."
+        )
     return ConvexAdamTeacher(affine_first=options.affine_first)
 
 

@@ -43,8 +43,8 @@ class SupervoxelOptions:
 class TeacherOptions:
     """The conventional registration that teaches the network, and where it runs."""
 
-    teacher: Literal["convexadam", "deeds"] = "convexadam"
-    """Algorithm that registers the template to each training scan."""
+    teacher: Literal["convexadam", "refinement", "deeds"] = "convexadam"
+    """Algorithm that registers the template to each training scan; refinement is this project's own and the fastest."""
     affine_first: bool = False
     """Start convexAdam from an affine registration by SimpleITK."""
     deeds_dir: Annotated[str, Word(metavar="DIR")] = ""

@@ -17,12 +17,15 @@ import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 
-from ..geometry.field import DisplacementField
+from ..geometry.field import DisplacementField, affine_field
+from ..geometry.folding import unfold
 from ..geometry.grid import Grid, apply_affine
 from ..geometry.resampling import resample
 from ..images.itk import flip_matrix, flip_vectors
 from ..images.preparation import PreparedScan
 from ..images.volumes import Volume, to_itk
+from ..registration.options import RefinementOptions
+from ..registration.refinement import ComparedScan, refine
 
 
 class Teacher(Protocol):
@@ -99,6 +102,20 @@ class ConvexAdamTeacher:
             moved or template.grid,
             control=scan.grid.pooled(self.control_voxels),
         )
+
+
+@dataclass(frozen=True)
+class RefinementTeacher:
+    """An affine registration by SimpleITK (mutual information), then this project's refinement on image features."""
+
+    device: str = "cpu"
+    name: str = "refinement"
+
+    def register(self, scan: PreparedScan, template: PreparedScan) -> DisplacementField:
+        device, options = torch.device(self.device), RefinementOptions()
+        start = affine_field(register_affinely(scan, template), scan.grid.pooled(4)).to(device)
+        fixed, moving = (ComparedScan.describe(side, options, device) for side in (scan, template))
+        return unfold(refine([start], fixed, moving, options).to("cpu"))
 
 
 def register_affinely(scan: PreparedScan, template: PreparedScan) -> np.ndarray:
