@@ -161,6 +161,17 @@ def test_arrays_that_are_refused(content, words):
         read_arrays(content, largest=1 << 20)
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_the_checksum_of_an_array_is_compared(save):
+    buffer = io.BytesIO()
+    save(buffer, a=np.arange(5000))
+    content = bytearray(buffer.getvalue())
+    at = content.rindex(b"PK\1\2")
+    content[at + 16] = content[14] = content[14] ^ 1
+    with pytest.raises(ArchiveError, match=r"its part a\.npy is damaged"):
+        read_arrays(bytes(content))
+
+
 def test_a_bomb_of_an_array_is_not_unpacked():
     """Kilobytes that would be 64 MB."""
     size = 1 << 26
@@ -207,7 +218,7 @@ def test_oblique_and_mirrored_matrices_are_taken():
         assert take_affine({"affine": matrix}) is matrix
 
 
-@pytest.mark.parametrize("edge, taken", [(0.0099, False), (0.0101, True), (999, True), (1001, False)])
+@pytest.mark.parametrize("edge, taken", [(0.0099, False), (0.0101, True), (999.9, True), (1000.1, False)])
 def test_limits_of_voxel_sizes(edge, taken):
     for axis in range(3):
         matrix = np.eye(4)

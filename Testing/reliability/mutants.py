@@ -62,7 +62,7 @@ TESTS = {  # module of SlicRegLib -> files of Testing
     "images/dicom": "dicom",
     "images/dicom_series": "dicom dicom_series",
     "images/dicom_tags": "dicom",
-    "images/hounsfield": "hounsfield",
+    "images/hounsfield": "intensities hounsfield",
     "images/intensities": "intensities hounsfield",
 }
 
