@@ -16,7 +16,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from ..errors import UserError, is_out_of_memory, one_sentence
 from ..jobs.memory import LOW_MEMORY, available_memory
@@ -65,7 +65,7 @@ class Server:
                 self.channel.send(self._answer(content))
         finally:
             if self._is_orphan():
-                self._remove_temporary()
+                self._end_at_once()
 
     # ---- waiting
 
@@ -162,12 +162,13 @@ class Server:
             time.sleep(CLEAN_UP_SECONDS)
         if self.out:
             remove_unfinished_results(self.out)
-        self._remove_temporary()
-        os._exit(130)
+        self._end_at_once()
 
-    def _remove_temporary(self) -> None:
+    def _end_at_once(self) -> NoReturn:
+        """Without Python's own end, which takes a second with PyTorch and which nobody is there to see."""
         if self.request.temporary:
             shutil.rmtree(self.request.temporary, ignore_errors=True)
+        os._exit(130)
 
 
 def _release_gpu() -> None:
