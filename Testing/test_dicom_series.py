@@ -79,6 +79,7 @@ def test_several_paths_to_one_scan(twins, tmp_path):
         (first, twins / "a3"),
         (second, twins / "b3"),
         (enhanced, enhanced.parent),
+        (tmp_path / "scan.nii.gz", tmp_path / "ct" / ".." / "scan.nii.gz"),
     ]
     other = [(first, second), (first, twins / "b3"), (twins / "a0", twins / "b3"), (single, enhanced)]
     other += [(single, tmp_path / "scan.nii.gz"), (tmp_path / "scan.nii.gz", tmp_path / "other.nii.gz")]
