@@ -13,7 +13,7 @@ import torch
 from ..images.files import check_output, check_space, write_json
 from ..images.transforms import save_transform
 from ..images.volumes import Volume, load_labels, load_scan, save_volume
-from ..network.devices import choose_device, peak_memory_mb
+from ..network.devices import choose_device, peak_memory_mb, return_free_memory
 from ..progress import Progress, silent
 from ..registration.confidence import Overlays, compute_overlays
 from ..registration.fixed_side import FixedSide
@@ -37,7 +37,7 @@ def register_files(request: RegisterRequest, progress: Progress = silent, kept: 
     Warped labels are written if the template has labels, confidence and supervoxels with ``request.overlays``. kept:
     what earlier calls in this process left, so that the model and the template are not read again.
     """
-    kept = kept or Kept()
+    keeps, kept = kept is not None, kept or Kept()
     inputs = (request.model, request.template, request.target, request.template_label, request.target_label)
     check_output(request.out, folder=True, names=RESULT_FILES, inputs=inputs)
     device, reason = choose_device(request.device)
@@ -51,6 +51,9 @@ def register_files(request: RegisterRequest, progress: Progress = silent, kept: 
     result, verdict, overlays, device, reason = _register(
         kept, model, template, target, request, device, reason, progress
     )
+    if not keeps:
+        kept.clear()
+    return_free_memory()  # of the registration, before the results take some
     with all_or_nothing(request.out) as folder:
         report = _report(request, result, verdict, device, reason)
         tasks = _list_outputs(folder, request, result, verdict, overlays, template_labels, target_labels, report)
