@@ -6,7 +6,7 @@ import SimpleITK as sitk
 import torch
 
 from SlicRegLib.geometry.grid import Grid
-from SlicRegLib.geometry.resampling import align_axes, resample
+from SlicRegLib.geometry.resampling import align_axes, average_along_axes, resample
 from SlicRegLib.geometry.sampling import sample
 from SlicRegLib.images.transforms import itk_transform
 from SlicRegLib.images.volumes import Volume, to_itk
@@ -96,6 +96,28 @@ def test_parallel_grids_are_resampled_axis_by_axis_with_the_same_result(oblique,
     assert align_axes(source, target) is not None
     assert (resample(volume, source, target, fill=fill) - wanted).abs().max() < 1e-3
     assert align_axes(source, Grid(target.shape, target.affine @ SKEW)) is None
+
+
+@pytest.mark.parametrize("axes, signs", [((0, 1, 2), (1, 1, 1)), ((2, 0, 1), (-1, 1, -1)), ((1, 0, 2), (-1, -1, 1))])
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_averages_are_those_of_the_resampled_volume(oblique, axes, signs, step):
+    """Of targets that reach beyond the source, whichever axis shrinks most; also of a source with a single layer."""
+    for shape, factors in (
+        ((14, 12, 10), (0.5, 1.7, 0.9)),
+        ((14, 12, 10), (1.1, 0.4, 0.7)),
+        ((14, 1, 10), (0.9, 0.3, 2)),
+    ):
+        source, turn = oblique(shape), np.zeros((4, 4))
+        turn[3, 3] = 1
+        for column, (axis, sign, factor) in enumerate(zip(axes, signs, factors, strict=True)):
+            turn[axis, column] = sign * factor
+            turn[axis, 3] = source.shape[axis] + 1.13 if sign < 0 else -2.37
+        target = Grid((30, 12, 18), source.affine @ turn)
+        volume = random(1, *source.shape)
+        wanted = torch.nn.functional.avg_pool3d(resample(volume, source, target, fill=-7.0)[None], step)[0, 0]
+        found = average_along_axes(volume[0], align_axes(source, target), step, -7.0)
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
+        assert 0.1 < (wanted == -7).float().mean() < 0.995
 
 
 @pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 1, 2)])
