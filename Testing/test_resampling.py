@@ -117,7 +117,7 @@ def test_averages_are_those_of_the_resampled_volume(oblique, axes, signs, step):
         wanted = torch.nn.functional.avg_pool3d(resample(volume, source, target, fill=-7.0)[None], step)[0, 0]
         found = average_along_axes(volume[0], align_axes(source, target), step, -7.0)
         np.testing.assert_allclose(found, wanted, atol=1e-4)
-        assert 0.1 < (wanted == -7).float().mean() < 0.995
+        assert (wanted == -7).any() and (wanted != -7).any()
 
 
 @pytest.mark.parametrize("axes", [(0,), (1,), (2,), (0, 1, 2)])
