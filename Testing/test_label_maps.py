@@ -92,6 +92,29 @@ def test_small_labels_are_found_wherever_the_field_takes_them(oblique, anisotrop
         assert sum(looked_at) < share * found.size * (3 if seed % 3 == 2 else 1)  # boxes of turned grids are wider
 
 
+@pytest.mark.parametrize("axis", range(3))
+@pytest.mark.parametrize(
+    "first, node, mm, place", [(19.0, 0, 160.0, 27), (5.0, 0, 60.0, 50), (21, 3, -160, 33), (35, 3, -60, 10)]
+)
+def test_one_layer_of_nodes_brings_a_label_from_elsewhere(axis, first, node, mm, place):
+    """Nodes every 20 mm, of which one layer moves points; the target, with a layer every 2 mm, begins or ends in a cell
+    beside it. The label, one millimetre wide, is met by points that this layer moves, and perhaps by others."""
+    source = Grid((62, 62, 62), np.eye(4))
+    labels = np.zeros(source.shape, np.uint8)
+    where = [slice(28, 34)] * 3
+    where[axis] = slice(place, place + 1)
+    labels[tuple(where)] = 5
+    lattice = Grid((4, 4, 4), np.diag([20.0, 20, 20, 1]))
+    field = DisplacementField(torch.zeros(3, *lattice.shape), lattice)
+    field.vectors[axis].swapaxes(0, axis)[node] = mm
+    affine, shape = np.diag([2.0, 2, 2, 1]), [10, 10, 10]
+    affine[:3, 3], affine[axis, 3], shape[axis] = 22, first, 11
+    target = Grid(tuple(shape), affine)
+    found = resample_labels(labels, source, target, field)
+    np.testing.assert_array_equal(found, resample_everywhere(labels, source, target, field))
+    assert found.any()
+
+
 def test_labels_on_the_last_voxels_of_the_target():
     """And just beside it, where nothing is looked at."""
     grid = Grid((30, 30, 30), np.eye(4))
