@@ -68,7 +68,8 @@ def elastix(fixed: Volume, moving: Volume, threads: int, stages: tuple[str, ...]
     parameters = itk.ParameterObject.New()
     for stage in stages:
         parameters.AddParameterMap(parameters.GetDefaultParameterMap(stage))
-    method = itk.ElastixRegistrationMethod.New(*images, parameter_object=parameters, number_of_threads=threads)
+    itk.MultiThreaderBase.SetGlobalDefaultNumberOfThreads(threads)  # its own number_of_threads crashes the b-spline
+    method = itk.ElastixRegistrationMethod.New(*images, parameter_object=parameters)
     with clock("registration"):
         method.UpdateLargestPossibleRegion()
     with tempfile.TemporaryDirectory() as work:  # transformix also writes the field into a folder
