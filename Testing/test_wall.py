@@ -220,3 +220,21 @@ def test_growth_has_the_known_exponents(tmp_path, monkeypatch, capsys):
     assert [float(cell) for cell in last[0].split("|")[2:6]] == pytest.approx([0.5, 1, 0, 0], abs=0.03)
     assert [float(cell) for cell in last[1].split("|")[2:6]] == pytest.approx([1, 0, 1, 0], abs=0.01)
     assert [row["seconds"] for row in json.loads((tmp_path / "figures.json").read_text())["scans"]] == [3, 6]
+
+
+def test_deeds_is_two_programs(tmp_path):
+    scan = write_cohort(tmp_path / "cohort", 1) / "template.nii.gz"
+    shape = [size // 4 for size in load_scan(scan).data.shape]
+    bodies = {
+        "linearBCV": "pathlib.Path(out + '_matrix.txt').write_text('1 0 0 0\\n0 1 0 0\\n0 0 1 0\\n0 0 0 1')",
+        "deedsBCV": f"assert sys.argv[-1] == out + '_matrix.txt'; "
+        f"pathlib.Path(out + '_displacements.dat').write_bytes(bytes(12 * {np.prod(shape)}))",
+    }
+    for name, body in bodies.items():
+        start = f"import pathlib, sys, time; time.sleep(.2); out = sys.argv[sys.argv.index('-O') + 1]; {body}"
+        (tmp_path / name).write_text(f"#!{sys.executable}\n{start}\n")
+        (tmp_path / name).chmod(0o755)
+    inputs = wall_tools.Inputs(*[scan] * 8)
+    cost = wall_tools.run_deeds(inputs, tmp_path, {}, tmp_path)
+    assert cost.seconds > 0.4 and cost.peak_mb > 1  # both
+    np.testing.assert_allclose(wall_tools._read_deeds(inputs, tmp_path).vectors, 0, atol=1e-4)
