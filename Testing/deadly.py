@@ -35,6 +35,11 @@ def get_pid(_) -> int:
     return os.getpid()
 
 
+def sleep_and_get_pid(_) -> int:
+    time.sleep(0.2)  # so that another process takes the next item
+    return os.getpid()
+
+
 def fill_disk(number: int) -> int:
     if number == 1:
         raise WriteError("The disk is full.")

@@ -1,18 +1,22 @@
 """Many items in processes of this computer: whatever happens to one of them, the others are done."""
 
 import os
+import subprocess
 import sys
+import textwrap
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import pytest
 
 import deadly
 from SlicRegLib.errors import OUT_OF_MEMORY, WriteError
+from SlicRegLib.jobs.python import make_environment
 from SlicRegLib.workers import DIED, run_each, run_together
+from test_command_process import is_alive, posix
 
-posix = pytest.mark.skipif(sys.platform == "win32", reason="signals")
 PROBLEMS = {
     5: OUT_OF_MEMORY,
     6: "An unexpected ZeroDivisionError: no idea; please report it.",
@@ -54,6 +58,27 @@ def test_a_full_disk_concerns_all():
 def test_isolated_items_share_one_other_process():
     pids = [done.result for item in range(2) for done in run_each(deadly.get_pid, [item], isolate=True)]
     assert pids[0] == pids[1] != os.getpid()
+
+
+@posix
+def test_a_killed_parent_takes_its_processes_along():
+    program = """
+        import time, deadly
+        from SlicRegLib.workers import run_each
+        print(*{done.result for done in run_each(deadly.sleep_and_get_pid, range(4), 2)}, flush=True)
+        list(run_each(time.sleep, [0, 60], 2))
+    """
+    environment = make_environment(sys.executable)
+    environment["PYTHONPATH"] += os.pathsep + str(Path(__file__).parent)
+    words = [sys.executable, "-c", textwrap.dedent(program)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        pids = process.stdout.readline().split()
+        process.kill()
+    assert len(pids) == 2
+    deadline = time.monotonic() + 5
+    while any(is_alive(int(pid)) for pid in pids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
 
 
 def test_tasks_run_two_at_a_time_and_all_of_them():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, as_completed, wait
@@ -17,6 +20,8 @@ from .errors import WriteError, one_sentence
 Item = TypeVar("Item")
 IDLE_SECONDS = 300
 """How long a process waits for more work before it ends."""
+LOOK_SECONDS = 0.5
+"""How often a process looks whether the one that started it is still there."""
 DIED = (
     "The system ended the process that worked on it, most likely because memory ran out; close other programs or crop "
     "the scan."
@@ -98,7 +103,9 @@ def _run_until_death(
     threads = str(max(1, (cpu_count() or 1) // jobs))
     names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
     limits = {name: os.environ.get(name, threads) for name in names}
-    executor = get_reusable_executor(max_workers=jobs, timeout=IDLE_SECONDS, env=limits)
+    executor = get_reusable_executor(
+        max_workers=jobs, timeout=IDLE_SECONDS, env=limits, initializer=_end_with, initargs=(os.getpid(),)
+    )
     running: dict[Future[Done], Item] = {}
     dead = finished = False
     try:
@@ -130,3 +137,22 @@ def _attempt(function: Callable[[Item], Any], item: Item) -> Done:
         raise
     except Exception as error:
         return Done(item, None, one_sentence(error))
+
+
+def _end_with(parent: int) -> None:
+    """In a new process: let it end once the process ``parent``, which started it, has been killed."""
+    threading.Thread(target=_watch, args=(parent,), daemon=True).start()
+
+
+def _watch(parent: int) -> None:
+    if os.name == "nt":  # where the number of a parent stays when it has ended
+        import psutil
+
+        with contextlib.suppress(psutil.Error):
+            process = psutil.Process(parent)
+            while process.is_running():
+                time.sleep(LOOK_SECONDS)
+    else:
+        while os.getppid() == parent:
+            time.sleep(LOOK_SECONDS)
+    os._exit(1)
