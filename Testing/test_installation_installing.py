@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from SlicRegLib.errors import UserError
+from SlicRegLib.jobs.worker_pool import POOL
 from SlicRegSlicer.installing import install
 from SlicRegSlicer.requirements import PIP, REGISTRATION
 
@@ -64,11 +65,13 @@ def clearing(gone, function):
     return call
 
 
-def test_torch_and_packages_are_installed_each_in_its_own_way(gone, slicer_modules):
+def test_torch_and_packages_are_installed_each_in_its_own_way(gone, slicer_modules, monkeypatch):
     gone |= {"torch", "nibabel", "tqdm"}
     slicer_modules.packaging.pip_ensure = clearing(gone, slicer_modules.packaging.pip_ensure)
-    steps = []
+    steps, waited = [], []
+    monkeypatch.setattr(POOL, "close", lambda seconds: waited.append((seconds, list(slicer_modules.calls))))
     install(lambda *step: steps.append(step))
+    assert waited == [(5.0, [])]  # before anything is replaced
     torch, packages = slicer_modules.calls
     assert torch == ("installTorch", False, f">={REGISTRATION['torch'].minimum}")
     assert packages[1] == ["nibabel>=5.0", "tqdm>=4.64"] and packages[3]["prompt_install"] is False

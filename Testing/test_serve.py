@@ -81,6 +81,8 @@ def test_one_registration_after_the_other_and_mistakes_in_between(tmp_path):
                 ({"id": 7, "command": "register", "arguments": ["--help"]}, "`slicreg register --help`"),
                 ({"id": 7, "command": "register", "arguments": ["a\x00b"]}, "control character"),
                 ({"id": 7, "command": "load", "arguments": []}, "one model"),
+                ({"id": 7, "command": "free", "folder": str(tmp_path / "gone")}, "gone cannot be used"),
+                ({"id": 7, "command": "free", "folder": 3}, "is a text"),
             ]
         ):
             answer = server.ask(content)[-1]

@@ -9,11 +9,10 @@ import textwrap
 import time
 from pathlib import Path
 
-import numpy as np
+import psutil
 import pytest
 
 from serving import HALF, STEPS, register_words, serve_words
-from SlicRegLib.images.transforms import load_transform
 from SlicRegLib.jobs import worker as worker_module
 from SlicRegLib.jobs.command import ProgressEvent
 from SlicRegLib.jobs.command_process import CommandProcess
@@ -66,30 +65,20 @@ def wait_for_end(pid: int) -> None:
 # ---- the real command line ------------------------------------------------------------------------------------
 
 
-def test_the_second_registration_starts_no_process_and_is_that_of_a_cold_command(pools, tmp_path, tmp_path_factory):
+def test_two_registrations_of_the_real_command_are_made_by_one_process(pools, tmp_path, tmp_path_factory):
+    """That the second one gives what a cold command gives is in test_kept.py."""
     study = tiny_study(tmp_path_factory.getbasetemp() / "tiny")
     cohort = write_cohort(study.folder.parent)
     save_model(tmp_path / "tiny.slicreg", tiny_model(study))
-
-    def words(scan: str, out: Path) -> list[str]:
-        files = {
-            "model": tmp_path / "tiny.slicreg",
-            "template": cohort / "template.nii.gz",
-            "template-label": cohort / "template_label.nii.gz",
-            "target": cohort / "img" / f"{scan}.nii.gz",
-            "target-label": cohort / "label" / f"{scan}.nii.gz",
-            "out": out,
-        }
-        options = (
-            "--overlays --device cpu --key-points 200 --iterations 5 --coarse-iterations 4 --fine-iterations 4".split()
-        )
-        return [*(str(part) for name, value in files.items() for part in (f"--{name}", value)), *options]
-
+    files = {"model": tmp_path / "tiny.slicreg", "template": cohort / "template.nii.gz"}
+    options = "--no-picture --no-refine --device cpu --key-points 200 --iterations 5".split()
+    words = [*(str(part) for name, value in files.items() for part in (f"--{name}", value)), *options]
     pool = WorkerPool(lambda: [sys.executable, "-c", COARSE, "serve"])
     pools.append(pool)
     pids = []
     for scan in ("pt_2", "pt_1"):
-        command = pool.register(words(scan, tmp_path / scan))
+        target = cohort / "img" / f"{scan}.nii.gz"
+        command = pool.register([*words, "--target", str(target), "--out", str(tmp_path / scan)])
         assert command.wait(LATER) == "finished", command.log
         pids.append(pool.pids())
         assert "Registered in" in command.log and "Verdict" in "".join(command.output)
@@ -97,20 +86,6 @@ def test_the_second_registration_starts_no_process_and_is_that_of_a_cold_command
     stages = [e.stage for e in command.poll() if isinstance(e, ProgressEvent)]
     assert stages[0] == "starting" and stages[-1] == "verdict" and command.progress.remaining == 0.0
     assert pool.count_idle_memory() > 100_000_000
-    pool.close()
-
-    arguments = ["register", *words("pt_1", tmp_path / "cold")]
-    cold = CommandProcess(arguments, command=[sys.executable, "-c", COARSE, *arguments, "--json"])
-    assert cold.wait(LATER) == "finished", cold.log
-    names = sorted(file.name for file in (tmp_path / "cold").iterdir())
-    assert names == sorted(file.name for file in (tmp_path / "pt_1").iterdir()) and len(names) > 6
-    for name in names:
-        one, other = (tmp_path / folder / name for folder in ("cold", "pt_1"))
-        if name.startswith("transform"):
-            one, other = load_transform(one), load_transform(other)
-            assert (one.vectors == other.vectors).all() and np.allclose(one.grid.affine, other.grid.affine, 1e-12, 1e-9)
-        elif name != "report.json":  # which holds seconds
-            assert one.read_bytes() == other.read_bytes(), name
 
 
 # ---- the pool -------------------------------------------------------------------------------------------------
@@ -139,6 +114,58 @@ def test_a_closed_pool_ends_its_workers_after_their_work_and_can_be_used_again(m
     wait_for_end(pid)
     again = pool.register(register_words(tmp_path / "2"))
     assert find_pid(again) != pid and again.wait(LATER) == "finished"
+
+
+def test_after_the_close_no_older_worker_is_used_and_none_is_left_in_the_list_of_processes(make_pool, tmp_path):
+    """As where packages are installed anew."""
+    pool = make_pool(HALF)
+    command = pool.register(register_words(tmp_path / "1"))
+    old = find_pid(command)
+    idle = pool.register(register_words(tmp_path / "2"))
+    others = find_pid(idle)
+    assert idle.wait(LATER) == "finished"
+    pool.close(5.0)
+    assert psutil.pid_exists(old) or command.state != "running"
+    assert not psutil.pid_exists(others)  # not even as a zombie
+    new = pool.register(register_words(tmp_path / "3"))
+    assert command.wait(LATER) == "finished"
+    assert find_pid(new) not in (old, others) and new.wait(LATER) == "finished"
+    assert old not in pool.pids()
+    wait_for_end(old)
+    pool.pids()
+    assert not psutil.pid_exists(old)
+
+
+def test_relative_paths_start_where_the_request_is_made(make_pool, tmp_path, monkeypatch):
+    pool = make_pool("""
+        def act(request, progress, kept):
+            progress("preparation", 1.0, f"{os.getpid()} {os.getcwd()}")
+    """)
+    for name in ("one", "other"):
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        command = pool.register(register_words(Path("out")))
+        monkeypatch.chdir(tmp_path)
+        assert command.wait(LATER) == "finished" and str(tmp_path / name) in command.log
+    assert len(pool.pids()) == 1
+
+
+def test_answers_to_an_earlier_request_are_no_output(make_pool, tmp_path):
+    pool = make_pool("""
+        from SlicRegLib.errors import UserError
+
+        def load_model(self, path):
+            raise UserError("The model is damaged.")
+
+        Kept.load_model = load_model
+
+        def act(request, progress, kept):
+            pass
+    """)
+    pool.warm_up("model.slicreg")
+    command = pool.register(register_words(tmp_path))
+    assert command.wait(LATER) == "finished" and "damaged" not in command.log
+    assert command.output and not any("{" in line for line in command.output)
 
 
 def test_a_warm_worker_is_there_before_it_is_needed(make_pool, tmp_path):
@@ -258,12 +285,23 @@ def test_a_program_that_does_not_exist(tmp_path):
 
 
 def test_where_no_request_arrives_a_plain_process_registers(tmp_path, monkeypatch):
-    """As behind a launcher that does not pass its standard input on."""
+    """As behind a launcher that does not pass its standard input on; the next one need not find that out."""
     deaf = "import time; print('{\"ready\": true}', flush=True); time.sleep(60)"
     monkeypatch.setattr(worker_module, "ACCEPT_SECONDS", 0.1)
-    pool = WorkerPool(lambda: [sys.executable, "-c", deaf])
-    command = pool.register(register_words(tmp_path / "out"))
-    assert command.wait(LATER) == "failed" and "model.slicreg" in command.error
+    plain = [sys.executable, "-c", "import sys; sys.exit('slicreg: ' + sys.argv[-1])"]
+    monkeypatch.setattr(
+        worker_module, "CommandProcess", lambda words, folder: CommandProcess(command=[*plain, *words], folder=folder)
+    )
+    started = []
+    pool = WorkerPool(lambda: started.append(1) or [sys.executable, "-c", deaf])
+    for name in ("one", "other"):
+        command = pool.register(register_words(tmp_path / name))
+        assert command.wait(LATER) == "failed" and str(tmp_path / name) in command.error
+    pool.warm_up()
+    assert started == [1] and pool.pids() == set()
+    pool.close()
+    pool.warm_up()
+    assert started == [1, 1]
     pool._end()
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from SlicRegLib.errors import UserError
+from SlicRegLib.jobs.worker_pool import POOL
 
 from .requirements import (
     PIP,
@@ -25,6 +26,8 @@ from .requirements import (
 )
 
 STAGE = "installation"
+WAIT_SECONDS = 5.0
+"""How long an idle worker process may take to end."""
 
 
 def install(
@@ -37,6 +40,7 @@ def install(
     Packages that come with Slicer stay as they are. progress: called with (stage, share, details). reinstall_torch:
     remove torch first, since it does not work. Raises UserError, with the last lines of pip's output where pip failed.
     """
+    POOL.close(WAIT_SECONDS)  # on Windows it holds the files that are replaced, and it would go on with the old ones
     absent = {name: list_requirements(training)[name] for name in find_missing(training)}
     if bundled := [package.requirement for package in absent.values() if package.source == SLICER]:
         raise UserError(f"This Slicer is too old: it lacks {', '.join(bundled)}; install a newer Slicer.")

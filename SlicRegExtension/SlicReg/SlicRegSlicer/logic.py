@@ -123,7 +123,7 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         The finished model is copied to the user's models. `SlicRegLib.jobs` watches, pauses and stops the training.
         """
         words = write_arguments(replace(options, models=str(self.userModels()))) if options else []
-        POOL.free_memory()  # a training needs it more
+        POOL.close()  # a training needs its memory more
         python = find_python()
         control.start(folder, words, python, make_environment(python))
 
@@ -134,7 +134,7 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
     def model(self, name=None) -> str:
         """The path of the model with this name or path; without a name, of the first bundled one."""
         if name and os.path.isfile(str(name)):
-            return str(name)
+            return os.path.abspath(name)
         models = self.models()
         found = [m for m in models if not name or str(name) in (m.name, pathlib.Path(m.path).stem)]
         if not found:

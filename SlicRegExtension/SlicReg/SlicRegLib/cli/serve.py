@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -102,7 +103,8 @@ class Server:
             return {"id": None, "exit_code": 2, "error": content}
         number = make_id(content)
         try:
-            return {"id": number, "exit_code": 0, **self._execute(content, number)}
+            with _in_folder(content.get("folder")):
+                return {"id": number, "exit_code": 0, **self._execute(content, number)}
         except KeyboardInterrupt:
             self.channel.send({"id": number, "exit_code": 130, "error": "The registration was interrupted."})
             raise
@@ -141,7 +143,7 @@ class Server:
             request: RegisterRequest = make_request(["register", *words])[1]
         except SystemExit as error:
             raise UserError("Help is printed by `slicreg register --help`; send a request without it.") from error
-        self.out = request.out
+        self.out = Path(os.path.abspath(request.out))
         progress = JsonLines(lambda step: self.channel.send({"id": number, **step}))
         report = self._register_files(request, progress, self.kept)
         self.channel.send({"id": number, **make_verdict_step(report)})
@@ -169,6 +171,32 @@ class Server:
         if self.request.temporary:
             shutil.rmtree(self.request.temporary, ignore_errors=True)
         os._exit(130)
+
+
+@contextlib.contextmanager
+def _in_folder(folder: Any) -> Iterator[None]:
+    """Relative paths start in ``folder``, if one is given. Raises UserError where that is none."""
+    if not folder:
+        yield
+        return
+    if not isinstance(folder, str):
+        raise UserError('The "folder" of a request is a text, the folder in which relative paths start.')
+    check_words([folder])
+    before = None
+    with contextlib.suppress(OSError):  # it may have been removed
+        before = os.getcwd()
+    try:
+        os.chdir(folder)
+    except OSError as error:
+        raise UserError(
+            f"The working directory {folder} cannot be used ({error.strerror or error}); change to another folder."
+        ) from error
+    try:
+        yield
+    finally:
+        if before:
+            with contextlib.suppress(OSError):
+                os.chdir(before)
 
 
 def _release_gpu() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import subprocess
 import time
 from collections import deque
@@ -21,6 +22,7 @@ ACCEPT_SECONDS = 15.0
 """A worker that is ready and has not accepted a request after this time never will."""
 TRIES = 3
 """How often a registration goes to another worker because the one it was sent to had ended."""
+_REAP_SECONDS = 1.0
 _LAST_ERRORS = 60
 
 
@@ -30,6 +32,8 @@ class Worker:
     def __init__(self, command: Sequence[str]):
         """command: the program and its arguments; `slicreg serve` or what speaks like it."""
         self.is_busy, self.is_ready, self.problem = False, False, ""
+        self.is_outdated = False
+        """Whether it should end after what it is doing."""
         self.errors: deque[str] = deque(maxlen=_LAST_ERRORS)
         """The last lines on stderr."""
         self._number = 0
@@ -65,10 +69,14 @@ class Worker:
         """Whether lines may still come."""
         return self._process is not None and self._streams.is_open
 
-    def ask(self, command: str, arguments: Sequence[str] = ()) -> int:
-        """Send a request; returns its number. Whether it arrived shows the process's answer or its end."""
+    def ask(self, command: str, arguments: Sequence[str] = (), folder: str | None = None) -> int:
+        """Send a request; returns its number. Whether it arrived shows the process's answer or its end.
+
+        folder: where relative paths among the arguments start; None: this process's working directory.
+        """
         self._number += 1
-        line = json.dumps({"id": self._number, "command": command, "arguments": list(arguments)})
+        content = {"id": self._number, "command": command, "arguments": list(arguments)}
+        line = json.dumps({**content, "folder": folder or find_folder()})
         if self._process and self._process.stdin:
             with contextlib.suppress(OSError, ValueError):
                 self._process.stdin.write(line + "\n")
@@ -99,11 +107,33 @@ class Worker:
         if self._process and self._process.poll() is None:
             end_tree(self._process.pid, at_once)
             self._streams.join(0.05)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_REAP_SECONDS)  # otherwise it stays in the system's list
         self.dismiss()
+
+    def wait(self, seconds: float) -> None:
+        """Wait for its end after `dismiss`; then kill it. Needs no psutil."""
+        if self._process:
+            try:
+                self._process.wait(seconds)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+                self._process.wait()
+
+
+def find_folder() -> str:
+    """This process's working directory; "" where it has been removed."""
+    try:
+        return os.getcwd()
+    except OSError:
+        return ""
 
 
 class Pool(Protocol):
     """Where a `WorkerCommand` has its worker from, and what is known of the time that it will take."""
+
+    is_deaf: bool
+    """Whether requests do not reach the workers, as where a launcher does not pass its input on."""
 
     def take(self) -> Worker: ...
     def give_back(self, worker: Worker) -> None: ...
@@ -117,10 +147,14 @@ class WorkerCommand(Command):
     def __init__(self, arguments: Sequence[object], pool: Pool):
         """arguments: the words after the command's name. pool: has a worker that is idle."""
         self._words, self._pool = [str(word) for word in arguments], pool
-        self._tries = 0
+        self._tries, self._folder = 0, find_folder()
+        self._worker: Worker | None = None
         self._plain: CommandProcess | None = None  # where no request arrives at a worker
         super().__init__(["slicreg", "register", *self._words], RemainingTime({}))
-        self._begin()
+        if pool.is_deaf:
+            self._begin_plain()
+        else:
+            self._begin()
 
     def cancel(self) -> None:
         """End the worker in less than two seconds, and with it the registration. Nothing if it has ended already."""
@@ -129,7 +163,8 @@ class WorkerCommand(Command):
             return
         if self._plain:
             self._plain.cancel()
-        self._worker.end()
+        if self._worker:
+            self._worker.end()
         self._end("cancelled")
         self._take_lines()  # for the log: that it was interrupted
 
@@ -148,7 +183,10 @@ class WorkerCommand(Command):
         self._lost: float | None = None
         self._is_warm = self._worker.is_ready
         self._estimate = self._pool.make_estimate(self._words, self._is_warm)
-        self._number = self._worker.ask("register", self._words)
+        self._number = self._worker.ask("register", self._words, self._folder)
+
+    def _begin_plain(self) -> None:
+        self._plain = CommandProcess(["register", *self._words], folder=self._folder or None)
 
     def _advance(self) -> None:
         if self.state != "running":
@@ -156,6 +194,7 @@ class WorkerCommand(Command):
         if self._plain:
             self._follow_plain()
             return
+        assert self._worker is not None
         self._take_lines()
         if self.state != "running":
             return
@@ -163,13 +202,16 @@ class WorkerCommand(Command):
             self._take_end(self._worker.code)
         elif self._is_ignored():
             self._worker.end(at_once=True)
-            self._plain = CommandProcess(["register", *self._words])
+            self._worker, self._pool.is_deaf = None, True
+            self._begin_plain()
         else:
             self._tick()
 
     def _take_lines(self) -> None:
-        for content, line, source in self._worker.take():
-            if self.state != "running" or not content or content.get("id") != self._number:
+        for content, line, source in self._worker.take() if self._worker else ():
+            if content and content.get("id", self._number) != self._number:
+                continue  # about an earlier request, such as "load"
+            if self.state != "running" or not content or "id" not in content:
                 self._take_text(line, source)
             elif "exit_code" in content:
                 self._take_answer(content)
@@ -182,6 +224,7 @@ class WorkerCommand(Command):
     def _take_answer(self, content: dict[str, Any]) -> None:
         for line in str(content.get("text", "")).splitlines():
             self._take_text(line, "stdout")
+        assert self._worker is not None
         code = content["exit_code"]
         if code == 0:
             self._end("finished")
@@ -196,6 +239,7 @@ class WorkerCommand(Command):
 
     def _take_end(self, code: int) -> None:
         """The worker has ended without an answer."""
+        assert self._worker is not None
         self._lost = self._lost or time.monotonic()
         if self._worker.has_more and time.monotonic() - self._lost < STRAGGLERS:
             return
@@ -210,8 +254,8 @@ class WorkerCommand(Command):
             self._end("failed", explain_failure(code, list(self._worker.errors)), f" (exit code {code})")
 
     def _is_ignored(self) -> bool:
-        """Whether requests do not reach the worker, as where a launcher does not pass its input on."""
-        if self._accepted or not self._worker.is_ready:
+        """Whether no request reaches the worker."""
+        if self._accepted or not (self._worker and self._worker.is_ready):
             return False
         self._was_ready = self._was_ready or time.monotonic()
         return time.monotonic() - self._was_ready > ACCEPT_SECONDS

@@ -30,7 +30,10 @@ class WorkerPool:
         """make_command: program and arguments of a worker; None: `slicreg serve` in `find_python`."""
         self._make_command = make_command or self._make_own_command
         self._workers: list[Worker] = []
-        self._closed = False
+        self._leaving: list[Worker] = []
+        """Those that have been asked to end."""
+        self.is_deaf = False
+        """Whether requests do not reach the workers: then each registration has a process of its own."""
         self._folder: Path | None = None
         self._seconds: dict[tuple[str, ...], Mapping[str, float]] = {}
         """The last registration's seconds per stage, for each set of stages."""
@@ -44,8 +47,8 @@ class WorkerPool:
 
     def warm_up(self, model: str | Path = "") -> None:
         """Have an idle worker that has loaded PyTorch and this ``model``. Returns at once."""
-        if any(worker.is_busy for worker in self._list()):
-            return  # it will be idle soon
+        if self.is_deaf or any(worker.is_busy for worker in self._list()):
+            return  # no use, or it will be idle soon
         worker = self.take()
         if model and not worker.problem:
             worker.ask("load", [str(model)])
@@ -66,13 +69,19 @@ class WorkerPool:
         except psutil.Error:
             return 0
 
-    def close(self) -> None:
-        """End idle workers; those that work end after their registration. The next registration starts a new one."""
-        for worker in self._list():
+    def close(self, seconds: float = 0.0) -> None:
+        """End idle workers; those that work end after their registration. The next registration starts a new one.
+
+        seconds: wait for the end of the idle ones, which are killed after so long; 0: do not wait.
+        """
+        for worker in list(self._list()):
+            worker.is_outdated = True
             if not worker.is_busy:
-                worker.dismiss()
-        self._workers = [worker for worker in self._workers if worker.is_busy]
-        self._closed = True
+                self._let_go(worker)
+        self.is_deaf = False  # it is tried again
+        if seconds:
+            for worker in self._leaving:
+                worker.wait(seconds)
 
     def pids(self) -> set[int]:
         """Numbers of the idle workers' processes."""
@@ -102,14 +111,13 @@ class WorkerPool:
 
     def _end(self) -> None:
         """When this process ends: end all workers, also those that work."""
-        for worker in self._list():
+        for worker in [*self._list(), *self._leaving]:
             worker.end()
         if self._folder:
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def take(self) -> Worker:
         """An idle worker; a new one if there is none."""
-        self._closed = False
         for worker in self._list():
             if not worker.is_busy:
                 return worker
@@ -120,12 +128,17 @@ class WorkerPool:
     def give_back(self, worker: Worker) -> None:
         """Keep a worker that has become idle, or let it end."""
         idle = [one for one in self._list() if not one.is_busy and one is not worker]
-        if idle or self._closed:
-            worker.dismiss()
-            self._workers = [one for one in self._workers if one is not worker]
+        if idle or worker.is_outdated:
+            self._let_go(worker)
+
+    def _let_go(self, worker: Worker) -> None:
+        worker.dismiss()
+        self._workers = [one for one in self._workers if one is not worker]
+        self._leaving.append(worker)
 
     def _list(self) -> list[Worker]:
-        """The workers that still run."""
+        """The workers that still run. Those that have ended are reaped by this look."""
+        self._leaving = [worker for worker in self._leaving if worker.code is None]
         self._workers = [worker for worker in self._workers if worker.code is None]
         return self._workers
 
