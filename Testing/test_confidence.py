@@ -1,6 +1,7 @@
 """Confidence from known distances, the positions that the network expects, and where overlays lie."""
 
 import copy
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from SlicRegLib.network.options import PredictionOptions
 from SlicRegLib.network.prediction import describe, encode, expected_positions, locate, predict_layers
 from SlicRegLib.registration.common_supervoxels import CommonSupervoxels
 from SlicRegLib.registration.confidence import compute_overlays, confidence
+from SlicRegLib.registration.fixed_side import FixedSide
 from SlicRegLib.registration.result import Registration, Views
 from tiny import FRAME, phantom
 
@@ -57,7 +59,8 @@ def test_the_expected_position_is_the_centroid_of_the_class(model):
 def test_overlays_lie_on_the_scans(model):
     template, target = phantom(0)[0], phantom(1)[0]
     fixed, moving = (prepare_scan(scan, FRAME) for scan in (template, target))
-    views = Views(fixed, encode(model.net, moving))
+    predicted = FixedSide(replace(model, template_sha256=""), template).supervoxels()
+    views = Views(fixed, encode(model.net, moving), predicted)
     common = CommonSupervoxels(*(locate(model.net, encode(model.net, scan)) for scan in (fixed, moving)))
     shown = compute_overlays(model, Registration(template, target, identity_field(fixed.grid), {}, True, views, common))
     assert shown.confidence.grid.matches(fixed.grid.strided(2))
@@ -75,7 +78,15 @@ def test_overlays_in_the_precision_of_the_registration(model, precision, monkeyp
     options, scan = PredictionOptions(precision=precision), phantom(0)[0]
     fixed, moving = (encode(model.net, prepare_scan(s, FRAME), options) for s in (scan, phantom(1)[0]))
     common = CommonSupervoxels(*(locate(model.net, scan) for scan in (fixed, moving)))
-    result = Registration(scan, scan, identity_field(fixed.grid), {}, True, Views(fixed.scan, moving), common)
+    result = Registration(
+        scan,
+        scan,
+        identity_field(fixed.grid),
+        {},
+        True,
+        Views(fixed.scan, moving, FixedSide(model, scan).supervoxels()),
+        common,
+    )
     shown = compute_overlays(model, result)
     positions = expected_positions(model.net, moving, describe(model.net, fixed).centroids)
     expected = confidence(positions, moving.grid, result.dense, fixed.scan)

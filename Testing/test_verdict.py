@@ -112,7 +112,7 @@ def test_agreement_and_confidence_of_a_known_shift(model, shift):
     common = CommonSupervoxels(locate(model.net, encode(model.net, fixed)), locate(model.net, moving))
 
     def verdict_of(field):
-        return judge(model, Registration(scan, there, field, {}, True, Views(fixed, moving), common))
+        return judge(model, Registration(scan, there, field, {}, True, Views(fixed, moving, pytest.fail), common))
 
     true = verdict_of(affine_field(translation(shift), fixed.grid))
     beside = verdict_of(affine_field(translation(np.add(shift, (60.0, 0, 30.0))), fixed.grid))

@@ -13,6 +13,7 @@ import slicer.util
 from .result_nodes import TARGET_ROLE, TRANSFORM
 
 FIELD, ANYTHING = "nii.gz", "h5"
+IMAGES = (".nii.gz", ".nii", ".nrrd", ".nhdr", ".mha", ".mhd")
 _OBSERVED = "_slicreg_observed"  # VTK keeps what is set on a node from Python as long as the node
 
 
@@ -51,5 +52,6 @@ def _choose_format(node, event=None) -> None:
     is_field = node.GetTransformFromParentAs("vtkOrientedGridTransform", False, True) is not None
     storage.SetDefaultWriteFileExtension(FIELD if is_field else ANYTHING)
     name = storage.GetFileName() or ""
-    if not is_field and name.lower().endswith(f".{FIELD}"):
-        storage.SetFileName(f"{name[: -len(FIELD)]}{ANYTHING}")
+    suffix = next((s for s in IMAGES if name.lower().endswith(s)), "")
+    if suffix and not is_field:
+        storage.SetFileName(f"{name[: -len(suffix)]}.{ANYTHING}")

@@ -169,10 +169,20 @@ class Grid:
         i, j, k = (n // step for n in self.shape)
         return self._resize(step, (i, j, k), (step - 1) / 2)
 
-    def padded(self, margin: int) -> Grid:
-        """The grid with ``margin`` more voxels on each side."""
-        i, j, k = (n + 2 * margin for n in self.shape)
-        return self._resize(1.0, (i, j, k), -float(margin))
+    def padded(self, before: Sequence[int], after: Sequence[int]) -> Grid:
+        """The grid with so many more voxels ``before`` the first and ``after`` the last one along each axis."""
+        i, j, k = (n + a + b for n, a, b in zip(self.shape, before, after, strict=True))
+        affine = self.affine.copy()
+        affine[:3, 3] = self.to_world(-np.asarray(before, float))
+        return Grid((i, j, k), affine)
+
+    def missing(self, other: Grid, margin: int = 0) -> tuple[list[int], list[int]]:
+        """How many voxels `padded` must add before and after, so that the grid holds ``other``'s box; at least
+        ``margin``."""
+        corners = self.to_voxel(other.corners())
+        before = np.ceil(-corners.min(0)).clip(margin).astype(int)
+        after = np.ceil(corners.max(0) + 1 - np.asarray(self.shape)).clip(margin).astype(int)
+        return before.tolist(), after.tolist()
 
     def halved(self) -> Grid:
         """The grid with halved voxel edges: `pooled` by 2 gives this grid back."""

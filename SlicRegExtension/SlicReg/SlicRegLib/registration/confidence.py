@@ -1,4 +1,4 @@
-"""Overlays to judge a registration by: where it agrees with the network, and the predicted supervoxels."""
+"""Overlays to judge a registration by: where it agrees with the network, and the supervoxels of both scans."""
 
 from __future__ import annotations
 
@@ -11,9 +11,8 @@ from ..geometry.grid import Grid
 from ..geometry.sampling import sample
 from ..images.preparation import PreparedScan
 from ..images.volumes import Volume
-from ..network.networks import SupervoxelNet
-from ..network.options import STRIDE, PredictionOptions
-from ..network.prediction import EncodedScan, encode, expected_positions, predict_layers
+from ..network.options import STRIDE
+from ..network.prediction import expected_positions, predict_layers
 from .model import Model
 from .result import Registration
 
@@ -35,23 +34,17 @@ class Overlays:
 
 
 def compute_overlays(model: Model, result: Registration, device: torch.device = torch.device("cpu")) -> Overlays:
-    """Confidence and predicted supervoxels of a registration by ``model``, on the network's output grids.
+    """Confidence and supervoxels of a registration by ``model``, on the network's output grids.
 
     Raises ValueError for a registration without a network.
     """
     if result.views is None or result.common is None:
         raise ValueError("this registration used no network, so it has no overlays")
     net, moving, views = model.network(device), result.views.moving.to(device), result.views
-    of_template = views.fixed_supervoxels
-    if of_template is None:
-        of_template = _first_layer(net, encode(net, views.fixed, PredictionOptions(precision=moving.precision)))
     positions = expected_positions(net, moving, result.common.fixed).cpu()
     sure = confidence(positions, moving.grid, result.dense, views.fixed)
-    return Overlays(sure, of_template, _first_layer(net, moving))
-
-
-def _first_layer(net: SupervoxelNet, scan: EncodedScan) -> Volume:
-    return Volume(predict_layers(net, scan, layers=1)[0].numpy(), scan.grid)
+    own_layer = Volume(predict_layers(net, moving, layers=1)[0].numpy(), moving.grid)
+    return Overlays(sure, views.fixed_supervoxels(), own_layer)
 
 
 def confidence(

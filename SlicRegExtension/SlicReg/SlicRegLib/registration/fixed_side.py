@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from functools import cached_property
 
@@ -55,13 +56,15 @@ class FixedSide:
             return self._stored.to(self.device)
         return describe_key_points(self._describe(), self.scan.body, self.scan.grid, self.options.alignment)
 
-    @cached_property
-    def supervoxels(self) -> Volume:
-        """The first layer of its supervoxels, uint8 on the network's output grid, 0 outside the body."""
+    def supervoxels(self) -> Callable[[], Volume]:
+        """Makes the first layer of its supervoxels, uint8 on the network's output grid: the model's own for its
+        template, else predicted, 0 outside the body. Holds no more of this object than that takes."""
         grid = self.scan.grid.strided(STRIDE)
         if self.own:
-            return Volume(np.ascontiguousarray(self.model.layers[0, ::STRIDE, ::STRIDE, ::STRIDE]), grid)
-        return Volume(predict_layers(self.model.network(self.device), self._encoded, layers=1)[0].numpy(), grid)
+            layer = self.model.layers[0, ::STRIDE, ::STRIDE, ::STRIDE]
+            return lambda: Volume(np.ascontiguousarray(layer), grid)
+        net, encoded = self.model.network(self.device), self._encoded
+        return lambda: Volume(predict_layers(net, encoded, layers=1)[0].numpy(), grid)
 
     def compared(self, options: RefinementOptions) -> ComparedScan:
         """As the refinement compares it."""

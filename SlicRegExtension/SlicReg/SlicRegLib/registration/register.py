@@ -8,14 +8,12 @@ from contextlib import contextmanager
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from ..errors import UserError
 from ..geometry.field import DisplacementField, affine_field
 from ..geometry.folding import unfold
 from ..geometry.grid import Grid, apply_affine, bounding_grid, translation
 from ..geometry.inverse import invert
-from ..geometry.resampling import align_axes, interpolate_along_axes
 from ..geometry.spline import thin_plate_spline
 from ..images.preparation import PreparedScan, prepare_scan
 from ..images.volumes import Volume
@@ -26,6 +24,7 @@ from ..progress import Progress, silent
 from ..stages import ALIGNMENT, PREDICTION, PREPARATION, REFINEMENT, SPLINE, UNFOLDING, WARNING
 from .affine import fit_affine, is_rotated_or_scaled, similarity_part
 from .alignment import align
+from .both_ways import invert_finely
 from .common_supervoxels import CommonSupervoxels, compare_mirror_image
 from .fixed_side import FixedSide
 from .model import Model
@@ -37,8 +36,8 @@ from .verdict import foresee
 EXPLAINED = 0.8
 """Share of the supervoxels that must lie where the affine map leads (`CommonSupervoxels.found`): then it is as good a
 start of the refinement as an alignment of key points."""
-MARGIN = 4
-"""Voxels around the template's frame that its field covers."""
+START_STEPS = 50
+"""Steps of `unfold` for a start of the refinement, which need not be free of folds."""
 SHOWS_LESS = 0.6
 """The refinement compares features at the fixed scan's voxels if its body has fewer than this share of the moving
 scan's."""
@@ -80,11 +79,13 @@ def register(
         common = CommonSupervoxels(fixed.centroids, centroids, compare_mirror_image(net, encoded, fixed.centroids))
     if warning := foresee(common):
         progress(WARNING, 1.0, warning)
-    starts = [affine_field(affine, bounding_grid([frame], options.alignment.field_spacing_mm))]
+    starts: list[DisplacementField | np.ndarray] = [affine]
     if not (options.refine and options.alignment.affine_start and common.found > EXPLAINED):
         starts.insert(0, align_key_points(net, encoded, affine, fixed, clock, options))
-    dense, backward = refine_and_unfold(starts, fixed.scan, encoded.scan, clock, options, device, fixed.compared)
-    views = Views(fixed.scan, encoded.to(torch.device("cpu")), fixed.supervoxels if fixed.own else None)
+    dense, backward = refine_and_unfold(
+        starts, fixed.scan, encoded.scan, clock, options, device, fixed.compared, template
+    )
+    views = Views(fixed.scan, encoded.to(torch.device("cpu")), fixed.supervoxels())
     return Registration(template, target, dense, clock.seconds, fixed.own, views, common, backward)
 
 
@@ -108,18 +109,20 @@ def align_key_points(
 
 
 def refine_and_unfold(
-    starts: Sequence[DisplacementField],
+    starts: Sequence[DisplacementField | np.ndarray],
     fixed: PreparedScan,
     moving: PreparedScan,
     clock: Stopwatch,
     options: RegistrationOptions = RegistrationOptions(),
     device: torch.device = torch.device("cpu"),
     compared: Callable[[RefinementOptions], ComparedScan] | None = None,
+    template: Volume | None = None,
 ) -> tuple[DisplacementField, DisplacementField | None]:
     """The field fixed to moving, and the one moving to fixed if that is what was refined.
 
-    Refines and unfolds the first of ``starts``, dense fields fixed to moving, or the best of them (see `refine`).
-    Without refinement the first is only unfolded. compared: gives the fixed scan with its features, if they are kept.
+    Refines and unfolds the first of ``starts``, dense fields fixed to moving or 4x4 world matrices, or the best of them
+    (see `refine`). Without refinement the first is only unfolded. compared: gives the fixed scan with its features, if
+    they are kept. template: the fixed scan as it was loaded, over which the first field is to be exact.
 
     The refinement compares features at the voxels of one scan. All of them have a counterpart only if the other scan
     shows as much of the body; voxels without one would squeeze the field into what is there. A template is chosen to
@@ -128,39 +131,35 @@ def refine_and_unfold(
     """
     if not options.refine:
         with clock(UNFOLDING):
-            return unfold(starts[0], options.least_stretch), None
+            return unfold(_as_field(starts[0], fixed.grid), options.least_stretch), None
     with clock(REFINEMENT):
         forward = int(fixed.region.sum()) < SHOWS_LESS * int(moving.region.sum())
-        if not forward:
-            starts = [invert(unfold(start, options.least_stretch), moving.grid.pooled(4)) for start in starts]
+        if forward:
+            fields = [_as_field(start, fixed.grid) for start in starts]
+        else:
+            fields = [_as_inverse(start, moving.grid, options.least_stretch) for start in starts]
         sides = [
             compared(options.refinement) if compared else ComparedScan.describe(fixed, options.refinement, device),
             ComparedScan.describe(moving, options.refinement, device),
         ]
         first, second = sides if forward else reversed(sides)
-        starts = [start.to(device) for start in starts]
-        refined = refine(starts, first, second, options.refinement, clock.progress).to("cpu")
+        fields = [field.to(device) for field in fields]
+        refined = refine(fields, first, second, options.refinement, clock.progress).to("cpu")
     with clock(UNFOLDING):
         refined = unfold(refined, options.least_stretch)
         if forward:
             return refined, None
-        return invert_finely(refined, fixed, moving), refined
+        return invert_finely(refined, fixed, moving, template), refined
 
 
-def invert_finely(field: DisplacementField, fixed: PreparedScan, moving: PreparedScan) -> DisplacementField:
-    """The inverse of ``field``, moving to fixed, on the frame of the ``fixed`` scan and `MARGIN` voxels around: on
-    every second voxel, and from there, in the body of both scans, on all of them."""
-    grid = fixed.grid.padded(MARGIN)
-    coarse = invert(field, grid.pooled(2))
-    positions = align_axes(coarse.grid, grid)
-    assert positions is not None, "a pooled grid is parallel to its own"
-    start = DisplacementField(interpolate_along_axes(coarse.vectors, positions), grid)
-    body = F.pad(fixed.region, (MARGIN,) * 6)
-    reached = grid.to_voxel(field(moving.grid.points()[moving.region])).round().long()
-    i, j, k = reached[((reached >= 0) & (reached < torch.tensor(grid.shape))).all(1)].T
-    there = torch.zeros(grid.shape)
-    there[i, j, k] = 1.0
-    return invert(field, grid, start=start, where=body | (F.max_pool3d(there[None], 3, 1, 1)[0] > 0))
+def _as_field(start: DisplacementField | np.ndarray, grid: Grid) -> DisplacementField:
+    return start if isinstance(start, DisplacementField) else affine_field(start, grid.pooled(4))
+
+
+def _as_inverse(start: DisplacementField | np.ndarray, grid: Grid, least_stretch: float) -> DisplacementField:
+    if isinstance(start, DisplacementField):
+        return invert(unfold(start, least_stretch, START_STEPS), grid.pooled(4))
+    return affine_field(np.linalg.inv(start), grid.pooled(4))
 
 
 def prepare_upright(model: Model, target: Volume, fixed: PreparedScan, pose: np.ndarray) -> PreparedScan:

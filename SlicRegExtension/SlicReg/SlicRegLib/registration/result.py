@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -30,12 +31,12 @@ class Views:
     """What the network saw: kept with the result, on the CPU, so that nothing is prepared twice.
 
     fixed: the template in its canonical frame. moving: the target, encoded in the frame in which it was compared.
-    fixed_supervoxels: the template's, where they are known: uint8, the first layer, on the network's output grid.
+    fixed_supervoxels: gives the template's, uint8, the first layer, on the network's output grid.
     """
 
     fixed: PreparedScan
     moving: EncodedScan
-    fixed_supervoxels: Volume | None = None
+    fixed_supervoxels: Callable[[], Volume]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,7 +76,8 @@ class Registration:
 
     @cached_property
     def folding_percent(self) -> float:
-        """Where the field's Jacobian determinant is not positive, in per cent of the template's volume."""
+        """Where the field's Jacobian determinant is not positive at its own lattice's points (central differences), in
+        per cent of the template's volume."""
         grid, scan = self.dense.grid, self.template.grid
         folded = (jacobian_determinant(self.dense) <= 0).nonzero() + 1
         voxel = scan.to_voxel(grid.to_world(folded.double()))

@@ -14,6 +14,7 @@ from ..registration.model import Model, load_model
 from ..registration.model_header import find_model
 
 Value = TypeVar("Value")
+_MADE_OF = {"model": ("fixed side",), "template": ("labels", "fixed side")}  # kind -> kinds that hold it
 
 
 class Kept:
@@ -48,12 +49,13 @@ class Kept:
     def recall(self, kind: str, key: object, make: Callable[[], Value]) -> Value:
         """The value of this ``kind`` with this ``key``: the one that was kept, or what ``make`` returns. None as a key
         keeps nothing."""
-        known, value = self._kept.get(kind, (None, None))
-        if key is None or known != key:
-            self._kept.pop(kind, None)  # before the new one is made, so that both are never in memory
-            value = make()
-            if not getattr(value, "notes", ()):
-                self._kept[kind] = (key, value)
+        if key is not None and kind in self._kept and self._kept[kind][0] == key:
+            return self._kept[kind][1]
+        for outdated in (kind, *_MADE_OF.get(kind, ())):
+            self._kept.pop(outdated, None)  # before the new one is made, so that both are never in memory
+        value = make()
+        if key is not None and not getattr(value, "notes", ()):
+            self._kept[kind] = (key, value)
         return value
 
 
