@@ -9,11 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ..images.detached import find_data_files
 from ..images.dicom_tags import is_dicom
 from ..images.files import IMAGE_SUFFIXES, split_series
 
 Stamp = dict[str, Any]
-"""Size, modification time and SHA-256 of a file, as JSON; of a DICOM series, those of all files of its folder."""
+"""Size, modification time and SHA-256 of a file, as JSON; of a DICOM series, those of all files of its folder; of a
+header, also those of the files with its voxels."""
 
 
 def make_stamp(path: Path) -> Stamp | None:
@@ -47,6 +49,7 @@ def _files(path: Path) -> Iterator[Path]:
         yield from sorted(p for p in path.parent.iterdir() if p.is_file())
     else:
         yield path
+        yield from find_data_files(path)
 
 
 def _measure(path: Path) -> tuple[int, int]:

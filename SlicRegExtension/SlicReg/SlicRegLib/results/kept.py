@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ..images.detached import find_data_files
 from ..images.files import IMAGE_SUFFIXES, MODEL_SUFFIX
 from ..images.itk import DETACHED
 from ..images.volumes import Volume, load_labels, load_scan
@@ -63,6 +64,8 @@ def _digest(path: str | Path) -> str | None:
     """SHA-256 of a file's content; None where the content is not all in this file."""
     path = Path(path)
     name = path.name.lower()
-    if not (path.is_file() and name.endswith((MODEL_SUFFIX, *IMAGE_SUFFIXES)) and not name.endswith(DETACHED)):
+    if not (path.is_file() and name.endswith((MODEL_SUFFIX, *IMAGE_SUFFIXES))):
+        return None
+    if name.endswith(DETACHED) or find_data_files(path):
         return None
     return hashlib.sha256(path.read_bytes()).hexdigest()
