@@ -28,15 +28,15 @@ TRAINING = "training"
 REPORT = "report"
 
 REGISTER = {
-    STARTING: 2.5,
-    PREPARATION: 2.0,
-    PREDICTION: 1.0,
-    ALIGNMENT: 0.4,
-    SPLINE: 0.3,
-    REFINEMENT: 3.0,
-    UNFOLDING: 0.2,
-    JUDGEMENT: 1.0,
-    WRITING: 10.0,
+    STARTING: 2.0,
+    PREPARATION: 0.2,
+    PREDICTION: 0.5,
+    ALIGNMENT: 0.1,
+    SPLINE: 0.1,
+    REFINEMENT: 1.2,
+    UNFOLDING: 0.4,
+    JUDGEMENT: 0.2,
+    WRITING: 0.6,
 }
 """The stages of a registration in order, with typical seconds on two cores. After the first, only the ratios matter."""
 

@@ -38,7 +38,7 @@ class Run:
     Then ``outputs`` holds the result (state "finished"), or ``error`` a sentence (state "failed").
     """
 
-    _loadingSeconds = 0.5
+    _loadingSeconds = 0.4
     """Of the last registration, from its files to its nodes."""
 
     def __init__(self, request: Request):
