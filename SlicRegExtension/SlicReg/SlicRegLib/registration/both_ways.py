@@ -39,7 +39,19 @@ def invert_finely(
     where = where | _reached(field, moving, grid)
     if template:
         where = where | _shows_body(template, grid)
-    return invert(field, grid, start=start, where=where)
+    return _fit_between_points(invert(field, grid, start=start, where=where))
+
+
+def _fit_between_points(field: DisplacementField) -> DisplacementField:
+    """``field`` with its points moved such that linear interpolation is right on average instead of at the points alone.
+
+    Interpolation is off by t (1 - t) / 2 of a second difference at t between two points, which is 1/12 on average.
+    """
+    vectors = field.vectors.clone()
+    for axis in (1, 2, 3):
+        inner = vectors.narrow(axis, 1, vectors.shape[axis] - 2)
+        inner.sub_(field.vectors.diff(n=2, dim=axis), alpha=1 / 12)
+    return DisplacementField(vectors, field.grid)
 
 
 def _reached(field: DisplacementField, moving: PreparedScan, grid: Grid) -> torch.Tensor:
