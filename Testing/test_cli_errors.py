@@ -163,6 +163,26 @@ def test_wrong_words(capfd, arguments, part):
     assert end.value.code == 2 and is_one_sentence(capfd, part)
 
 
+@pytest.mark.parametrize(
+    "command, arguments, name",
+    [
+        ("register", ["--model", "m", "--out", ""], "--out"),
+        ("register", ["--out="], "--out"),
+        ("register", ["--target_label", ""], "--target-label"),
+        ("batch", ["--images", "", "--jobs", "2"], "--images"),
+        ("learn", ["--out", ""], "--out"),
+        ("demo", ["--out", ""], "--out"),
+        ("serve", ["--temporary", ""], "--temporary"),
+        ("info", [""], "the path"),
+        ("job", ["status", ""], "the path"),
+    ],
+)
+def test_an_empty_path_is_not_the_working_directory(capfd, command, arguments, name):
+    with pytest.raises(SystemExit) as end:
+        main([command, *arguments])
+    assert end.value.code == 2 and is_one_sentence(capfd, f"The value of {name} is empty; give")
+
+
 def test_long_words_are_not_broken(capfd, monkeypatch):
     """Nor does a narrow window change what is said."""
     monkeypatch.setenv("COLUMNS", "40")

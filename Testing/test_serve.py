@@ -11,8 +11,11 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
+from command_line import is_one_sentence
 from serving import HALF, STEPS, register_words, serve_words
+from SlicRegLib.cli.main import main
 from SlicRegLib.jobs.python import make_environment
+from SlicRegLib.jobs.worker_pool import FOLDER_PREFIX
 from test_command_process import is_alive, posix
 
 ENVIRONMENT = make_environment(sys.executable)
@@ -78,7 +81,6 @@ def test_one_registration_after_the_other_and_mistakes_in_between(tmp_path):
                 ({"id": 7, "command": "register", "arguments": "--out x"}, "a list of texts"),
                 ({"id": 7, "command": "register", "arguments": [3]}, "a list of texts"),
                 ({"id": 7, "command": "register", "arguments": ["--ot", "x"]}, "`slicreg register --help`"),
-                ({"id": 7, "command": "register", "arguments": ["--help"]}, "`slicreg register --help`"),
                 ({"id": 7, "command": "register", "arguments": ["a\x00b"]}, "control character"),
                 ({"id": 7, "command": "load", "arguments": []}, "one model"),
                 ({"id": 7, "command": "free", "folder": str(tmp_path / "gone")}, "gone cannot be used"),
@@ -88,6 +90,8 @@ def test_one_registration_after_the_other_and_mistakes_in_between(tmp_path):
             answer = server.ask(content)[-1]
             assert answer["id"] == (7 if isinstance(content, dict) else None) and answer["exit_code"] == 2, number
             assert part in answer["error"] and "\n" not in answer["error"]
+        answer = server.ask({"id": 7, "command": "register", "arguments": ["--help"]})[-1]
+        assert answer["exit_code"] == 0 and "--template" in answer["text"]
         accepted, *steps, verdict, last = server.register(tmp_path / "out")
         assert accepted == {"id": 7, "accepted": True}
         assert [(step["id"], step["stage"], step["share"]) for step in steps] == [
@@ -131,6 +135,32 @@ def test_nothing_that_is_printed_gets_between_the_lines(tmp_path):
         for text in (b"from Python", b"from a system call", b"from C", b"from a child"):
             assert errors.count(text + b"\n") == 4
         assert errors.count(b"Traceback") == 1  # of the defect
+
+
+PRINTING = """
+import warnings
+
+def act(request, progress, kept):
+    print("from Python")
+    warnings.warn("something")
+    sys.stderr.write("error")
+    sys.stderr.flush()
+    if request.target.name == "defect":
+        raise KeyError("x")
+"""
+
+
+@posix
+def test_that_nobody_reads_what_is_printed_is_no_error(tmp_path):
+    with client(PRINTING) as server:
+        server.process.stderr.close()
+        for _ in range(2):
+            assert server.register(tmp_path)[-1]["exit_code"] == 0
+        answer = server.register(tmp_path, target="defect")[-1]
+        assert answer["exit_code"] == 1 and "unexpected KeyError" in answer["error"]
+        assert server.register(tmp_path)[-1]["exit_code"] == 0
+        server.process.stdin.close()
+        assert server.process.wait(LATER) == 0
 
 
 def test_it_finishes_what_was_asked_for_before_its_input_ended(tmp_path):
@@ -203,7 +233,7 @@ def act(request, progress, kept):
 @pytest.mark.parametrize("act", [HALF, STUBBORN], ids=["cleans up", "does not react"])
 def test_a_killed_parent_takes_it_along(tmp_path, act):
     """With its pipes open, as when another process has inherited them."""
-    temporary = tmp_path / "temporary"
+    temporary = tmp_path / f"{FOLDER_PREFIX}x"
     parent = """
         import json, os, subprocess, sys, time
         command, words = map(json.loads, sys.argv[1:])
@@ -220,7 +250,7 @@ def test_a_killed_parent_takes_it_along(tmp_path, act):
         [sys.executable, "-c", textwrap.dedent(parent), json.dumps(serve_words(act)), json.dumps(words)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        env=ENVIRONMENT,
+        env={**ENVIRONMENT, "TMPDIR": str(tmp_path)},
         text=True,
     )
     process.stdin.write(json.dumps(register_words(temporary / "run" / "result", "slow")) + "\n")
@@ -240,14 +270,23 @@ def test_a_killed_parent_takes_it_along(tmp_path, act):
     process.communicate()
 
 
-def test_wrong_options_are_one_sentence():
-    done = subprocess.run(
-        [sys.executable, "-m", "SlicRegLib", "serve", "--idle-minutes", "-1"],
-        capture_output=True,
-        text=True,
-        env=ENVIRONMENT,
-        stdin=subprocess.DEVNULL,
-        check=False,
-    )
-    assert done.returncode == 2 and "idle minutes must lie between" in done.stderr
-    assert len(done.stderr.splitlines()) == 1 and os.linesep not in done.stdout
+@pytest.mark.parametrize(
+    "words, part",
+    [
+        (["--idle-minutes", "-1"], "idle minutes must lie between"),
+        (["--parent", "2147483646"], "There is no process 2147483646"),
+        (["--temporary", "."], f"give a folder {FOLDER_PREFIX}... in "),
+        (["--temporary", f"deep/{FOLDER_PREFIX}x"], f"give a folder {FOLDER_PREFIX}... in "),
+    ],
+)
+def test_wrong_options_are_one_sentence(words, part, tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "deep" / f"{FOLDER_PREFIX}x").mkdir(parents=True)
+    descriptors = [os.dup(n) for n in range(3)]
+    try:
+        code = main(["serve", *words])
+    finally:
+        for number, one in enumerate(descriptors):
+            os.dup2(one, number)
+            os.close(one)
+    assert code == 2 and is_one_sentence(capfd, part) and (tmp_path / "deep" / f"{FOLDER_PREFIX}x").is_dir()

@@ -10,7 +10,8 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import cache
-from typing import Annotated, Any, get_type_hints
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
 
 import tyro
 
@@ -57,6 +58,7 @@ def parse(arguments: list[str]) -> tuple[str, Any, OutputOptions]:
 
 def make_request(arguments: list[str]) -> tuple[str, Any, OutputOptions]:
     """As `parse`, but raises `WrongWords` where the arguments are wrong. Prints and exits only for ``--help``."""
+    _refuse_empty_paths(arguments)
     printed = io.StringIO()
     try:
         with contextlib.redirect_stderr(printed), _wide_lines({"-h", "--help"}.isdisjoint(arguments)):
@@ -72,6 +74,34 @@ def make_request(arguments: list[str]) -> tuple[str, Any, OutputOptions]:
         if end.code:
             raise WrongWords(_explain(arguments, printed.getvalue())) from end
         raise
+
+
+def _refuse_empty_paths(arguments: list[str]) -> None:
+    """Raise `WrongWords` for a path that is an empty text: it would be the working directory."""
+    command, option = (arguments or [""])[0], ""
+    paths = _list_paths(REQUESTS[command]) if command in REQUESTS else set()
+    for word in arguments[1:]:
+        if word.startswith("-"):
+            option, _, value = word.lstrip("-").replace("_", "-").partition("=")
+            is_empty = "=" in word and not value
+        else:
+            is_empty = not word
+        if is_empty and option in paths:
+            name = f"--{option}" if option else "the path"
+            raise WrongWords(f"The value of {name} is empty; give a file or folder.")
+
+
+@cache
+def _list_paths(cls: Any) -> set[str]:
+    """Words of the options that are paths, without the dashes; "" for those without a word of their own."""
+    found: set[str] = set()
+    for name, hint in get_type_hints(cls).items():
+        if isinstance(hint, type) and is_dataclass(hint):
+            found |= _list_paths(hint)
+        elif hint is Path or Path in get_args(hint):
+            word = word_of(cls, name)
+            found.add("" if word.positional else (word.name or name).replace("_", "-"))
+    return found
 
 
 @contextlib.contextmanager

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
-from ..errors import refuse
+from ..errors import UserError, refuse
 from ..jobs.options import JobOptions
+from ..jobs.worker_pool import FOLDER_PREFIX
 from ..network.options import DeviceOptions
 from ..option import Range, Word, find_problems
 from ..teaching.options import WORKERS
@@ -80,7 +82,19 @@ class ServeRequest:
     parent: Annotated[int, Word(metavar="PID"), Range(0, 2**31 - 1)] = 0
     """Number of a process with which this one ends; 0: the one that started it."""
     temporary: Annotated[Path | None, Word(metavar="DIR")] = None
-    """Folder of temporary files that is removed if that process dies."""
+    """Folder of temporary files that is removed if that process dies: SlicRegSession-... in the folder for such."""
 
     def __post_init__(self) -> None:
         refuse("The server", find_problems(self))
+        if self.temporary is not None and not _is_session_folder(self.temporary):
+            raise UserError(
+                f"{self.temporary} would be removed with all that it holds; give a folder {FOLDER_PREFIX}... in "
+                f"{tempfile.gettempdir()}."
+            )
+
+
+def _is_session_folder(path: Path) -> bool:
+    full = Path(os.path.abspath(path))
+    return full.name.startswith(FOLDER_PREFIX) and os.path.realpath(full.parent) == os.path.realpath(
+        tempfile.gettempdir()
+    )

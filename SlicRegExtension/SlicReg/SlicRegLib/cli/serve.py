@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import os
 import queue
 import shutil
@@ -29,7 +30,7 @@ from .channel import Channel, make_id
 from .parser import make_request
 from .registration_text import describe_registration, make_verdict_step
 from .requests import ServeRequest
-from .streams import check_words
+from .streams import check_words, tolerate_closed_streams
 
 LOOK_SECONDS = 0.2
 """How often the process looks for the end of its input and of its parent."""
@@ -50,6 +51,9 @@ class Server:
         self.parent: psutil.Process | None = None
         with contextlib.suppress(psutil.Error):  # it has ended already
             self.parent = psutil.Process(request.parent or os.getppid())
+        if request.parent and self._is_orphan():
+            self._remove_temporary()
+            raise UserError(f"There is no process {request.parent}; give --parent the number of one that runs.")
         self.out: Path | None = None
         """Output folder of the registration that is running."""
 
@@ -113,7 +117,8 @@ class Server:
                 self.free()
             known = isinstance(error, (UserError, OSError)) or is_out_of_memory(error)
             if not known:
-                traceback.print_exc()
+                with contextlib.suppress(Exception):
+                    traceback.print_exc()
                 self.free()  # what it was working with may be in any state
             return {"id": number, "exit_code": 2 if known else 1, "error": one_sentence(error)}
         finally:
@@ -139,10 +144,13 @@ class Server:
         return self._register(words, number)
 
     def _register(self, words: list[str], number: str | int | None) -> dict[str, Any]:
+        printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # tyro asks for the encoding
         try:
-            request: RegisterRequest = make_request(["register", *words])[1]
-        except SystemExit as error:
-            raise UserError("Help is printed by `slicreg register --help`; send a request without it.") from error
+            with contextlib.redirect_stdout(printed):
+                request: RegisterRequest = make_request(["register", *words])[1]
+        except SystemExit:  # of --help
+            printed.seek(0)
+            return {"text": printed.read()}
         self.out = Path(os.path.abspath(request.out))
         progress = JsonLines(lambda step: self.channel.send({"id": number, **step}))
         report = self._register_files(request, progress, self.kept)
@@ -168,9 +176,12 @@ class Server:
 
     def _end_at_once(self) -> NoReturn:
         """Without Python's own end, which takes a second with PyTorch and which nobody is there to see."""
+        self._remove_temporary()
+        os._exit(130)
+
+    def _remove_temporary(self) -> None:
         if self.request.temporary:
             shutil.rmtree(self.request.temporary, ignore_errors=True)
-        os._exit(130)
 
 
 @contextlib.contextmanager
@@ -208,5 +219,7 @@ def _release_gpu() -> None:
 
 def serve(request: ServeRequest) -> None:
     """Answer requests on standard input until there is a reason to end."""
-    Server(request, Channel()).run()
+    server = Server(request, Channel())
+    tolerate_closed_streams()
+    server.run()
     sys.stdout.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from typing import Any, TextIO
@@ -24,6 +25,27 @@ def prepare_streams() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  until the process ends
         with contextlib.suppress(AttributeError, ValueError, OSError):
             getattr(sys, name).reconfigure(errors="backslashreplace")
+
+
+class _Tolerant(io.FileIO):
+    """What cannot be written vanishes."""
+
+    def write(self, content: Any) -> int:
+        try:
+            return super().write(content)
+        except OSError:
+            return len(content)
+
+
+def tolerate_closed_streams() -> None:
+    """Let stdout and stderr take everything from now on, also where nobody reads them any more: a process that stays
+    must not fail because a library prints a warning."""
+    for name, descriptor in (("stdout", 1), ("stderr", 2)):
+        with contextlib.suppress(OSError, ValueError):
+            getattr(sys, name).flush()
+        buffer = io.BufferedWriter(_Tolerant(descriptor, "w", closefd=False))
+        stream = io.TextIOWrapper(buffer, encoding="utf-8", errors="backslashreplace", line_buffering=True)
+        setattr(sys, name, stream)
 
 
 def settle_streams() -> None:
