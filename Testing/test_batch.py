@@ -3,6 +3,9 @@
 import csv
 import json
 import os
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,8 +13,10 @@ import pytest
 
 from SlicRegLib.cli.parser import parse
 from SlicRegLib.errors import UserError
+from SlicRegLib.images import files
 from SlicRegLib.images.files import list_images
 from SlicRegLib.jobs.batch import COLUMNS, RESULTS, Batch, name_scans
+from SlicRegLib.jobs.batch_folder import hold_batch_folder
 from SlicRegLib.jobs.command_process import CommandProcess
 
 REPORT = {"seconds": {"total": 7.5}, "folding_percent": 0.02}
@@ -324,3 +329,42 @@ def test_real_commands(cohort):
         batch.record(process)
     errors = {row["error"] for row in table(cohort / "out")}
     assert len(errors) == 1 and "--nonsense" in errors.pop()
+
+
+def test_parts_of_a_killed_batch_are_removed_and_nothing_else(cohort):
+    out = cohort / "out"
+    make(cohort)
+    parts = [out / f".{name}{files._PART}x.json" for name in ("batch.json", "results.csv")]
+    for path in (*parts, out / ".mine"):
+        path.write_text("half")
+    make(cohort)
+    assert not any(path.exists() for path in parts) and (out / ".mine").exists()
+
+
+def test_two_batches_in_one_folder(cohort):
+    """The second one changes nothing and learns who was first; afterwards the folder is free."""
+    program = """
+        import sys
+        from pathlib import Path
+        from SlicRegLib.jobs.batch_folder import hold_batch_folder
+        with hold_batch_folder(Path(sys.argv[1])):
+            print("held", flush=True)
+            sys.stdin.read()
+    """
+    out = cohort / "out"
+    words = [sys.executable, "-c", textwrap.dedent(program), str(out)]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "held\n"
+        part = out / f".batch.json{files._PART}x.json"
+        part.write_text("being written")
+        with pytest.raises(UserError, match=f"A batch is already running in {out} .process {process.pid} of "):
+            make(cohort)
+        assert part.exists() and not (out / "batch.json").exists()
+        with pytest.raises(UserError, match="A batch is already running"), hold_batch_folder(out):
+            pass
+        process.stdin.close()
+        process.wait()
+    make(cohort)
+    with hold_batch_folder(out):
+        make(cohort)  # this process may look at its own
+    assert sorted(path.name for path in out.iterdir() if path.name != ".lock") == ["batch.json", "results.csv"]

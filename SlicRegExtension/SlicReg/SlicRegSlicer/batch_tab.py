@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from SlicRegLib.jobs.batch import Batch, Row
+from contextlib import ExitStack
+
+from SlicRegLib.jobs.batch import CANCELLED, Batch, Row
+from SlicRegLib.jobs.batch_folder import hold_batch_folder
 from SlicRegLib.jobs.command import Command
+from SlicRegLib.jobs.outcome import Outcome
 from SlicRegLib.jobs.worker_pool import POOL
 from SlicRegLib.registration.verdict_text import GOOD
 
@@ -24,6 +28,7 @@ class BatchTab:
         self.batch: Batch | None = None
         self.process: Command | None = None
         self.startProcess = _register  # called with the arguments of `slicreg`
+        self._held = ExitStack()  # the batch's folder
         self._timer = make_timer(POLL_MS, self.onTimer)
         self.ui.batchApplyButton.connect("clicked(bool)", self.onApply)
         self.ui.batchCancelButton.connect("clicked(bool)", self.onCancel)
@@ -66,26 +71,41 @@ class BatchTab:
                 return
             parameters = self.panel.parameters
             volumes = [v for v in list_scans() if v is not parameters.template] if parameters.batchScene else None
-            self.batch = self.logic.batch(self._makeRequest(), parameters.batchOutput, volumes, parameters.batchInput)
-            self._startNext()
+            batch = self.logic.batch(self._makeRequest(), parameters.batchOutput, volumes, parameters.batchInput)
+            self._held.enter_context(hold_batch_folder(batch.out))
+            self.batch = batch
+            self._continue()
 
     def onTimer(self) -> None:
         if self.process.poll():
             self._show()
         if self.process.state != "running":
-            self.batch.record(self.process)
-            self.ui.logText.plainText += self.process.log
-            self._startNext()
+            with DisplayErrors():
+                self._continue(self.process)
 
     def onCancel(self, clicked=False) -> None:
         self.close()
         self._show(_("Stopped. Run the batch again to resume."))
         self.panel.showParameters()
 
-    def _startNext(self) -> None:
-        """Start the next scan's registration, or end the batch where there is none."""
-        arguments = self.batch.next()
-        self.process = self.startProcess(arguments) if arguments else None
+    def _continue(self, ended: Command | None = None) -> None:
+        """Enter the registration that has ``ended`` and start the next one. The batch ends where there is none, and
+        where one cannot be started."""
+        self.process = None
+        try:
+            if ended:
+                self.batch.record(ended)
+                self.ui.logText.plainText += ended.log
+            if arguments := self.batch.next():
+                self.process = self.startProcess(arguments)
+        finally:
+            self._showState()
+
+    def _showState(self) -> None:
+        if not self.process:
+            for name in self.batch.running():  # which could not be started
+                self.batch.record(Outcome(CANCELLED, "", 0.0), name)
+            self._held.close()
         self._show()
         self.ui.batchCancelButton.enabled = self.isRunning()
         self.panel.showParameters()
@@ -99,6 +119,7 @@ class BatchTab:
             self.process.cancel()
             self.batch.record(self.process)
             self.process = None
+        self._held.close()
 
     # ---- showing
 

@@ -9,11 +9,11 @@ import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, get_args
 
 from ..errors import UserError
 from ..images.dicom_series import is_same_scan
-from ..images.files import atomic, check_output, make_folder, split_series, stem, write_json
+from ..images.files import atomic, check_output, split_series, stem, write_json
 from ..images.inputs import check_file
 from ..images.json_reading import read_json
 from ..images.options import TransformFormat, TransformOptions
@@ -22,7 +22,9 @@ from ..registration.options import RegistrationOptions
 from ..registration.verdict_text import WORDS, count_verdicts, describe_counts, describe_verdict
 from ..results.result_folder import RESULT_FILES, remove_unfinished_results
 from .arguments import changed_arguments, write_arguments
+from .batch_folder import open_batch_folder
 from .file_stamps import is_unchanged, make_stamp
+from .outcome import EndedProcess
 
 RESULTS = ("transform.h5", "transform_inverse.h5", "warped_target.nii.gz", "report.json")
 """Files that every registration writes, the transforms perhaps in another format."""
@@ -48,16 +50,6 @@ Row = dict[str, Any]
 """A row of the table: a value for each of `COLUMNS`, None if it is unknown, as the verdicts of older versions are."""
 
 
-class EndedProcess(Protocol):
-    """What `Batch.record` reads of a `Command`."""
-
-    state: str
-    error: str
-
-    @property
-    def elapsed(self) -> float: ...
-
-
 class Batch:
     """Registers targets into ``out / NAME``. A repeated batch skips what has been done already.
 
@@ -81,7 +73,7 @@ class Batch:
         template_label: the template's labels, to be carried to every target. labels: name -> the target's own labels.
         left_out: sentences about scans that could not become targets, for people. others: further files that must not
         be overwritten. Raises UserError for missing files, names that cannot be folders, a folder that cannot be
-        written, and results that would replace an input."""
+        written or in which another batch runs, and results that would replace an input."""
         self.template, self.model, self.out = Path(template).absolute(), Path(model).absolute(), Path(out).absolute()
         self.template_label = Path(template_label).absolute() if template_label else None
         self.options = [str(word) for word in options]
@@ -98,7 +90,7 @@ class Batch:
         results = [f"{name}/{file}" for name in self.targets for file in RESULT_FILES]
         read = [*inputs.values(), *self.targets.values(), *self.labels.values(), *others]
         check_output(self.out, folder=True, names=[BATCH, TABLE, *results], inputs=read)
-        make_folder(self.out)
+        open_batch_folder(self.out)
         self.left_out = list(left_out)
         self.warning = ""
         """Why the table could not be written the last time; "" if it could."""

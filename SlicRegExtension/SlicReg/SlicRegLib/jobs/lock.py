@@ -16,6 +16,8 @@ from ..images.files import remove_partial_files, write_json
 from ..images.json_reading import read_json
 from .processes import end_tree, reap_started
 
+OWNER = "owner.json"
+
 
 @dataclass(frozen=True)
 class Owner:
@@ -62,7 +64,7 @@ def find_owner(folder: str | Path) -> Owner | None:
 def read_last_owner(folder: Path) -> Owner | None:
     """The process that last worked in the folder, whether or not it still does."""
     try:
-        owner = Owner(**read_json(folder / "owner.json"))
+        owner = Owner(**read_json(folder / OWNER))
         texts = owner.host, owner.user, owner.started
         is_owner = isinstance(owner.pid, int) and 0 < owner.pid < 1 << 31 and isinstance(owner.created, (int, float))
         return owner if is_owner and all(isinstance(text, str) for text in texts) else None
@@ -81,8 +83,11 @@ def is_alive(owner: Owner) -> bool:
 
 
 @contextlib.contextmanager
-def claim_folder(folder: Path) -> Iterator[None]:
-    """Make this process the owner of the folder inside the block. Raises UserError if there is another one."""
+def claim_folder(folder: Path, work: str = "training") -> Iterator[None]:
+    """Make this process the owner of the folder inside the block. Raises UserError if there is another one.
+
+    work: what runs there, for the error.
+    """
     import psutil
     from filelock import FileLock, Timeout
 
@@ -91,7 +96,7 @@ def claim_folder(folder: Path) -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        raise make_conflict(folder, find_owner(folder)) from None
+        raise make_conflict(folder, find_owner(folder), work) from None
     try:
         before = read_last_owner(folder)
         if (
@@ -108,16 +113,16 @@ def claim_folder(folder: Path) -> Iterator[None]:
             getpass.getuser(),
             time.strftime("%Y-%m-%d %H:%M:%S"),
         )
-        write_json(folder / "owner.json", asdict(owner))
+        write_json(folder / OWNER, asdict(owner))
         yield
     finally:
         lock.release()
 
 
-def make_conflict(folder: Path, owner: Owner | None) -> UserError:
+def make_conflict(folder: Path, owner: Owner | None, work: str = "training") -> UserError:
     """The error for a second process."""
     who = owner.sentence() if owner else "another process"
-    return UserError(f"A training is already running in {folder} ({who}); stop it first or choose another folder.")
+    return UserError(f"A {work} is already running in {folder} ({who}); stop it first or choose another folder.")
 
 
 def remove_partial_job_files(folder: Path) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,16 +23,9 @@ from ..results.result_folder import REPORT_FILE, remove_unfinished_results
 from ..workers import run_each
 from .arguments import write_arguments
 from .batch import CANCELLED, DONE, Batch, name_scans
+from .batch_folder import hold_batch_folder
 from .options import BatchRequest
-
-
-@dataclass
-class Outcome:
-    """How one registration ended, as `Batch.record` takes it: "finished", "failed" or "cancelled", why, and seconds."""
-
-    state: str
-    error: str
-    elapsed: float
+from .outcome import Outcome
 
 
 def register_batch(request: BatchRequest, progress: Progress = silent) -> Batch:
@@ -42,6 +34,16 @@ def register_batch(request: BatchRequest, progress: Progress = silent) -> Batch:
     Raises UserError where none could be registered, and where a cluster fails as a whole.
     """
     batch = make_batch(request)
+    with hold_batch_folder(batch.out):
+        _run_batch(batch, request, progress)
+    progress("batch", 1.0, f"{len(batch.targets)} scans")
+    if not any(row["status"] == DONE for row in batch.rows()):
+        raise UserError(f"No scan could be registered. {batch.summary()}")
+    return batch
+
+
+def _run_batch(batch: Batch, request: BatchRequest, progress: Progress) -> None:
+    """Try all scans once."""
     requests = {name: _make_single(batch, request, name) for name in batch.pending()}
     names = {single.out: name for name, single in requests.items()}
 
@@ -60,10 +62,6 @@ def register_batch(request: BatchRequest, progress: Progress = silent) -> Batch:
         for name in batch.running():
             batch.record(Outcome(CANCELLED, "", time.monotonic() - last), name)
         raise
-    progress("batch", 1.0, f"{len(batch.targets)} scans")
-    if not any(row["status"] == DONE for row in batch.rows()):
-        raise UserError(f"No scan could be registered. {batch.summary()}")
-    return batch
 
 
 def _make_single(batch: Batch, request: BatchRequest, name: str) -> RegisterRequest:
