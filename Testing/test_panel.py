@@ -115,6 +115,20 @@ def test_a_worker_is_warm_before_apply_and_ends_with_the_panel(panel, monkeypatc
     HOST.wait(lambda: not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE, 60)
 
 
+def test_a_training_ends_the_idle_worker(panel, tmp_path, monkeypatch):
+    done = []
+    monkeypatch.setattr("SlicRegSlicer.logic.control.start", lambda *words: done.append("started"))
+    monkeypatch.setattr(POOL, "close", lambda: done.append("closed"))
+    panel.logic.startTraining(tmp_path)
+    assert done == ["closed", "started"]
+
+
+def test_the_file_of_a_model_is_named_by_its_full_path(panel, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("mine.slicreg").touch()
+    assert panel.logic.model("mine.slicreg") == str(tmp_path / "mine.slicreg")
+
+
 # ---- mistakes and failures
 
 

@@ -7,7 +7,9 @@ import pytest
 
 from host import available
 from SlicRegLib.cli.parser import parse
+from SlicRegLib.errors import UserError
 from SlicRegLib.jobs.batch import COLUMNS
+from SlicRegLib.jobs.batch_folder import hold_batch_folder
 from SlicRegLib.jobs.command_process import CommandProcess
 
 pytestmark = pytest.mark.skipif(not available(), reason="needs slicer-core and PySide6")
@@ -120,3 +122,22 @@ def test_a_stopped_batch_is_resumed(panel, started, tmp_path):
     HOST.click(ui.batchApplyButton)
     wait_for_end(panel)
     assert states(panel) == {"Phantom target": "done", "noise": "failed"} and len(started) == 3
+
+
+def test_a_registration_that_cannot_be_started_ends_the_batch(panel, started, tmp_path):
+    ui, start = panel.ui, panel.batch.startProcess
+
+    def fail_later(arguments):
+        if started:
+            raise UserError("PythonSlicer was not found.")
+        return start(arguments)
+
+    panel.batch.startProcess = fail_later
+    HOST.click(ui.batchSceneCheckBox)
+    ui.batchOutputPath.currentPath = str(tmp_path / "batch")
+    HOST.click(ui.batchApplyButton)
+    wait_for_end(panel)
+    assert HOST.dialogs.texts("error") == ["PythonSlicer was not found."] and not panel.isBusy()
+    assert states(panel) == {"Phantom target": "done", "noise": "cancelled"} and not ui.batchCancelButton.enabled
+    with hold_batch_folder(tmp_path / "batch"):
+        pass
