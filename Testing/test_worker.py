@@ -150,6 +150,18 @@ def test_relative_paths_start_where_the_request_is_made(make_pool, tmp_path, mon
     assert len(pool.pids()) == 1
 
 
+@posix
+def test_a_working_directory_that_was_removed(make_pool, tmp_path, monkeypatch):
+    pool = make_pool(STEPS)
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    command = pool.register(register_words(Path("out")))
+    assert command.wait(LATER) == "failed" and "working directory has been removed" in command.error
+    words = [str(tmp_path / word) if word.endswith(".gz") else word for word in register_words(tmp_path / "out")]
+    assert pool.register(words).wait(LATER) == "finished"
+
+
 def test_answers_to_an_earlier_request_are_no_output(make_pool, tmp_path):
     pool = make_pool("""
         from SlicRegLib.errors import UserError

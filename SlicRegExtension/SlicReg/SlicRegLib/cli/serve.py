@@ -141,9 +141,10 @@ class Server:
                 raise UserError('The "arguments" of "load" are one model, its file or its name.')
             self.kept.load_model(words[0])
             return {}
-        return self._register(words, number)
+        return self._register(words, number, content.get("folder"))
 
-    def _register(self, words: list[str], number: str | int | None) -> dict[str, Any]:
+    def _register(self, words: list[str], number: str | int | None, folder: str | None) -> dict[str, Any]:
+        """folder: where relative paths start; "" where that has been removed."""
         printed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")  # tyro asks for the encoding
         try:
             with contextlib.redirect_stdout(printed):
@@ -151,6 +152,9 @@ class Server:
         except SystemExit:  # of --help
             printed.seek(0)
             return {"text": printed.read()}
+        paths = (request.template, request.target, request.out)
+        if folder == "" and not all(path.is_absolute() for path in paths):
+            raise UserError("The working directory has been removed; change to another folder.")
         self.out = Path(os.path.abspath(request.out))
         progress = JsonLines(lambda step: self.channel.send({"id": number, **step}))
         report = self._register_files(request, progress, self.kept)
