@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import signal
@@ -9,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from typing import NoReturn
 
 from .. import __version__
 from ..errors import UserError, is_out_of_memory, one_sentence, show_name
@@ -21,14 +23,32 @@ CLEAN_UP_SECONDS = 5.0
 """How long further signals are ignored after the first, so that they do not cut its clean-up short."""
 
 
+def run() -> NoReturn:
+    """Run the command line and end the process. Taking down Python and PyTorch would add half a second to each
+    registration, which has nothing left to save."""
+    code = main()
+    if sys.argv[1:2] == ["register"]:
+        atexit._run_exitfuncs()
+        os._exit(code)
+    sys.exit(code)
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 after a user's mistake, 130 after an interruption."""
     words = sys.argv[1:] if arguments is None else arguments
+    _let_threads_sleep()
     prepare_streams()
     try:
         return _run(words)
     finally:
         settle_streams()
+
+
+def _let_threads_sleep() -> None:
+    """Threads of PyTorch that wait for each other soon give their core away. By default they turn in a loop: on a busy
+    computer they keep those that work from it, and a registration takes up to ten times as long."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "30000")
 
 
 def _run(words: list[str]) -> int:

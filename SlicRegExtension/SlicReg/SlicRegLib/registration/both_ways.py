@@ -43,7 +43,7 @@ def invert_finely(
 
 
 def _fit_between_points(field: DisplacementField) -> DisplacementField:
-    """``field`` with its points moved such that linear interpolation is right on average instead of at the points alone.
+    """``field``, its points moved such that linear interpolation is right on average instead of at the points alone.
 
     Interpolation is off by t (1 - t) / 2 of a second difference at t between two points, which is 1/12 on average.
     """
