@@ -88,13 +88,7 @@ def interpolate_along_axes(volume: torch.Tensor, positions: AxisPositions) -> to
     each axis, from a coarse lattice such as a field's faster than `resample_along_axes`."""
     values, matrices = volume.permute(0, *(1 + source for source, _ in positions)), []
     for axis, (_, position) in enumerate(positions):
-        n = values.shape[1 + axis]
-        position = position.clamp(0, n - 1)
-        low = position.floor().long().clamp_max(max(n - 2, 0))
-        row, matrix = torch.arange(len(position)), torch.zeros(len(position), n, dtype=position.dtype)
-        matrix[row, low] = 1 - (position - low)
-        matrix[row, (low + 1).clamp_max(n - 1)] += position - low
-        matrices.append(matrix.to(volume))
+        matrices.append(_interpolation_matrix(values.shape[1 + axis], position).to(volume))
     values = (matrices[0] @ values.flatten(2)).unflatten(2, values.shape[2:])
     return torch.matmul(matrices[1], values) @ matrices[2].T
 
@@ -140,13 +134,18 @@ def average_along_axes(volume: torch.Tensor, positions: AxisPositions, step: int
 
 
 def _averaging_matrix(n: int, position: torch.Tensor, step: int) -> torch.Tensor:
-    """(m, n): linear interpolation of n voxels at ``position`` (m * step,), 0 outside their boxes, then means over
-    ``step`` of them."""
+    """(m, n): `_interpolation_matrix` at ``position`` (m * step,), 0 outside the voxels' boxes, and then the means over
+    ``step`` rows."""
     within = (position >= -0.5) & (position <= n - 0.5)
+    return (_interpolation_matrix(n, position) * within[:, None]).unflatten(0, (-1, step)).mean(1)
+
+
+def _interpolation_matrix(n: int, position: torch.Tensor) -> torch.Tensor:
+    """(m, n): linear interpolation of n voxels at ``position`` (m,), the edge repeated."""
     position = position.clamp(0, n - 1)
     low = position.floor().long().clamp_max(max(n - 2, 0))
     share, row = position - low, torch.arange(len(position), device=position.device)
     matrix = torch.zeros(len(position), n, dtype=position.dtype, device=position.device)
-    matrix[row, low] = (1 - share) * within
-    matrix[row, (low + 1).clamp_max(n - 1)] += share * within
-    return matrix.unflatten(0, (-1, step)).mean(1)
+    matrix[row, low] = 1 - share
+    matrix[row, (low + 1).clamp_max(n - 1)] += share
+    return matrix

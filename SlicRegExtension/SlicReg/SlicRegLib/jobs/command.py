@@ -13,10 +13,13 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import IO, Any
 
 from .. import __version__
 from ..stages import STARTING
+from .processes import make_group_options
+from .python import make_environment
 from .remaining_time import RemainingTime
 
 TICK = 0.5
@@ -44,6 +47,25 @@ class LogLine:
     text: str
     error: bool = False
     """Whether it was on stderr."""
+
+
+def start_process(
+    command: Sequence[str], stdin: int, python: str | None = None, folder: str | Path | None = None
+) -> subprocess.Popen[str]:
+    """``command`` in a process group of its own, with pipes of text. python: the interpreter, if it is not the first
+    word. folder: its working directory. Raises OSError."""
+    return subprocess.Popen(
+        command,
+        env=make_environment(python or command[0]),
+        cwd=folder,
+        stdin=stdin,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        **make_group_options(),
+    )
 
 
 class Command(ABC):

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..stages import REFINEMENT, REGISTER
-from .command import Command, Streams, parse_object, parse_step
+from .command import Command, Streams, parse_object, parse_step, start_process
 from .failure import explain_failure
-from .processes import end_tree, make_group_options
-from .python import find_python, make_environment
+from .processes import end_tree
+from .python import find_python
 from .remaining_time import RemainingTime
 
 STRAGGLERS = 1.0
@@ -38,18 +38,7 @@ class CommandProcess(Command):
         self.returncode: int | None = None
         self._process: subprocess.Popen[str] | None = None
         try:
-            self._process = subprocess.Popen(
-                self.command,
-                env=make_environment(python),
-                cwd=folder,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                **make_group_options(),
-            )
+            self._process = start_process(self.command, subprocess.DEVNULL, python, folder)
         except OSError as error:
             self._end("failed", f"{self.command[0]} cannot be started ({error.strerror or error}).")
             return

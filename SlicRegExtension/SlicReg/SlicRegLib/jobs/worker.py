@@ -11,11 +11,10 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
-from .command import Command, Streams, parse_object, parse_step
+from .command import Command, Streams, parse_object, parse_step, start_process
 from .command_process import STRAGGLERS, CommandProcess
 from .failure import explain_failure
-from .processes import end_tree, make_group_options
-from .python import make_environment
+from .processes import end_tree
 from .remaining_time import RemainingTime
 
 ACCEPT_SECONDS = 15.0
@@ -39,17 +38,7 @@ class Worker:
         self._number = 0
         self._process: subprocess.Popen[str] | None = None
         try:
-            self._process = subprocess.Popen(
-                command,
-                env=make_environment(command[0]),
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
-                **make_group_options(),
-            )
+            self._process = start_process(command, subprocess.PIPE)
         except OSError as error:
             self.problem = f"{command[0]} cannot be started ({error.strerror or error})."
             return
