@@ -168,3 +168,19 @@ def test_checkpointing_changes_no_gradient(monkeypatch):
     without = gradients(net, scan)
     assert all(torch.equal(a, b) for a, b in zip(with_checkpoints, without, strict=True))
     assert all(g.abs().sum() > 0 for g in without[:10])
+
+
+@pytest.mark.parametrize("stride, channels", [(1, 32), (2, 32), (1, 24)])
+def test_depthwise_convolutions_and_their_gradients_are_torchs(stride, channels):
+    ours = deeplab.DepthwiseConv(channels, channels, 3, padding=1, stride=stride, groups=channels, bias=False)
+    theirs = nn.Conv3d(channels, channels, 3, padding=1, stride=stride, groups=channels, bias=False)
+    theirs.load_state_dict(ours.state_dict())
+    x, other = (random(2, channels, 6, 5, 4).requires_grad_() for _ in range(2))
+    results = ours(x), theirs(other)
+    torch.testing.assert_close(*results)
+    for result in results:
+        (result * random(*result.shape, seed=1)).sum().backward()
+    torch.testing.assert_close(x.grad, other.grad)
+    torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(x), theirs(x))

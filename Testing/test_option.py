@@ -79,9 +79,9 @@ def test_job_options_survive_json(tmp_path):
 
 
 def test_every_training_option_of_a_job_reaches_the_training():
-    options = JobOptions(preset="paper", iterations=7, batch=3, learning_rate=0.01, seed=5).training()
+    options = JobOptions(preset="paper", iterations=7, batch=3, learning_rate=0.01, seed=5, loss_voxels=99).training()
     assert (options.iterations, options.batch, options.learning_rate, options.seed) == (7, 3, 0.01, 5)
-    assert options.loss_voxels is None and not options.decay  # the preset's own
+    assert options.loss_voxels == 99 and not options.decay  # the preset's own
     frame = JobOptions(spacing_mm=3.0, shape=(16, 16, 32)).preparation()
     assert (frame.spacing_mm, frame.shape) == (3.0, (16, 16, 32))
 

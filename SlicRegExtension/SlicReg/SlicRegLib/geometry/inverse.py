@@ -28,12 +28,13 @@ def invert(
     each point keeps the best position it has had: where the field folds, the result is the nearest answer instead of
     noise. where: bool (I, J, K); elsewhere the start is left as it is.
     """
-    goal = grid.points().reshape(-1, 3)
+    device = field.vectors.device
+    goal = grid.points(device).reshape(-1, 3)
     matrices = jacobian(field).reshape(*field.grid.shape, 9).movedim(-1, 0)
     guess = start.vectors.movedim(0, -1) if start else _pushed_start(field, grid)
     best = goal + guess.reshape(-1, 3)
-    active = torch.arange(len(goal)) if where is None else where.flatten().nonzero()[:, 0]
-    best_error = torch.zeros(len(goal))
+    active = torch.arange(len(goal), device=device) if where is None else where.flatten().nonzero()[:, 0]
+    best_error = torch.zeros(len(goal), device=device)
     best_error[active] = (goal[active] - field(best[active])).norm(dim=-1)
     active = active[best_error[active] > tolerance_mm]
     x = best[active]
@@ -71,15 +72,16 @@ def _pushed_start(field: DisplacementField, grid: Grid) -> torch.Tensor:
     """A first guess of the inverse displacement, (I, J, K, 3) mm: the field's points pushed to where they go, averaged
     on a coarse grid."""
     coarse = bounding_grid([grid, field.grid], spacing=float(max(grid.spacing.max(), field.grid.spacing.max()) * 2))
-    points = field.grid.points().reshape(-1, 3)
+    device = field.vectors.device
+    points = field.grid.points(device).reshape(-1, 3)
     vectors = field.vectors.reshape(3, -1).T
     index = coarse.to_voxel(points + vectors).round().long()
-    inside = ((index >= 0) & (index < torch.tensor(coarse.shape))).all(1)
+    inside = ((index >= 0) & (index < torch.tensor(coarse.shape, device=device))).all(1)
     index = index[inside]
     flat = (index[:, 0] * coarse.shape[1] + index[:, 1]) * coarse.shape[2] + index[:, 2]
-    total = torch.zeros(int(np.prod(coarse.shape)), 4)
+    total = torch.zeros(int(np.prod(coarse.shape)), 4, device=device)
     shift = vectors.mean(0)  # the guess beyond all pushed points: the scans may be metres apart
-    total.index_add_(0, flat, torch.cat([shift - vectors[inside], torch.ones(len(flat), 1)], 1))
+    total.index_add_(0, flat, torch.cat([shift - vectors[inside], torch.ones(len(flat), 1, device=device)], 1))
     total = total.T.reshape(1, 4, *coarse.shape)
     smooth = total
     for _ in range(4):  # cells that received no point take their neighbours' mean
@@ -87,4 +89,4 @@ def _pushed_start(field: DisplacementField, grid: Grid) -> torch.Tensor:
     filled = torch.where(
         total[:, 3:] > 0, total[:, :3] / total[:, 3:].clamp_min(1e-6), smooth[:, :3] / smooth[:, 3:].clamp_min(1e-6)
     )
-    return sample(filled[0], coarse, grid.points()).movedim(0, -1) - shift
+    return sample(filled[0], coarse, grid.points(device)).movedim(0, -1) - shift

@@ -13,6 +13,7 @@ from scipy import ndimage
 
 from ..errors import UserError
 from ..geometry.grid import Grid, bounding_grid
+from ..geometry.masks import dilate_box, dilate_cross, erode_box, erode_cross
 from ..geometry.resampling import align_axes, average_along_axes, resample
 from .files import stem
 from .options import PreparationOptions
@@ -35,7 +36,7 @@ def soft_tissue_centre(scan: Volume, spacing_mm: float = 4.0) -> np.ndarray:
     grid = bounding_grid([scan.grid], spacing_mm)
     hu = resample(scan.tensor, scan.grid, grid, fill=AIR_HU)
     weight = torch.sigmoid(10 - 10 * (hu / 250 * 2 - 1).abs())
-    weight = -F.max_pool3d(-weight[None], 3, stride=1, padding=1)[0, 0].double()
+    weight = erode_box(weight[0]).double()
     if weight.sum() < 20:  # voxels
         raise UserError("The scan holds no soft tissue between 0 and 250 HU; is it a CT in Hounsfield units?")
     centre = [
@@ -92,24 +93,30 @@ def body_mask(hu: torch.Tensor, threshold_hu: float = BODY_HU) -> torch.Tensor:
     """The patient's body in an isotropic scan (I, J, K), bool: opened to remove the table, reduced to the largest
     connected part, lungs filled. Raises UserError where nothing exceeds the threshold.
     """
-    mask = ndimage.binary_opening(hu.numpy() > threshold_hu, iterations=1)
-    labels, count = ndimage.label(mask)
+    labels, count = ndimage.label(dilate_cross(erode_cross(hu > threshold_hu)).numpy())
     if count == 0:
         raise UserError(f"The scan holds no body above {threshold_hu:g} HU; is it a CT in Hounsfield units?")
-    mask = labels == 1 + np.argmax(np.bincount(labels.ravel())[1:])
-    closed = ndimage.binary_closing(np.pad(mask, 3), iterations=2)[3:-3, 3:-3, 3:-3]
-    # slice by slice along the body axis, so that airways which leave the scan at its ends are filled too
-    filled = np.stack([ndimage.binary_fill_holes(closed[:, :, k]) for k in range(closed.shape[2])], -1)
-    return torch.from_numpy(filled)
+    mask = torch.from_numpy(labels == 1 + np.argmax(np.bincount(labels.ravel())[1:]))
+    closed = erode_cross(dilate_cross(F.pad(mask, (3,) * 6), 2), 2)[3:-3, 3:-3, 3:-3]
+    return closed | torch.from_numpy(_holes(closed.numpy()))
+
+
+def _holes(mask: np.ndarray) -> np.ndarray:
+    """What ``mask`` (I, J, K) encloses, slice by slice along the body axis, so that airways which leave the scan at its
+    ends are holes too."""
+    within_slices = np.zeros((3, 3, 3))
+    within_slices[1, :, 1] = within_slices[:, 1, 1] = 1
+    parts, count = ndimage.label(~mask, within_slices)
+    enclosed = np.ones(count + 1, bool)
+    for border in (parts[0], parts[-1], parts[:, 0], parts[:, -1]):
+        enclosed[border] = False
+    enclosed[0] = False  # the mask itself
+    return enclosed[parts]
 
 
 def body_region(body: torch.Tensor, dilation: int = 2) -> torch.Tensor:
     """The ``body`` (bool, I, J, K) and ``dilation`` voxels around it, diagonals included."""
-    mask = body[None, None].float()
-    for axis in range(3):  # one axis after the other is faster than a cube at once (benchmarks/kernels.py)
-        around = [dilation if a == axis else 0 for a in range(3)]
-        mask = F.max_pool3d(mask, [2 * a + 1 for a in around], stride=1, padding=around)
-    return mask[0, 0] > 0
+    return dilate_box(body, dilation)
 
 
 @dataclass(frozen=True, eq=False)

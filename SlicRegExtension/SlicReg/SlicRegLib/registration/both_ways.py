@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from ..geometry.field import DisplacementField
 from ..geometry.grid import Grid
 from ..geometry.inverse import invert
+from ..geometry.masks import dilate_box
 from ..geometry.resampling import align_axes, interpolate_along_axes, resample
 from ..images.preparation import AIR_HU, BODY_HU, PreparedScan
 from ..images.volumes import Volume
@@ -24,7 +25,8 @@ def invert_finely(
 ) -> DisplacementField:
     """The inverse of ``field``, moving to fixed, over the ``fixed`` scan's frame and the ``template``, the same scan as
     it was loaded: on every second point of the lattice, and from there, in the body, on all of them."""
-    frame, region = fixed.grid, fixed.region
+    device = field.vectors.device
+    frame, region = fixed.grid, fixed.region.to(device)
     while frame.spacing.max() > FINEST_MM:
         frame = frame.halved()
         for axis in range(3):
@@ -38,7 +40,7 @@ def invert_finely(
     where = F.pad(region, [n for pair in zip(reversed(before), reversed(after), strict=True) for n in pair])
     where = where | _reached(field, moving, grid)
     if template:
-        where = where | _shows_body(template, grid)
+        where = where | _shows_body(template, grid).to(device)
     return _fit_between_points(invert(field, grid, start=start, where=where))
 
 
@@ -56,23 +58,26 @@ def _fit_between_points(field: DisplacementField) -> DisplacementField:
 
 def _reached(field: DisplacementField, moving: PreparedScan, grid: Grid) -> torch.Tensor:
     """Voxels of ``grid``, bool, around those to which ``field`` leads from the ``moving`` scan's region."""
-    voxel = grid.to_voxel(field(moving.grid.points()[moving.region])).round().long()
-    i, j, k = voxel[((voxel >= 0) & (voxel < torch.tensor(grid.shape))).all(1)].T
-    reached = torch.zeros(grid.shape)
-    reached[i, j, k] = 1.0
-    return F.max_pool3d(reached[None], 3, 1, 1)[0] > 0
+    device = field.vectors.device
+    points = moving.grid.points(device)[moving.region.to(device)]
+    voxel = grid.to_voxel(field(points)).round().long()
+    i, j, k = voxel[((voxel >= 0) & (voxel < torch.tensor(grid.shape, device=device))).all(1)].T
+    reached = torch.zeros(grid.shape, dtype=torch.bool, device=device)
+    reached[i, j, k] = True
+    return dilate_box(reached, 1)
 
 
 def _shows_body(scan: Volume, grid: Grid) -> torch.Tensor:
     """Voxels of ``grid``, bool, around those that are no air in the scan, table included."""
     positions = align_axes(scan.grid, grid)
     if positions is None:
-        shown = (resample(scan.tensor, scan.grid, grid, fill=AIR_HU)[0] > BODY_HU).float()
+        shown = resample(scan.tensor, scan.grid, grid, fill=AIR_HU)[0] > BODY_HU
     else:  # the nearest voxels, axis by axis
-        shown = (scan.tensor[0].permute([source for source, _ in positions]) > BODY_HU).float()
+        shown = scan.tensor[0].permute([source for source, _ in positions])
         for axis, (_, position) in enumerate(positions):
             n = shown.shape[axis]
             shown = shown.index_select(axis, position.round().long().clamp(0, n - 1))
             beyond = (position < -0.5) | (position > n - 0.5)
-            shown.index_fill_(axis, beyond.nonzero()[:, 0], 0.0)
-    return F.max_pool3d(shown[None], 3, 1, 1)[0] > 0
+            shown.index_fill_(axis, beyond.nonzero()[:, 0], AIR_HU)
+        shown = shown > BODY_HU
+    return dilate_box(shown, 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import reduce
 from itertools import product
 
 import torch
@@ -35,9 +36,10 @@ class FeatureComparison:
         device = fixed.values.device
         self.step = 1 if corner is None else CELL
         if corner is None:  # a cell belongs to the region where one of its voxels does
-            region = F.max_pool3d(region[None, None].float(), CELL)[0, 0] > 0
+            parts = (region[_of_cells(each, shape)] for each in product(range(CELL), repeat=3))
+            region = reduce(torch.logical_or, parts)
         else:
-            region = region[tuple(slice(c, c + CELL * n, CELL) for c, n in zip(corner, shape, strict=True))]
+            region = region[_of_cells(corner, shape)]
         self.index = region.flatten().nonzero()[:, 0].to(device)
         voxels = unravel(self.index, shape) * self.step + torch.tensor(corner or (0, 0, 0), device=device)
         self.fixed, self.voxels = fixed.at(voxels), (voxels - moving.first).T.float().contiguous()
@@ -76,20 +78,26 @@ class FeatureComparison:
         return difference, self.between.adjoint(gradient) if self.between else gradient
 
 
+def _of_cells(corner: tuple[int, ...], shape: tuple[int, int, int]) -> tuple[slice, ...]:
+    """The voxels at one ``corner`` of each of ``shape`` (i, j, k) cells."""
+    return tuple(slice(c, c + CELL * n, CELL) for c, n in zip(corner, shape, strict=True))
+
+
+_SIDES = torch.tensor(list(product((0.0, 1.0), repeat=3))).T
+"""(3, 8): which corners of a cell, k the fastest, lie on its far side along i, j and k."""
+
+
 def _weights(upper: torch.Tensor) -> Iterator[torch.Tensor]:
     """Weights (n, 8) of the corners of a cell, k the fastest: of trilinear interpolation, then of its derivatives by
     i, j and k.
 
     upper: (3, n), how far each point is from the cell's first corner towards its last one, 0 to 1.
     """
-    x, y, z = torch.stack([1 - upper, upper], -1)
-    slope = torch.tensor([-1.0, 1.0]).to(upper).expand_as(x)
-
-    def multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-        return (a[:, :, None] * b[:, None]).flatten(1)
-
-    xy = multiply(x, y)
-    yield multiply(xy, z)
-    yield multiply(multiply(slope, y), z)
-    yield multiply(multiply(x, slope), z)
-    yield multiply(xy, slope)
+    sides = _SIDES.to(upper)
+    slope = 2 * sides - 1
+    x, y, z = (torch.addcmul(1 - side, upper[axis, :, None], slope[axis]) for axis, side in enumerate(sides))
+    yz = y * z
+    yield x * yz
+    yield yz.mul_(slope[0])
+    yield (x * z).mul_(slope[1])
+    yield (x * y).mul_(slope[2])

@@ -57,13 +57,16 @@ class Model:
     key_points: KeyPoints | None = None
     template: Volume | None = None
     template_labels: Volume | None = None
+    _copies: dict[torch.device, SupervoxelNet] = field(default_factory=dict, init=False, repr=False)
 
     def network(self, device: torch.device) -> SupervoxelNet:
-        """The network on ``device``: ``net`` itself where it is there already, else a copy."""
+        """The network on ``device``: ``net`` itself where it is there already, else a copy, which is kept."""
         own = next(self.net.parameters()).device
         if own.type == device.type and device.index in (None, own.index):
             return self.net
-        return copy.deepcopy(self.net).to(device)
+        if device not in self._copies:
+            self._copies[device] = copy.deepcopy(self.net).to(device)
+        return self._copies[device]
 
     def summary(self) -> dict[str, Any]:
         """The content of bundle.json, and whether the template and its labels are included; `slicreg info` shows it."""

@@ -131,35 +131,37 @@ def refine_and_unfold(
     """
     if not options.refine:
         with clock(UNFOLDING):
-            return unfold(_as_field(starts[0], fixed.grid), options.least_stretch), None
+            return unfold(_as_field(starts[0], fixed.grid, device), options.least_stretch).to("cpu"), None
     with clock(REFINEMENT):
         forward = int(fixed.region.sum()) < SHOWS_LESS * int(moving.region.sum())
         if forward:
-            fields = [_as_field(start, fixed.grid) for start in starts]
+            fields = [_as_field(start, fixed.grid, device) for start in starts]
         else:
-            fields = [_as_inverse(start, moving.grid, options.least_stretch) for start in starts]
+            fields = [_as_inverse(start, moving.grid, options.least_stretch, device) for start in starts]
         sides = [
             compared(options.refinement) if compared else ComparedScan.describe(fixed, options.refinement, device),
             ComparedScan.describe(moving, options.refinement, device),
         ]
         first, second = sides if forward else reversed(sides)
-        fields = [field.to(device) for field in fields]
-        refined = refine(fields, first, second, options.refinement, clock.progress).to("cpu")
+        refined = refine(fields, first, second, options.refinement, clock.progress)
     with clock(UNFOLDING):
         refined = unfold(refined, options.least_stretch)
         if forward:
-            return refined, None
-        return invert_finely(refined, fixed, moving, template), refined
+            return refined.to("cpu"), None
+        return invert_finely(refined, fixed, moving, template).to("cpu"), refined.to("cpu")
 
 
-def _as_field(start: DisplacementField | np.ndarray, grid: Grid) -> DisplacementField:
-    return start if isinstance(start, DisplacementField) else affine_field(start, grid.pooled(4))
+def _as_field(start: DisplacementField | np.ndarray, grid: Grid, device: torch.device) -> DisplacementField:
+    field = start if isinstance(start, DisplacementField) else affine_field(start, grid.pooled(4))
+    return field.to(device)
 
 
-def _as_inverse(start: DisplacementField | np.ndarray, grid: Grid, least_stretch: float) -> DisplacementField:
+def _as_inverse(
+    start: DisplacementField | np.ndarray, grid: Grid, least_stretch: float, device: torch.device
+) -> DisplacementField:
     if isinstance(start, DisplacementField):
-        return invert(unfold(start, least_stretch, START_STEPS), grid.pooled(4))
-    return affine_field(np.linalg.inv(start), grid.pooled(4))
+        return invert(unfold(start.to(device), least_stretch, START_STEPS), grid.pooled(4))
+    return affine_field(np.linalg.inv(start), grid.pooled(4)).to(device)
 
 
 def prepare_upright(model: Model, target: Volume, fixed: PreparedScan, pose: np.ndarray) -> PreparedScan:

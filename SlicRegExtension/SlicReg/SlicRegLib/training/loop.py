@@ -68,11 +68,11 @@ def train(
     study, options, task = plan.study, plan.options, plan.task
     torch.manual_seed(options.seed)
     names, held = split(study.scans, options.validation_scans)
-    training = TrainingSet(study, names, options.augmentation, options.loss_voxels, task.targets)
+    training = TrainingSet(study, names, options.augmentation, options.loss_voxels, task.targets, device)
     validation = training
     if held:
         voxels = options.loss_voxels or VALIDATION_VOXELS
-        validation = TrainingSet(study, held, options.augmentation, voxels, task.targets)
+        validation = TrainingSet(study, held, options.augmentation, voxels, task.targets, device)
     net = task.build(plan.network).to(device, memory_format=torch.channels_last_3d)
     precision = choose_precision(device, options.precision, training=True)
     run = TrainingRun(net, task.loss(net, precision), options, device, processes, [names, held])
@@ -107,5 +107,6 @@ def train(
 
 
 def _choose_loaders(device: torch.device) -> int:
-    """Threads that make batches; none on a CPU, where they would only compete with the network."""
-    return min(8, max(1, (os.cpu_count() or 1) - 1)) if device.type == "cuda" else 0
+    """Threads that make batches; none on a CPU, where they would only compete with the network. A GPU makes the samples
+    itself, and few threads can tell it fast enough; those that read a large cohort need more."""
+    return min(4, max(1, (os.cpu_count() or 1) - 1)) if device.type == "cuda" else 0

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from scipy.spatial.transform import Rotation
 
+from ..geometry.field import DisplacementField
 from ..geometry.grid import Grid, apply_affine, translation, unravel
 from ..geometry.resampling import resample
 from ..geometry.sampling import sample
@@ -36,12 +37,16 @@ class SampleBatch:
     """(B, n, layers) int64: the supervoxels at these voxels."""
 
 
+KEPT_SHARE = 0.125
+"""Of a GPU's memory, for the scans of a cohort."""
+_Scan = tuple[torch.Tensor, torch.Tensor, Grid, DisplacementField]  # HU, body region, their grid, the teacher's field
 Sample = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Image, voxels and targets as in `SampleBatch`, without its first axis."""
 
 
 class TrainingSet:
-    """Draws samples from a study's scans. Scans are read when they are needed, so that memory limits no study."""
+    """Draws samples from a study's scans. Scans are read when they are needed, so that memory limits no study; a GPU
+    keeps as many of them as fit into `KEPT_SHARE` of its memory."""
 
     def __init__(
         self,
@@ -50,13 +55,18 @@ class TrainingSet:
         augmentation: AugmentationOptions,
         voxels: int | None,
         targets: Callable[[torch.Tensor, Grid, torch.Tensor], torch.Tensor] | None = None,
+        device: torch.device = torch.device("cpu"),
     ):
         """voxels: output voxels per scan for the loss, in the body; None: all voxels of the grid.
-        targets: see `objective.Task`; None: `sample_layers`."""
-        self.layers = torch.from_numpy(study.layers()).float()  # as they are sampled
+        targets: see `objective.Task`; None: `sample_layers`. device: where samples are made; random numbers are drawn
+        on the CPU, so that they are the same everywhere."""
+        self.layers = torch.from_numpy(study.layers()).float().to(device)  # as they are sampled
         self.template_grid = study.template().grid
         self.study, self.augmentation, self.voxels, self.names = study, augmentation, voxels, names
-        self.targets = targets or sample_layers
+        self.targets, self.device = targets or sample_layers, device
+        self._kept: dict[int, _Scan] = {}
+        on_gpu = device.type == "cuda"
+        self._to_keep = KEPT_SHARE * torch.cuda.get_device_properties(device).total_memory if on_gpu else 0
 
     def batch(self, indices: list[int], generator: torch.Generator, augment: bool = True) -> SampleBatch:
         """Samples of the scans ``names[index]``; equal states of the generator give equal batches."""
@@ -75,8 +85,8 @@ class TrainingSet:
         return _stack(samples)
 
     def _sample(self, index: int, generator: torch.Generator, augment: bool) -> Sample:
-        scan, field = self.study.scan(self.names[index])
-        image, grid, body, move = scan.hu, scan.grid, scan.region, np.eye(4)
+        image, body, grid, field = self._load(index)
+        move = np.eye(4)
         if augment:
             options = self.augmentation
             if options.crop_share and torch.rand((), generator=generator) < options.crop_share:
@@ -92,7 +102,7 @@ class TrainingSet:
             if options.gain_noise:
                 image = image * (1 + options.gain_noise * torch.randn((), generator=generator))
             if options.hu_noise:
-                image = image + options.hu_noise * torch.randn(image.shape, generator=generator)
+                image = image + options.hu_noise * torch.randn(image.shape, generator=generator).to(image)
         output = grid.strided(STRIDE)
         body = body[::STRIDE, ::STRIDE, ::STRIDE].flatten()
         voxels = self._choose_voxels(body, generator)
@@ -100,13 +110,22 @@ class TrainingSet:
         targets = self.targets(self.layers, self.template_grid, field(points))
         return network_input(image)[None], voxels, targets
 
+    def _load(self, index: int) -> _Scan:
+        if index not in self._kept:
+            scan, field = self.study.scan(self.names[index])
+            loaded = scan.hu.to(self.device), scan.region.to(self.device), scan.grid, field.to(self.device)
+            if (len(self._kept) + 1) * 5 * scan.hu.numel() > self._to_keep:  # 4 bytes of HU, 1 of the body
+                return loaded
+            self._kept[index] = loaded
+        return self._kept[index]
+
     def _choose_voxels(self, body: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
         if self.voxels is None:
-            return torch.arange(len(body))
+            return torch.arange(len(body), device=body.device)
         inside = body.nonzero()[:, 0]
         if not len(inside):  # the augmentation moved the whole body out of view: background everywhere
-            inside = torch.arange(len(body))
-        return inside[torch.randint(len(inside), (self.voxels,), generator=generator)]
+            inside = torch.arange(len(body), device=body.device)
+        return inside[torch.randint(len(inside), (self.voxels,), generator=generator).to(body.device)]
 
 
 def _stack(samples: list[Sample]) -> SampleBatch:
@@ -143,12 +162,13 @@ def _crop(
     seen = body.any(1).any(0).nonzero()[:, 0]
     length = (lengths_mm[0] + size * (lengths_mm[1] - lengths_mm[0])) / grid.spacing[2]
     first = int(seen[0]) + place * max(0.0, len(seen) - length)
-    keep = (torch.arange(hu.shape[2]) >= first) & (torch.arange(hu.shape[2]) < first + length)
+    slices = torch.arange(hu.shape[2], device=hu.device)
+    keep = (slices >= first) & (slices < first + length)
     weight = body & keep
     if not weight.any():
         return hu, body, np.eye(4)
-    shift = grid.to_world(weight.nonzero().double().mean(0).numpy()) - grid.to_world(
-        body.nonzero().double().mean(0).numpy()
+    shift = grid.to_world(weight.nonzero().double().mean(0).cpu().numpy()) - grid.to_world(
+        body.nonzero().double().mean(0).cpu().numpy()
     )
     return torch.where(keep, hu, AIR_HU), weight, translation(shift)
 
