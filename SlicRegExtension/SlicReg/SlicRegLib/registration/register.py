@@ -36,8 +36,6 @@ from .verdict import foresee
 EXPLAINED = 0.8
 """Share of the supervoxels that must lie where the affine map leads (`CommonSupervoxels.found`): then it is as good a
 start of the refinement as an alignment of key points."""
-START_STEPS = 50
-"""Steps of `unfold` for a start of the refinement, which need not be free of folds."""
 SHOWS_LESS = 0.6
 """The refinement compares features at the fixed scan's voxels if its body has fewer than this share of the moving
 scan's."""
@@ -160,7 +158,7 @@ def _as_inverse(
     start: DisplacementField | np.ndarray, grid: Grid, least_stretch: float, device: torch.device
 ) -> DisplacementField:
     if isinstance(start, DisplacementField):
-        return invert(unfold(start.to(device), least_stretch, START_STEPS), grid.pooled(4))
+        return invert(unfold(start.to(device), least_stretch), grid.pooled(4))
     return affine_field(np.linalg.inv(start), grid.pooled(4)).to(device)
 
 
