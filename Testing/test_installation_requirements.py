@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from SlicRegSlicer import gpus, requirements
-from SlicRegSlicer.requirements import REGISTRATION, TEACHER, describe_missing, find_missing, is_older
+from SlicRegSlicer.requirements import REQUIREMENTS, describe_missing, find_missing, is_older
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -30,29 +30,18 @@ def read_minimum_versions(list_name: str) -> dict[str, str]:
 def test_the_table_repeats_the_dependencies_of_the_project():
     dependencies = read_minimum_versions("dependencies")
     assert len(dependencies) > 10
-    assert {package.distribution: package.minimum for package in REGISTRATION.values()} == dependencies
-    teacher = {package.distribution: package.minimum for package in TEACHER.values()}
-    assert teacher == read_minimum_versions("train")
+    assert {package.distribution: package.minimum for package in REQUIREMENTS.values()} == dependencies
 
 
 def test_import_names_belong_to_their_distributions():
     """scikit-image is imported as skimage: a wrong name here would be missing for ever."""
     providers = importlib.metadata.packages_distributions()
-    for name, package in {**REGISTRATION, **TEACHER}.items():
+    for name, package in REQUIREMENTS.items():
         assert package.distribution.lower() in {provider.lower() for provider in providers[name]}, name
 
 
 def test_nothing_is_missing_here():
     assert find_missing() == [] and describe_missing() == ""
-
-
-def test_a_training_needs_its_teacher_too(monkeypatch):
-    assert find_missing(training=True) == []
-    hide_packages(monkeypatch, "convexAdam")
-    assert find_missing() == [] and find_missing(training=True) == ["convexAdam"]
-    assert describe_missing() == ""
-    text = describe_missing(training=True)
-    assert "1 Python package " in text and "convexAdam>=0.2" in text
 
 
 def test_absent_and_old_packages_are_missing(monkeypatch):
@@ -64,7 +53,7 @@ def test_absent_and_old_packages_are_missing(monkeypatch):
     )
     assert find_missing() == ["torch", "nibabel", "skimage"]
     text = describe_missing()
-    torch = f"{REGISTRATION['torch'].requirement}, about 200 MB, from the PyTorch extension"
+    torch = f"{REQUIREMENTS['torch'].requirement}, about 200 MB, from the PyTorch extension"
     for words in ("3 Python packages", torch, "scikit-image>=0.21"):
         assert words in text
     assert "about 229 MB to download" in text

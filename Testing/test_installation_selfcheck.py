@@ -9,7 +9,7 @@ import pytest
 
 from SlicRegSlicer import selfcheck
 from SlicRegSlicer.findings import Finding
-from SlicRegSlicer.requirements import REGISTRATION
+from SlicRegSlicer.requirements import REQUIREMENTS
 from SlicRegSlicer.selfcheck import check_installation
 
 
@@ -64,7 +64,7 @@ def test_a_torch_that_never_answers(tmp_path, monkeypatch, no_driver):
 def test_a_torch_that_is_too_old_and_cannot_compute(tmp_path, monkeypatch, no_driver):
     write_torch(tmp_path, monkeypatch, "__version__ = '1.13.1+cu117'\nclass version: cuda = '11.7'")
     old, cpu = select_problems(check_installation())
-    assert "PyTorch 1.13.1+cu117 is too old" in old.title and f"Version {REGISTRATION['torch'].minimum}" in old.detail
+    assert "PyTorch 1.13.1+cu117 is too old" in old.title and f"Version {REQUIREMENTS['torch'].minimum}" in old.detail
     assert "The CPU does not work" in cpu.title
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from host import available, start
-from SlicRegSlicer.requirements import REGISTRATION, SLICER, TEACHER
+from SlicRegSlicer.requirements import REQUIREMENTS, SLICER
 
 ROOT = Path(__file__).resolve().parents[1]
 MODULE = ROOT / "SlicRegExtension" / "SlicReg"
@@ -34,7 +34,7 @@ print("loaded")
 
 @pytest.mark.skipif(not available(), reason="needs slicer-core and PySide6")
 def test_the_module_loads_without_what_is_installed_later():
-    hidden = {name for name, package in (REGISTRATION | TEACHER).items() if package.source != SLICER}
+    hidden = {name for name, package in REQUIREMENTS.items() if package.source != SLICER}
     hidden.remove("packaging")  # the host itself needs it
     done = subprocess.run(
         [sys.executable, "-c", LOAD_WITHOUT_PACKAGES, *hidden], cwd=ROOT, capture_output=True, text=True, timeout=120

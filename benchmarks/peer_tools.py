@@ -22,7 +22,7 @@ import torch
 import SlicRegLib
 from SlicRegLib.geometry.field import DisplacementField, affine_field, identity_field
 from SlicRegLib.geometry.grid import Grid
-from SlicRegLib.images.itk import LPS
+from SlicRegLib.images.itk import LPS, flip_matrix, flip_vectors
 from SlicRegLib.images.preparation import AIR_HU, PreparedScan
 from SlicRegLib.images.volumes import Volume, save_volume, to_itk
 from SlicRegLib.progress import silent
@@ -30,7 +30,7 @@ from SlicRegLib.registration.model import load_model
 from SlicRegLib.registration.options import RegistrationOptions
 from SlicRegLib.registration.register import Stopwatch, refine_and_unfold, register
 from SlicRegLib.teaching.deeds import HU_OFFSET, PROGRAMS, read_deeds
-from SlicRegLib.teaching.teachers import ConvexAdamTeacher, register_affinely
+from SlicRegLib.teaching.teachers import ConvexAdamTeacher
 
 clock = Stopwatch(silent)
 """Of this process, which registers one pair."""
@@ -45,13 +45,39 @@ def stay(fixed: Volume, moving: Volume, threads: int) -> DisplacementField:
 
 
 def simpleitk_affine(fixed: Volume, moving: Volume, threads: int) -> DisplacementField:
-    """SimpleITK: affine, mutual information, as set up in `teachers.register_affinely`."""
+    """SimpleITK: affine, mutual information, from the frames laid on each other."""
     import SimpleITK as sitk
 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     with clock("registration"):
-        matrix = register_affinely(_as_prepared(fixed), _as_prepared(moving))
+        matrix = _register_by_mutual_information(fixed, moving)
     return affine_field(matrix, fixed.grid)
+
+
+def _register_by_mutual_information(scan: Volume, template: Volume) -> np.ndarray:
+    """4x4 world (RAS) matrix from the scan's points to the template's."""
+    import SimpleITK as sitk
+
+    fixed, moving = to_itk(scan), to_itk(template)
+    start = sitk.AffineTransform(3)
+    start.SetCenter(fixed.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in fixed.GetSize()]))
+    start.SetTranslation(flip_vectors(template.grid.centre - scan.grid.centre).tolist())
+    method = sitk.ImageRegistrationMethod()
+    method.SetMetricAsMattesMutualInformation(32)
+    method.SetMetricSamplingStrategy(method.RANDOM)
+    method.SetMetricSamplingPercentage(0.1, 1)
+    method.SetInterpolator(sitk.sitkLinear)
+    method.SetOptimizerAsGradientDescentLineSearch(learningRate=1.0, numberOfIterations=100)
+    method.SetOptimizerScalesFromPhysicalShift()
+    method.SetShrinkFactorsPerLevel([4, 2])
+    method.SetSmoothingSigmasPerLevel([2, 1])
+    method.SetInitialTransform(start, inPlace=True)
+    method.Execute(sitk.Clamp(fixed, sitk.sitkFloat32, -500, 500), sitk.Clamp(moving, sitk.sitkFloat32, -500, 500))
+    matrix = np.eye(4)
+    matrix[:3, :3] = np.asarray(start.GetMatrix()).reshape(3, 3)
+    centre = np.asarray(start.GetCenter())
+    matrix[:3, 3] = np.asarray(start.GetTranslation()) + centre - matrix[:3, :3] @ centre
+    return flip_matrix(matrix)
 
 
 def elastix(fixed: Volume, moving: Volume, threads: int, stages: tuple[str, ...]) -> DisplacementField:

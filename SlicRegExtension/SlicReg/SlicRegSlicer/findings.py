@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from .requirements import PIP, REGISTRATION, count_packages, is_older
+from .requirements import PIP, REQUIREMENTS, count_packages, is_older
 
 SILENT = "No answer within"
 """Begins the problem of a probe that took too long."""
@@ -52,7 +52,7 @@ class Finding:
 def judge_torch(report: dict[str, Any], problem: str) -> Finding:
     """Whether torch can be imported and is new enough."""
     if version := report.get("version"):
-        minimum = REGISTRATION["torch"].minimum
+        minimum = REQUIREMENTS["torch"].minimum
         if is_older(version, minimum):
             detail = f"Version {minimum} or newer is needed. {report.get('place', '')}".strip()
             return Finding(False, f"PyTorch {version} is too old", detail, REINSTALL, blocking=True)
@@ -78,19 +78,19 @@ def judge_packages(report: dict[str, Any]) -> Finding:
     old = {
         name: version
         for name, version in report.get("versions", {}).items()
-        if name not in broken and is_older(version, REGISTRATION[name].minimum)
+        if name not in broken and is_older(version, REQUIREMENTS[name].minimum)
     }
     unusable = {*absent, *broken, *old}
     if not unusable:
-        names = ", ".join(name for name in REGISTRATION if name != "torch")
+        names = ", ".join(name for name in REQUIREMENTS if name != "torch")
         return Finding(True, "All other Python packages are installed", names)
     details = [
         *(f"{name} is missing" for name in absent),
         *(f"{name} cannot be imported ({why})" for name, why in broken.items()),
-        *(f"{REGISTRATION[name].requirement} is needed, {version} is installed" for name, version in old.items()),
+        *(f"{REQUIREMENTS[name].requirement} is needed, {version} is installed" for name, version in old.items()),
     ]
-    by_pip = {name for name in unusable if REGISTRATION[name].source == PIP}
-    names = " ".join(REGISTRATION[name].distribution for name in broken if name in by_pip)
+    by_pip = {name for name in unusable if REQUIREMENTS[name].source == PIP}
+    names = " ".join(REQUIREMENTS[name].distribution for name in broken if name in by_pip)
     reinstall = f"In Slicer's Python console: slicer.util.pip_install('--force-reinstall --no-deps {names}')."
     cures = [
         *([INSTALL] if by_pip - set(broken) else []),

@@ -16,13 +16,12 @@ from SlicRegLib.jobs.worker_pool import POOL
 from .requirements import (
     PIP,
     PYTORCH,
-    REGISTRATION,
+    REQUIREMENTS,
     SLICER,
     Package,
     find_missing,
     find_version,
     is_found,
-    list_requirements,
 )
 
 STAGE = "installation"
@@ -33,27 +32,26 @@ WAIT_SECONDS = 5.0
 def install(
     progress: Callable[[str, float, str], None] = lambda stage, share, details: None,
     reinstall_torch: bool = False,
-    training: bool = False,
 ) -> None:
-    """Install what is missing, with ``training`` also for a training. Ask the user before. Works only inside Slicer.
+    """Install what is missing. Ask the user before. Works only inside Slicer.
 
     Packages that come with Slicer stay as they are. progress: called with (stage, share, details). reinstall_torch:
     remove torch first, since it does not work. Raises UserError, with the last lines of pip's output where pip failed.
     """
     POOL.close(WAIT_SECONDS)  # on Windows it holds the files that are replaced, and it would go on with the old ones
-    absent = {name: list_requirements(training)[name] for name in find_missing(training)}
+    absent = {name: REQUIREMENTS[name] for name in find_missing()}
     if bundled := [package.requirement for package in absent.values() if package.source == SLICER]:
         raise UserError(f"This Slicer is too old: it lacks {', '.join(bundled)}; install a newer Slicer.")
     if "torch" in absent or reinstall_torch:
         progress(STAGE, 0.0, "PyTorch")
         _install_torch(remove_first=reinstall_torch or is_found("torch"))
     # without packaging no version could be compared: then pip compares all
-    wanted = list_requirements(training) if "packaging" in absent else absent
+    wanted = REQUIREMENTS if "packaging" in absent else absent
     if requirements := [package.requirement for package in wanted.values() if package.source == PIP]:
         progress(STAGE, 0.7, ", ".join(requirements))
         _install_packages(requirements)
     importlib.invalidate_caches()
-    if left := find_missing(training):
+    if left := find_missing():
         raise UserError(
             f"The installation ended but {', '.join(left)} cannot be found in a version that is new enough; "
             "restart Slicer and try again."
@@ -75,7 +73,7 @@ def _install_torch(remove_first: bool) -> None:
         logic = PyTorchUtils.PyTorchUtilsLogic()
         if remove_first:  # pip would keep an old or broken one
             logic.uninstallTorch()
-        torch = logic.installTorch(askConfirmation=False, torchVersionRequirement=f">={REGISTRATION['torch'].minimum}")
+        torch = logic.installTorch(askConfirmation=False, torchVersionRequirement=f">={REQUIREMENTS['torch'].minimum}")
     if torch is None:
         raise UserError(
             "PyTorch was not installed because its installation was declined; press Apply to be asked again."
@@ -107,7 +105,7 @@ def _install_packages(requirements: list[str]) -> None:
 
 def _pin_installed() -> list[str]:
     """pip constraints that keep torch and Slicer's own packages at their installed versions."""
-    pinned: list[Package] = [package for package in REGISTRATION.values() if package.source in (SLICER, PYTORCH)]
+    pinned: list[Package] = [package for package in REQUIREMENTS.values() if package.source in (SLICER, PYTORCH)]
     return [f"{package.distribution}=={version}" for package in pinned if (version := find_version(package))]
 
 

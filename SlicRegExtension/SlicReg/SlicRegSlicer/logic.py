@@ -154,16 +154,16 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         """[("cuda:0", its name), ...] without importing torch."""
         return list_gpus()
 
-    def installed(self, ask=False, progress=lambda stage, share, details: None, training=False) -> bool:
-        """Whether all Python packages are installed, with ``training`` also those that only a training needs.
+    def installed(self, ask=False, progress=lambda stage, share, details: None) -> bool:
+        """Whether all Python packages are installed.
 
         ask: ask the user whether to install what is missing, and install it. Raises UserError where that fails.
         """
-        if not find_missing(training):
+        if not find_missing():
             return True
-        if not ask or not slicer.util.confirmOkCancelDisplay(describe_missing(training), _("Install Python packages")):
+        if not ask or not slicer.util.confirmOkCancelDisplay(describe_missing(), _("Install Python packages")):
             return False
-        install(progress, training=training)
+        install(progress)
         return True
 
     def checkInstallation(self) -> tuple[str, bool]:

@@ -130,10 +130,10 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Whether neither a registration nor a batch can be started now."""
         return self.installing or self.registration.isRunning() or self.batch.isRunning()
 
-    def ensureInstalled(self, training: bool = False) -> bool:
-        """Whether all packages are installed, with ``training`` also the teacher's. Offers to install missing ones."""
+    def ensureInstalled(self) -> bool:
+        """Whether all packages are installed. Offers to install missing ones."""
         with self.blockStarts():
-            return self.logic.installed(ask=True, progress=self.showInstalling, training=training)
+            return self.logic.installed(ask=True, progress=self.showInstalling)
 
     @contextlib.contextmanager
     def blockStarts(self):

@@ -38,7 +38,7 @@ class Package:
         return self.requirement.partition(">=")[2]
 
 
-REGISTRATION = {
+REQUIREMENTS = {
     "torch": Package("torch>=2.2", PYTORCH, 200),
     "numpy": Package("numpy>=1.24", SLICER, 0),
     "scipy": Package("scipy>=1.10", SLICER, 0),
@@ -59,35 +59,28 @@ REGISTRATION = {
     "packaging": Package("packaging>=23", PIP, 1),
 }
 """Import name -> package."""
-TEACHER = {"convexAdam": Package("convexAdam>=0.2", PIP, 10)}
-"""What a training needs in addition."""
 CUDA_MEGABYTES = 3000
 """Download of a torch with CUDA."""
 
 
-def list_requirements(training: bool = False) -> dict[str, Package]:
-    """Import name -> package of a registration, with ``training`` also of a training."""
-    return REGISTRATION | TEACHER if training else REGISTRATION
-
-
-def find_missing(training: bool = False) -> list[str]:
+def find_missing() -> list[str]:
     """Import names of the packages that are absent or too old. Imports none of them and starts no process."""
     importlib.invalidate_caches()
     return [
         name
-        for name, package in list_requirements(training).items()
+        for name, package in REQUIREMENTS.items()
         if not is_found(name) or is_older(find_version(package), package.minimum)
     ]
 
 
-def describe_missing(training: bool = False) -> str:
+def describe_missing() -> str:
     """What an installation would download and from where; "" if nothing is missing."""
-    names = find_missing(training)
+    names = find_missing()
     if not names:
         return ""
     lines, total = [], 0
     for name in names:
-        package = list_requirements(training)[name]
+        package = REQUIREMENTS[name]
         with_cuda = name == "torch" and sys.platform != "darwin" and describe_driver()
         size = CUDA_MEGABYTES if with_cuda else package.megabytes
         total += size

@@ -13,7 +13,7 @@ from SlicRegLib.jobs.python import find_python, make_environment
 from .device_probe import MARK
 from .findings import SILENT, Finding, judge_device, judge_packages, judge_torch, judge_unused_gpu
 from .gpus import NO_WINDOW, describe_driver
-from .requirements import REGISTRATION
+from .requirements import REQUIREMENTS
 
 TIMEOUT = 180.0
 """Seconds for one device: the first import of torch from a slow disk takes most of them."""
@@ -43,7 +43,7 @@ def check_installation(python: str | None = None, timeout: float = TIMEOUT) -> l
 
 def probe_device(python: str, device: str, timeout: float) -> tuple[dict[str, Any], str]:
     """(what `device_probe` reported, why it did not finish or "")."""
-    packages = {name: package.distribution for name, package in REGISTRATION.items() if name != "torch"}
+    packages = {name: package.distribution for name, package in REQUIREMENTS.items() if name != "torch"}
     try:
         done = subprocess.run(
             [python, "-m", "SlicRegSlicer.device_probe", device, json.dumps(packages)],

@@ -183,7 +183,7 @@ class TrainingTab:
 
     def onStart(self, clicked=False) -> None:
         with DisplayErrors():
-            if self.panel.ensureInstalled(training=True):
+            if self.panel.ensureInstalled():
                 try:
                     with WaitCursor():
                         self.logic.startTraining(self.folder, None if self.job.config else self.makeOptions())

@@ -8,16 +8,16 @@ from ..errors import UserError
 
 # Measured on a server CPU with 1.15 million voxels (128 x 80 x 112 at 4 mm), unless said otherwise.
 MEASURED_VOXELS = 1.15e6
-TEACHER_SECONDS = 16.5
-"""convexAdam, per scan and process of one core: 80 scans took 11 minutes with 2 processes."""
-TRAINING_SECONDS = {"compact": 1.45, "unet": 4.0, "paper": 26.0}
-"""Per scan and iteration on two cores: compact 2.9 s for 2 scans, paper 105 s for 4. unet: estimated, not measured."""
-CUDA_TRAINING_SECONDS = {"compact": 0.1, "unet": 0.15, "paper": 0.3}
-"""Per scan and iteration on a GPU: assumed, not measured."""
+TEACHER_SECONDS = 4.1
+"""Per scan and process of one core: 80 scans took 2 min 44 s with 2 processes. convexAdam takes four times as long."""
+TRAINING_SECONDS = {"compact": 1.45, "unet": 4.0, "paper": 11.1}
+"""Per scan and iteration on two cores: compact 2.9 s for 2 scans, paper 44.4 s for 4. unet: estimated, not measured."""
+CUDA_TRAINING_SECONDS = {"compact": 0.013, "unet": 0.03, "paper": 0.018}
+"""Per scan and iteration on an H200, whole trainings: compact 37 s, paper 211 s. unet: estimated, not measured."""
 STUDY_MB = 1.0
 """Per scan in the study: 80 scans take 80 MB."""
-TRAINING_GB, TRAINING_GB_PER_SCAN = 0.6, {"compact": 0.45, "unet": 1.0, "paper": 4.0}
-"""The process, and each scan of a batch: compact took 1.5 GB with 2; paper (loss at all voxels) 16.3 GB with 4."""
+TRAINING_GB, TRAINING_GB_PER_SCAN = 0.6, {"compact": 0.45, "unet": 1.0, "paper": 1.9}
+"""The process, and each scan of a batch: compact took 1.5 GB with 2; paper 8.2 GB with 4."""
 TEACHER_GB = 1.0
 """Memory of each process that runs the teacher."""
 
@@ -61,7 +61,7 @@ def estimate_cost(
     at_once = max(1, min(jobs, scans))
     note = "extrapolated from a server CPU, with two of its cores for the training; other computers differ"
     if cuda:
-        note = "the training time on a GPU is assumed, not measured"
+        note = "the training time is that of a server's GPU; others take several times as long"
     elif preset == "unet":
         note += "; the time of the unet is estimated, not measured"
     return TrainingCost(

@@ -43,10 +43,10 @@ class SupervoxelOptions:
 class TeacherOptions:
     """The conventional registration that teaches the network, and where it runs."""
 
-    teacher: Literal["convexadam", "refinement", "deeds"] = "convexadam"
-    """Algorithm that registers the template to each training scan; refinement is this project's own and the fastest."""
+    teacher: Literal["refinement", "convexadam", "deeds"] = "refinement"
+    """Algorithm that registers the template to each training scan: this project's own refinement, or one of others."""
     affine_first: bool = False
-    """Start convexAdam from an affine registration by SimpleITK."""
+    """Start convexAdam from an affine map, which is found by sliding and fitting image features."""
     deeds_dir: Annotated[str, Word(metavar="DIR")] = ""
     """Folder with the programs linearBCV and deedsBCV, or with NAME_matrix.txt and NAME_displacements.dat of each
     scan."""

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import SimpleITK as sitk
 import torch
 import torch.nn.functional as F
 
@@ -21,9 +20,8 @@ from ..geometry.field import DisplacementField, affine_field
 from ..geometry.folding import unfold
 from ..geometry.grid import Grid, apply_affine
 from ..geometry.resampling import resample
-from ..images.itk import flip_matrix, flip_vectors
 from ..images.preparation import PreparedScan
-from ..images.volumes import Volume, to_itk
+from ..registration.affine_search import search_affine
 from ..registration.options import RefinementOptions
 from ..registration.refinement import ComparedScan, refine
 
@@ -64,7 +62,7 @@ class ConvexAdamTeacher:
     """convexAdam (Siebert et al.): coupled convex search, then Adam, both on MIND-SSC features."""
 
     affine_first: bool = False
-    """Start from a SimpleITK affine registration (mutual information)."""
+    """Start from `search_affine`."""
     regularisation: float = 1.25
     """Weight of the smoothness term, convexAdam's lambda; larger is smoother."""
     iterations: int = 80
@@ -77,7 +75,9 @@ class ConvexAdamTeacher:
     def register(self, scan: PreparedScan, template: PreparedScan) -> DisplacementField:
         from convexAdam.convex_adam_MIND import convex_adam_pt  # optional, and slow to import
 
-        affine = register_affinely(scan, template) if self.affine_first else np.eye(4)
+        affine = np.eye(4)
+        if self.affine_first:
+            affine = search_affine(*(_describe(torch.device(self.device), side) for side in (scan, template)))
         moved = Grid(scan.grid.shape, affine @ scan.grid.affine) if self.affine_first else None
         moving = resample(template.hu[None], template.grid, moved, fill=-1000.0)[0] if moved else template.hu
         with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
@@ -106,37 +106,18 @@ class ConvexAdamTeacher:
 
 @dataclass(frozen=True)
 class RefinementTeacher:
-    """An affine registration by SimpleITK (mutual information), then this project's refinement on image features."""
+    """This project's own: an affine map from the images, then the refinement of a registration."""
 
     device: str = "cpu"
     name: str = "refinement"
 
     def register(self, scan: PreparedScan, template: PreparedScan) -> DisplacementField:
-        device, options = torch.device(self.device), RefinementOptions()
-        start = affine_field(register_affinely(scan, template), scan.grid.pooled(4)).to(device)
-        fixed, moving = (ComparedScan.describe(side, options, device) for side in (scan, template))
-        return unfold(refine([start], fixed, moving, options).to("cpu"))
+        device = torch.device(self.device)
+        fixed, moving = (_describe(device, side) for side in (scan, template))
+        start = affine_field(search_affine(fixed, moving), scan.grid.pooled(4)).to(device)
+        return unfold(refine([start], fixed, moving)).to("cpu")
 
 
-def register_affinely(scan: PreparedScan, template: PreparedScan) -> np.ndarray:
-    """4x4 world (RAS) matrix from the scan's points to the template's, by mutual information (SimpleITK)."""
-    fixed, moving = (to_itk(Volume(p.hu.numpy(), p.grid)) for p in (scan, template))
-    start = sitk.AffineTransform(3)
-    start.SetCenter(fixed.TransformContinuousIndexToPhysicalPoint([(n - 1) / 2 for n in fixed.GetSize()]))
-    start.SetTranslation(flip_vectors(template.grid.centre - scan.grid.centre).tolist())
-    method = sitk.ImageRegistrationMethod()
-    method.SetMetricAsMattesMutualInformation(32)
-    method.SetMetricSamplingStrategy(method.RANDOM)
-    method.SetMetricSamplingPercentage(0.1, 1)
-    method.SetInterpolator(sitk.sitkLinear)
-    method.SetOptimizerAsGradientDescentLineSearch(learningRate=1.0, numberOfIterations=100)
-    method.SetOptimizerScalesFromPhysicalShift()
-    method.SetShrinkFactorsPerLevel([4, 2])
-    method.SetSmoothingSigmasPerLevel([2, 1])
-    method.SetInitialTransform(start, inPlace=True)
-    method.Execute(sitk.Clamp(fixed, sitk.sitkFloat32, -500, 500), sitk.Clamp(moving, sitk.sitkFloat32, -500, 500))
-    matrix = np.eye(4)
-    matrix[:3, :3] = np.asarray(start.GetMatrix()).reshape(3, 3)
-    centre = np.asarray(start.GetCenter())
-    matrix[:3, 3] = np.asarray(start.GetTranslation()) + centre - matrix[:3, :3] @ centre
-    return flip_matrix(matrix)
+def _describe(device: torch.device, scan: PreparedScan) -> ComparedScan:
+    """The scan with the image features that the refinement compares by default."""
+    return ComparedScan.describe(scan, RefinementOptions(), device)
