@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 from .field import DisplacementField
 from .folding import jacobian
+from .gather import rows_at
 from .grid import Grid, bounding_grid
 from .sampling import sample
 
@@ -30,28 +31,38 @@ def invert(
     """
     device = field.vectors.device
     goal = grid.points(device).reshape(-1, 3)
-    matrices = jacobian(field).reshape(*field.grid.shape, 9).movedim(-1, 0)
+    rows = torch.cat([field.vectors.movedim(0, -1), jacobian(field).flatten(3)], -1)  # of a voxel side by side
+
+    def follow(points: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where the field takes points (n, 3), and its derivatives there, (n, 9)."""
+        values = rows_at(rows, field.grid, points)
+        return points + values[:, :3], values[:, 3:]
+
     guess = start.vectors.movedim(0, -1) if start else _pushed_start(field, grid)
     best = goal + guess.reshape(-1, 3)
     active = torch.arange(len(goal), device=device) if where is None else where.flatten().nonzero()[:, 0]
     best_error = torch.zeros(len(goal), device=device)
-    best_error[active] = (goal[active] - field(best[active])).norm(dim=-1)
-    active = active[best_error[active] > tolerance_mm]
     x = best[active]
+    reached, slopes = follow(x)
+    error = goal[active] - reached
+    distance = best_error[active] = error.norm(dim=-1)
     for _ in range(steps):
-        error = goal[active] - field(x)
-        step = _solve(sample(matrices, field.grid, x).reshape(3, 3, -1), error.T).T
-        candidate = x + step.clamp(-20, 20)
-        distance = (goal[active] - field(candidate)).norm(dim=-1)
-        worse = distance > error.norm(dim=-1)
-        candidate[worse] = (x + 0.5 * error)[worse]
-        distance[worse] = (goal[active[worse]] - field(candidate[worse])).norm(dim=-1)
-        improved = distance < best_error[active]
-        best[active[improved]], best_error[active[improved]] = candidate[improved], distance[improved]
         inexact = distance > tolerance_mm
-        active, x = active[inexact], candidate[inexact]
+        active, x, error, slopes = active[inexact], x[inexact], error[inexact], slopes[inexact]
         if not len(active):
             break
+        step = _solve(slopes.T.reshape(3, 3, -1), error.T).T
+        candidate = x + step.clamp(-20, 20)
+        reached, slopes = follow(candidate)
+        new_error = goal[active] - reached
+        worse = new_error.norm(dim=-1) > error.norm(dim=-1)
+        if worse.any():
+            candidate[worse] = (x + 0.5 * error)[worse]
+            reached, slopes[worse] = follow(candidate[worse])
+            new_error[worse] = goal[active[worse]] - reached
+        x, error, distance = candidate, new_error, new_error.norm(dim=-1)
+        improved = distance < best_error[active]
+        best[active[improved]], best_error[active[improved]] = x[improved], distance[improved]
     return DisplacementField((best - goal).T.reshape(3, *grid.shape).contiguous(), grid)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from scipy.linalg import polar
 
 from ..geometry.grid import apply_affine, translation
 
@@ -63,5 +62,5 @@ def _rotation_and_scale(matrix: np.ndarray) -> tuple[np.ndarray, float]:
     The size of a patient changes all three singular values; a scan that ends early compresses the fit along the body
     alone.
     """
-    turn, stretch = polar(matrix[:3, :3])
-    return turn, min(np.linalg.eigvalsh(stretch), key=lambda size: abs(np.log(size)))
+    left, sizes, right = np.linalg.svd(matrix[:3, :3])
+    return left @ right, float(min(sizes, key=lambda size: abs(np.log(size))))

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 
 from ..geometry.filters import SeparableMap, linear_matrix
+from ..geometry.gather import SIDES, corner_factors
 from ..geometry.grid import unravel
 from .image_features import CELL, ImageFeatures
 
@@ -83,19 +84,14 @@ def _of_cells(corner: tuple[int, ...], shape: tuple[int, int, int]) -> tuple[sli
     return tuple(slice(c, c + CELL * n, CELL) for c, n in zip(corner, shape, strict=True))
 
 
-_SIDES = torch.tensor(list(product((0.0, 1.0), repeat=3))).T
-"""(3, 8): which corners of a cell, k the fastest, lie on its far side along i, j and k."""
-
-
 def _weights(upper: torch.Tensor) -> Iterator[torch.Tensor]:
     """Weights (n, 8) of the corners of a cell, k the fastest: of trilinear interpolation, then of its derivatives by
     i, j and k.
 
     upper: (3, n), how far each point is from the cell's first corner towards its last one, 0 to 1.
     """
-    sides = _SIDES.to(upper)
-    slope = 2 * sides - 1
-    x, y, z = (torch.addcmul(1 - side, upper[axis, :, None], slope[axis]) for axis, side in enumerate(sides))
+    x, y, z = corner_factors(upper)
+    slope = 2 * SIDES.to(upper) - 1
     yz = y * z
     yield x * yz
     yield yz.mul_(slope[0])
