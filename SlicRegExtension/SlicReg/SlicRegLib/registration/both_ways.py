@@ -24,7 +24,7 @@ def invert_finely(
     field: DisplacementField, fixed: PreparedScan, moving: PreparedScan, template: Volume | None = None
 ) -> DisplacementField:
     """The inverse of ``field``, moving to fixed, over the ``fixed`` scan's frame and the ``template``, the same scan as
-    it was loaded: on every second point of the lattice, and from there, in the body, on all of them."""
+    it was loaded: on a quarter of the lattice, and from there, in the body, on all of its points."""
     device = field.vectors.device
     frame, region = fixed.grid, fixed.region.to(device)
     while frame.spacing.max() > FINEST_MM:
@@ -33,7 +33,7 @@ def invert_finely(
             region = region.repeat_interleave(2, axis)
     before, after = frame.missing(template.grid if template else frame, MARGIN)
     grid = frame.padded(before, after)
-    coarse = invert(field, grid.pooled(2))
+    coarse = invert(field, grid.pooled(4))
     positions = align_axes(coarse.grid, grid)
     assert positions is not None, "a pooled grid is parallel to its own"
     start = DisplacementField(interpolate_along_axes(coarse.vectors, positions), grid)
