@@ -136,7 +136,7 @@ def test_a_real_disk_that_fills_up(commands, tmp_path, capfd):
 def test_finished_cases_of_an_evaluation_are_kept(commands, cohort, tmp_path, monkeypatch, capfd):
     results, called = tmp_path / "results.json", []
 
-    def register(model, template, target, *_):
+    def register(model, template, target, *_, **__):
         called.append(True)
         if len(called) == 2:
             raise MemoryError

@@ -13,7 +13,7 @@ import pytest
 from SlicRegLib.errors import UserError
 from SlicRegLib.jobs.worker_pool import POOL
 from SlicRegSlicer.installing import install
-from SlicRegSlicer.requirements import PIP, REGISTRATION
+from SlicRegSlicer.requirements import PIP, REQUIREMENTS
 
 
 @pytest.fixture
@@ -73,7 +73,7 @@ def test_torch_and_packages_are_installed_each_in_its_own_way(gone, slicer_modul
     install(lambda *step: steps.append(step))
     assert waited == [(5.0, [])]  # before anything is replaced
     torch, packages = slicer_modules.calls
-    assert torch == ("installTorch", False, f">={REGISTRATION['torch'].minimum}")
+    assert torch == ("installTorch", False, f">={REQUIREMENTS['torch'].minimum}")
     assert packages[1] == ["nibabel>=5.0", "tqdm>=4.64"] and packages[3]["prompt_install"] is False
     assert all(re.search(rf"^{name}==\d", packages[2], re.MULTILINE) for name in ("numpy", "scipy"))  # stay as they are
     assert "nibabel" not in packages[2] and steps[-1][1] == 1.0 and not gone
@@ -93,7 +93,7 @@ def test_without_packaging_pip_compares_all_versions(gone, slicer_modules):
     slicer_modules.packaging.pip_ensure = clearing(gone, slicer_modules.packaging.pip_ensure)
     install()
     (call,) = slicer_modules.calls
-    assert call[1] == [package.requirement for package in REGISTRATION.values() if package.source == PIP]
+    assert call[1] == [package.requirement for package in REQUIREMENTS.values() if package.source == PIP]
 
 
 def test_a_broken_torch_is_removed_first(slicer_modules):

@@ -204,7 +204,7 @@ def test_ending_in_mid_run_leaves_nothing(panel, pair, end):
 def test_nothing_is_installed_without_asking(panel, pair, monkeypatch):
     from SlicRegSlicer import logic
 
-    monkeypatch.setattr(logic, "find_missing", lambda training=False: ["torch"])
+    monkeypatch.setattr(logic, "find_missing", lambda: ["torch"])
     monkeypatch.setattr(logic, "install", lambda *_, **__: pytest.fail("installed against the answer"))
     choose_inputs(panel, pair)
     HOST.dialogs.answer(False)
@@ -216,7 +216,7 @@ def test_nothing_starts_while_packages_are_installed(panel, pair, monkeypatch):
     choose_inputs(panel, pair)
     seen = []
 
-    def installed(ask, progress, training):
+    def installed(ask, progress):
         progress("installing", 0.1, "torch")
         ui = panel.ui
         buttons = (ui.applyButton, ui.batchApplyButton, ui.checkInstallationButton, ui.trainingStartButton)

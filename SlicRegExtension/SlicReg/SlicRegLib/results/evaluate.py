@@ -20,6 +20,7 @@ from ..images.files import IMAGE_SUFFIXES, check_output, stem, write_json
 from ..images.volumes import Volume, load_labels, load_scan
 from ..network.devices import choose_device
 from ..progress import Progress, silent
+from ..registration.fixed_side import FixedSide
 from ..registration.model import Model, load_model
 from ..registration.register import register
 from ..registration.result import Registration
@@ -75,19 +76,20 @@ def _load(request: EvaluateRequest) -> tuple[Model, Volume, Volume, torch.device
 
 
 @lru_cache(maxsize=1)
-def _load_once(request: EvaluateRequest, evaluation: str) -> tuple[Model, Volume, Volume, torch.device]:
-    """`_load`, once in an evaluation: files may change before the next one."""
-    return _load(request)
+def _load_once(request: EvaluateRequest, evaluation: str) -> tuple[FixedSide, Volume]:
+    """The template as the model sees it and its labels, once in an evaluation: files may change before the next one."""
+    model, template, template_labels, device = _load(request)
+    return FixedSide(model, template, request.registration, device), template_labels
 
 
 def _measure_for_files(request: EvaluateRequest, evaluation: str, case: LabelledScan) -> dict[str, Any]:
-    model, template, template_labels, device = _load_once(request, evaluation)
+    fixed, template_labels = _load_once(request, evaluation)
 
     def register_target(target: Volume) -> Registration:
-        return register(model, template, target, request.registration, device)
+        return register(fixed.model, fixed.template, target, request.registration, fixed.device, fixed=fixed)
 
     def judge_result(result: Registration) -> Verdict:
-        return judge(model, result, device)
+        return judge(fixed.model, result, fixed.device)
 
     return _measure(register_target, judge_result, template_labels, case)
 
