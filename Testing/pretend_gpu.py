@@ -28,6 +28,16 @@ MIXING = {
     *(Tensor.expand_as, Tensor.view_as, Tensor.reshape_as),  # read nothing but the shape
     torch._has_compatible_shallow_copy_type,  # compares types, for `nn.Module.to`
 }
+PRODUCTS = {
+    torch.matmul,
+    torch.mm,
+    torch.mv,
+    torch.bmm,
+    Tensor.matmul,
+    Tensor.mm,
+    Tensor.__matmul__,
+    Tensor.__rmatmul__,
+}
 NAMES = (torch.device, str)
 NAMING = {torch.device, torch._C._nn._parse_to}  # make no tensor on the device that they are given
 
@@ -93,6 +103,8 @@ class PretendedGpu(TorchFunctionMode):
             raise TypeError("can't convert cuda:0 device type tensor to numpy. Use Tensor.cpu() first.")
         if on_gpu and is_refused(function, args, inputs):
             raise RuntimeError(f"Expected all tensors to be on the same device, but {function.__name__} got two.")
+        if on_gpu and function in PRODUCTS and not all(tensor.is_floating_point() for tensor in inputs):
+            raise RuntimeError("the device has no products of matrices of whole numbers")  # CUDA's libraries have none
         device = requested_device(function, args, kwargs)
         to_gpu = on_gpu if device is None else device.type == "cuda"
         if to_gpu and kwargs.get("generator"):  # a generator fills the memory of its own device

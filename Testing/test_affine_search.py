@@ -7,6 +7,7 @@ import torch
 from SlicRegLib.geometry.grid import Grid, apply_affine
 from SlicRegLib.images.preparation import PreparedScan
 from SlicRegLib.registration.affine_search import search_affine
+from SlicRegLib.registration.image_features import describe_body
 from SlicRegLib.registration.options import RefinementOptions
 from SlicRegLib.registration.refinement import ComparedScan
 from test_teachers import SHAPE, VOXEL_MM, known_affine, scan_of, scene
@@ -16,6 +17,10 @@ BODY = np.array(np.meshgrid(*[(-50, 0, 50)] * 3)).reshape(3, -1).T
 
 def described(scan):
     return ComparedScan.describe(scan, RefinementOptions(), torch.device("cpu"))
+
+
+def image_features_of(scan):
+    return describe_body(scan.hu, torch.ones(SHAPE, dtype=torch.bool), RefinementOptions())
 
 
 def errors(found, known, points=BODY):
@@ -45,6 +50,15 @@ def test_a_scan_that_shows_one_end_is_slid_there():
     laid_on_each_other = np.eye(4)
     laid_on_each_other[2, 3] = -65
     assert errors(laid_on_each_other, lambda points: points, shown).min() > 10 * VOXEL_MM
+
+
+def test_scans_that_show_nothing_in_common_stay_where_they_are():
+    """No body to compare: the frames are laid on each other."""
+    air = PreparedScan("air", torch.full(SHAPE, -1000.0), Grid.centred((5, 6, 7), SHAPE, VOXEL_MM))
+    air.__dict__["region"] = torch.zeros(SHAPE, dtype=torch.bool)
+    features = ComparedScan(air, image_features_of(air))
+    found = search_affine(features, described(scan_of((0, 0, 0))))
+    np.testing.assert_allclose(found, [[1, 0, 0, -5], [0, 1, 0, -6], [0, 0, 1, -7], [0, 0, 0, 1]], atol=1e-4)
 
 
 def test_frames_that_are_turned_in_the_world():

@@ -33,6 +33,11 @@ def test_how_it_scales():
     assert all_at_once.teacher_hours * 3600 == pytest.approx(4.1) and all_at_once.memory_gb == pytest.approx(80)
 
 
+def test_teachers_and_a_loss_at_all_voxels_have_their_own_costs():
+    slow = estimate_cost(80, MEASURED, "paper", 1, 4, 2, cuda=False, teacher="convexadam", all_voxels=True)
+    assert slow.teacher_hours * 60 == pytest.approx(11) and slow.memory_gb == pytest.approx(16.3, abs=0.15)
+
+
 def test_in_words():
     known = TrainingCost(0.2, 12.34, 3.0, 0.08, "a guess")
     assert str(known) == (

@@ -1,5 +1,6 @@
 """The published DeepLab to the weight, and its backward pass with recomputed blocks."""
 
+import copy
 from dataclasses import replace
 
 import pytest
@@ -155,17 +156,23 @@ def gradients(net, scan):
     return [p.grad.clone() for p in net.parameters()]
 
 
-def test_checkpointing_changes_no_gradient(monkeypatch):
+def test_checkpointing_changes_neither_gradients_nor_statistics(monkeypatch):
     net, scan = build(replace(PRESETS["paper"], layers=2)), random(2, 1, 16, 16, 16)
     recomputed = []
     real = deeplab.checkpoint
     monkeypatch.setattr(
         deeplab, "checkpoint", lambda module, x, **kw: (recomputed.append(module), real(module, x, **kw))[1]
     )
-    with_checkpoints = gradients(net, scan)
+    before = copy.deepcopy(net.state_dict())
+    with_checkpoints, statistics = gradients(net, scan), copy.deepcopy(net.state_dict())
     assert recomputed == [net.trunk.early, net.trunk.late, net.trunk.aspp, net.trunk.head]
-    monkeypatch.setattr(deeplab, "_checkpoint", lambda module, x: module(x))
+    monkeypatch.setattr(deeplab, "_has_ample_memory", lambda image: True)
+    net.load_state_dict(before)
     without = gradients(net, scan)
+    for name, value in net.state_dict().items():  # the running statistics, too, move once
+        assert torch.equal(value, statistics[name]) or name.endswith("num_batches_tracked")
+    assert any(not torch.equal(before[name], statistics[name]) for name in before if name.endswith("running_mean"))
+    assert len(recomputed) == 4
     assert all(torch.equal(a, b) for a, b in zip(with_checkpoints, without, strict=True))
     assert all(g.abs().sum() > 0 for g in without[:10])
 

@@ -77,6 +77,7 @@ REFUSED = {  # of a tensor on the CPU and one on the GPU, both of three ones
     "joining scalars": lambda here, there: torch.stack([here.sum(), there.sum()]),
     "choosing": lambda here, there: torch.where(there > 0, here, 0.0),
     "a product": lambda here, there: F.linear(there[None], here[None]),
+    "a product of whole numbers": lambda here, there: there.long()[None] @ here.to(there.device).long(),
     "a module": lambda here, there: torch.nn.Linear(3, 3)(there),
     "an index of the GPU": lambda here, there: here[there.long()],
     "a mask of the GPU": lambda here, there: put(here, there > 0, 0.0),

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import json
 import math
 import types
 from dataclasses import MISSING, dataclass, fields, is_dataclass
@@ -14,9 +15,11 @@ from hypothesis import strategies as st
 
 import SlicRegLib
 from SlicRegLib.errors import UserError
+from SlicRegLib.jobs.learn import make_train_request
 from SlicRegLib.jobs.options import JobOptions, read_options, write_config
 from SlicRegLib.option import Range, Word, describe_options, find_problems, find_range, flag_of, word_of
 from SlicRegLib.stages import BY_CLOCK, LEARN, REGISTER
+from SlicRegLib.teaching.study import Study
 
 LIBRARY = Path(SlicRegLib.__file__).parent
 FILES = [*LIBRARY.rglob("options.py"), LIBRARY / "cli" / "requests.py"]
@@ -78,12 +81,24 @@ def test_job_options_survive_json(tmp_path):
         write_config(tmp_path, JobOptions(**{**vars(options), "shape": None}))
 
 
-def test_every_training_option_of_a_job_reaches_the_training():
-    options = JobOptions(preset="paper", iterations=7, batch=3, learning_rate=0.01, seed=5, loss_voxels=99).training()
+def test_every_training_option_of_a_job_reaches_the_training(tmp_path):
+    job = JobOptions(preset="paper", iterations=7, batch=3, learning_rate=0.01, seed=5, loss_voxels=99)
+    study = Study(tmp_path, "", "", "", None, None, [])
+    assert make_train_request(study, tmp_path / "m.slicreg", job).training() == job.training()
+    options = job.training()
     assert (options.iterations, options.batch, options.learning_rate, options.seed) == (7, 3, 0.01, 5)
     assert options.loss_voxels == 99 and not options.decay  # the preset's own
     frame = JobOptions(spacing_mm=3.0, shape=(16, 16, 32)).preparation()
     assert (frame.spacing_mm, frame.shape) == (3.0, (16, 16, 32))
+
+
+def test_a_job_of_the_paper_from_before_goes_on_with_its_loss_at_all_voxels(tmp_path):
+    write_config(tmp_path, JobOptions(preset="paper"))
+    config = tmp_path / "job.json"
+    content = json.loads(config.read_text())
+    del content["loss_voxels"]
+    config.write_text(json.dumps(content))
+    assert read_options(tmp_path).training().loss_voxels is None
 
 
 def test_stages_have_times():

@@ -8,8 +8,8 @@ from ..errors import UserError
 
 # Measured on a server CPU with 1.15 million voxels (128 x 80 x 112 at 4 mm), unless said otherwise.
 MEASURED_VOXELS = 1.15e6
-TEACHER_SECONDS = 4.1
-"""Per scan and process of one core: 80 scans took 2 min 44 s with 2 processes. convexAdam takes four times as long."""
+TEACHER_SECONDS = {"refinement": 4.1, "convexadam": 16.5, "deeds": 16.5}
+"""Per scan and process of one core: 80 scans took 2 min 44 s and 11 min with 2 processes. deeds: assumed."""
 TRAINING_SECONDS = {"compact": 1.45, "unet": 4.0, "paper": 11.1}
 """Per scan and iteration on two cores: compact 2.9 s for 2 scans, paper 44.4 s for 4. unet: estimated, not measured."""
 CUDA_TRAINING_SECONDS = {"compact": 0.013, "unet": 0.03, "paper": 0.018}
@@ -18,6 +18,8 @@ STUDY_MB = 1.0
 """Per scan in the study: 80 scans take 80 MB."""
 TRAINING_GB, TRAINING_GB_PER_SCAN = 0.6, {"compact": 0.45, "unet": 1.0, "paper": 1.9}
 """The process, and each scan of a batch: compact took 1.5 GB with 2; paper 8.2 GB with 4."""
+ALL_VOXELS_GB = 2.0
+"""More for each scan of a batch of paper if its loss is taken at all voxels: 16.3 GB with 4."""
 TEACHER_GB = 1.0
 """Memory of each process that runs the teacher."""
 
@@ -46,18 +48,27 @@ def _format_time(hours: float) -> str:
 
 
 def estimate_cost(
-    scans: int, voxels: int, preset: str, iterations: int, batch: int, jobs: int, cuda: bool
+    scans: int,
+    voxels: int,
+    preset: str,
+    iterations: int,
+    batch: int,
+    jobs: int,
+    cuda: bool,
+    teacher: str = "refinement",
+    all_voxels: bool = False,
 ) -> TrainingCost:
     """Time, memory and disk of a training on ``scans`` usable scans.
 
     voxels: of the canonical frame (`preparation.fit_shape`); everything but the processes' own memory is proportional
     to it. jobs: processes of the teacher. cuda: whether a GPU trains the network; the memory is the computer's, not the
-    GPU's.
+    GPU's. all_voxels: whether the loss is taken at all voxels.
     """
     seconds = (CUDA_TRAINING_SECONDS if cuda else TRAINING_SECONDS).get(preset)
     if seconds is None:
         raise UserError(f"There is no preset {preset}; choose one of {', '.join(TRAINING_SECONDS)}.")
     size = voxels / MEASURED_VOXELS
+    per_scan = TRAINING_GB_PER_SCAN[preset] + ALL_VOXELS_GB * all_voxels
     at_once = max(1, min(jobs, scans))
     note = "extrapolated from a server CPU, with two of its cores for the training; other computers differ"
     if cuda:
@@ -65,9 +76,9 @@ def estimate_cost(
     elif preset == "unet":
         note += "; the time of the unet is estimated, not measured"
     return TrainingCost(
-        teacher_hours=TEACHER_SECONDS * size * scans / at_once / 3600,
+        teacher_hours=TEACHER_SECONDS[teacher] * size * scans / at_once / 3600,
         training_hours=seconds * size * iterations * batch / 3600,
-        memory_gb=max(TRAINING_GB + TRAINING_GB_PER_SCAN[preset] * size * batch, TEACHER_GB * max(1.0, size) * at_once),
+        memory_gb=max(TRAINING_GB + per_scan * size * batch, TEACHER_GB * max(1.0, size) * at_once),
         disk_gb=STUDY_MB * size * scans / 1000,
         note=note,
     )

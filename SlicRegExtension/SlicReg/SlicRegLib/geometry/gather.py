@@ -9,6 +9,8 @@ import torch.nn.functional as F
 
 from .grid import Grid
 
+CHUNK = 1 << 17
+"""Points whose corners are looked up at a time; each takes 250 bytes."""
 HAS_WEIGHT_GRADIENT = tuple(int(n) for n in torch.__version__.split(".")[:2]) >= (2, 6)
 """Before 2.6 torch cannot differentiate `embedding_bag` with respect to the weights alone."""
 
@@ -20,6 +22,8 @@ def rows_at(features: torch.Tensor, grid: Grid, points: torch.Tensor) -> torch.T
     Gathers the feature vectors of whole voxels, which lie side by side in memory: on the CPU faster than
     ``grid_sample``, which reads channel by channel (``benchmarks/kernels.py``).
     """
+    if len(points) > CHUNK:  # bounds memory
+        return torch.cat([rows_at(features, grid, chunk) for chunk in points.split(CHUNK)])
     index, weight = corners_of(grid, points.to(features))
     if weight.requires_grad and not HAS_WEIGHT_GRADIENT:
         return torch.bmm(weight[:, None], features.flatten(0, 2)[index])[:, 0]
@@ -34,7 +38,8 @@ def corners_of(grid: Grid, points: torch.Tensor) -> tuple[torch.Tensor, torch.Te
     low = torch.minimum(voxel.detach().floor(), (shape - 2).clamp_min(0).to(points))
     _, width, depth = grid.shape
     strides = torch.tensor([width * depth, depth, 1], device=points.device)
-    offsets = SIDES.to(strides).T @ (strides * (shape > 1))  # an axis of one voxel has no far side
+    # an axis of one voxel has no far side; no product of matrices, since CUDA has none of whole numbers
+    offsets = (SIDES.T.to(strides) * strides * (shape > 1)).sum(1)
     x, y, z = corner_factors((voxel - low).T)
     return (low.long() * strides).sum(1, keepdim=True) + offsets, x * y * z
 

@@ -16,6 +16,7 @@ from ..images.preparation import fit_shape
 from ..images.volumes import Volume, load_scan
 from ..network.devices import choose_device
 from ..progress import Progress, silent
+from ..teaching.options import TeacherOptions
 from ..training.options import ScheduleOptions
 from .options import CheckRequest
 
@@ -38,10 +39,26 @@ def check_files(request: CheckRequest, progress: Progress = silent) -> str:
 
 
 def estimate_training_cost(
-    cohort: Cohort, template: Volume, schedule: ScheduleOptions, frame: FrameOptions, workers: int, device: str
+    cohort: Cohort,
+    template: Volume,
+    schedule: ScheduleOptions,
+    frame: FrameOptions,
+    workers: int,
+    device: str,
+    teacher: str = TeacherOptions.teacher,
 ) -> TrainingCost:
     """Time, memory and disk of a training on ``device`` with ``workers`` processes for the teacher."""
     voxels = int(np.prod(fit_shape(template, frame.preparation())))
     options, cuda = schedule.training(), choose_device(device)[0].type == "cuda"
     scans = len(cohort.usable)
-    return estimate_cost(scans, voxels, schedule.preset, options.iterations, options.batch, max(1, workers), cuda)
+    return estimate_cost(
+        scans,
+        voxels,
+        schedule.preset,
+        options.iterations,
+        options.batch,
+        max(1, workers),
+        cuda,
+        teacher,
+        all_voxels=options.loss_voxels is None,
+    )

@@ -16,7 +16,7 @@ Every file except the log is written completely or not at all, so that a run can
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 
 from ..cohort.check import check_cohort, load_cohort, save_cohort
@@ -34,7 +34,7 @@ from ..teaching.create import prepare_study
 from ..teaching.options import PrepareRequest
 from ..teaching.study import Study, open_study
 from ..training.loop import split
-from ..training.options import TrainRequest
+from ..training.options import ScheduleOptions, TrainRequest
 from ..training.train import train_model
 from .check import estimate_training_cost
 from .options import JobOptions
@@ -89,7 +89,7 @@ def check_scans(folder: Path, options: JobOptions, template: Volume, recorder: R
         save_cohort(folder, cohort)
     if not cohort.usable:
         raise UserError(f"{options.images} contains no usable scan; see the reasons in {folder / 'cohort.json'}.")
-    cost = estimate_training_cost(cohort, template, options, options, options.workers, options.device)
+    cost = estimate_training_cost(cohort, template, options, options, options.workers, options.device, options.teacher)
     hours = {TEACHER: cost.teacher_hours, TRAINING: cost.training_hours}
     recorder.expect({**LEARN, **{stage: max(1.0, 3600 * value) for stage, value in hours.items()}})
     recorder.log(f"{len(cohort.usable)} of {len(cohort.scans)} scans; {cost}")
@@ -137,11 +137,7 @@ def make_train_request(study: Study, model: Path, options: JobOptions) -> TrainR
         resume=model.with_suffix(".checkpoint").is_file(),
         cohort=options.cohort,
         device=options.device,
-        preset=options.preset,
-        iterations=options.iterations,
-        batch=options.batch,
-        learning_rate=options.learning_rate,
-        seed=options.seed,
+        **{option.name: getattr(options, option.name) for option in fields(ScheduleOptions)},
     )
 
 

@@ -84,6 +84,8 @@ def read_config(folder: str | Path) -> dict[str, Any]:
         raise UserError(f"{path} is damaged ({error}); start the training in another folder.") from error
     if content.get("version") != JOB_VERSION:
         raise UserError(f"{path} was written by another version of SlicReg; start the training in another folder.")
+    if content.get("preset") == "paper":  # before there was the option, its loss was taken at all voxels
+        content.setdefault("loss_voxels", 0)
     return content
 
 

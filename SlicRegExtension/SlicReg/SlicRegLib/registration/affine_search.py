@@ -14,6 +14,8 @@ REACH_MM, STEP_MM = 150.0, 15.0
 """How far the frames are slid along the body either way, and in which steps: scans that end elsewhere have another
 centre."""
 ITERATIONS = 50
+LEAST_VOLUME = 0.2
+"""Determinant below which a map is no patient's."""
 LEARNING_RATE = 0.5
 """Of Adam at first, in control-point spacings; it falls to zero."""
 
@@ -28,7 +30,9 @@ def search_affine(fixed: ComparedScan, moving: ComparedScan) -> np.ndarray:
     device = fixed.features.values.device
     comparison = FeatureComparison(fixed.features.average, moving.features.average, fixed.scan.region, control.shape)
     centre = (torch.tensor(control.shape, device=device) - 1) / 2
-    size = centre.square().mean().sqrt()  # so that steps of all parameters move the frame's border about as far
+    size = (
+        centre.square().mean().sqrt().clamp_min(1)
+    )  # so that steps of all parameters move the frame's border about as far
     basis = torch.cat([(control.voxels(device) - centre) / size, torch.ones(*control.shape, 1, device=device)], -1)
 
     def compare(parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -37,16 +41,19 @@ def search_affine(fixed: ComparedScan, moving: ComparedScan) -> np.ndarray:
         return difference, basis.flatten(0, 2).T @ gradient.flatten(1).T / max(1, len(comparison.index))
 
     places = []
-    for shift in np.arange(-REACH_MM, REACH_MM + 1, STEP_MM) / control.spacing[2]:
+    for shift in sorted(np.arange(-REACH_MM, REACH_MM + 1, STEP_MM), key=abs):  # of equal ones the first is taken
         parameters = torch.zeros(4, 3, device=device)
-        parameters[3, 2] = float(shift)
+        parameters[3, 2] = float(shift / control.spacing[2])
         places.append((compare(parameters)[0].item(), parameters))
-    _, best = min(places, key=lambda place: place[0])
+    difference, slid = min(places, key=lambda place: place[0])
+    best = slid.clone()
     adam = Adam(best, LEARNING_RATE)
     for iteration in range(ITERATIONS):
         adam.learning_rate = LEARNING_RATE * (1 - iteration / ITERATIONS)
         best.grad = compare(best)[1]
         adam.step()
+    if not compare(best)[0] < difference or torch.linalg.det(torch.eye(3) + (best[:3] / size).cpu()) < LEAST_VOLUME:
+        best = slid  # it has led away
     linear, offset = best[:3].T / size, best[3]
     voxels = np.eye(4)
     voxels[:3, :3] += linear.cpu().numpy()

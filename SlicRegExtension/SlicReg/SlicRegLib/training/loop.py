@@ -108,5 +108,5 @@ def train(
 
 def _choose_loaders(device: torch.device) -> int:
     """Threads that make batches; none on a CPU, where they would only compete with the network. A GPU makes the samples
-    itself, and few threads can tell it fast enough; those that read a large cohort need more."""
+    itself, so that few threads suffice; for a cohort of which it cannot keep all scans, give `loaders`."""
     return min(4, max(1, (os.cpu_count() or 1) - 1)) if device.type == "cuda" else 0

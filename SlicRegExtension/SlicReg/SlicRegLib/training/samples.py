@@ -37,8 +37,8 @@ class SampleBatch:
     """(B, n, layers) int64: the supervoxels at these voxels."""
 
 
-KEPT_SHARE = 0.125
-"""Of a GPU's memory, for the scans of a cohort."""
+KEPT_SHARE = 0.0625
+"""Of a GPU's memory, for the scans of a `TrainingSet`; there is one for training and one for validation."""
 _Scan = tuple[torch.Tensor, torch.Tensor, Grid, DisplacementField]  # HU, body region, their grid, the teacher's field
 Sample = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 """Image, voxels and targets as in `SampleBatch`, without its first axis."""
@@ -114,7 +114,8 @@ class TrainingSet:
         if index not in self._kept:
             scan, field = self.study.scan(self.names[index])
             loaded = scan.hu.to(self.device), scan.region.to(self.device), scan.grid, field.to(self.device)
-            if (len(self._kept) + 1) * 5 * scan.hu.numel() > self._to_keep:  # 4 bytes of HU, 1 of the body
+            size = 5 * scan.hu.numel() + 4 * field.vectors.numel()  # bytes: HU, body, field
+            if (len(self._kept) + 1) * size > self._to_keep:
                 return loaded
             self._kept[index] = loaded
         return self._kept[index]
