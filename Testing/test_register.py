@@ -109,7 +109,7 @@ def test_a_turned_and_scaled_scan_is_prepared_upright(model, template, monkeypat
         scans.append(encoded.scan)
         return place(matrix)
 
-    monkeypatch.setattr("SlicRegLib.registration.register.locate", locate_moved)
+    monkeypatch.setattr("SlicRegLib.registration.moving_side.locate", locate_moved)
     monkeypatch.setattr("SlicRegLib.registration.fixed_side.locate", lambda *_: place(np.eye(4)))
     options = replace(QUICK, refine=True, alignment=replace(QUICK.alignment, affine_start=True))
     result = register(model, template, moved, options)

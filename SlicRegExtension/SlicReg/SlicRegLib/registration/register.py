@@ -9,25 +9,24 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from ..errors import UserError
 from ..geometry.field import DisplacementField, affine_field
 from ..geometry.folding import unfold
-from ..geometry.grid import Grid, apply_affine, bounding_grid, translation
+from ..geometry.grid import Grid, apply_affine, bounding_grid
 from ..geometry.inverse import invert
 from ..geometry.spline import thin_plate_spline
 from ..images.preparation import PreparedScan, prepare_scan
 from ..images.volumes import Volume
 from ..network.devices import return_free_memory
 from ..network.networks import SupervoxelNet
-from ..network.prediction import EncodedScan, describe, encode, locate
+from ..network.prediction import EncodedScan, describe
 from ..progress import Progress, silent
 from ..stages import ALIGNMENT, PREDICTION, PREPARATION, REFINEMENT, SPLINE, UNFOLDING, WARNING
-from .affine import fit_affine, is_rotated_or_scaled, similarity_part
 from .alignment import align
 from .both_ways import invert_finely
 from .common_supervoxels import CommonSupervoxels, compare_mirror_image
 from .fixed_side import FixedSide
 from .model import Model
+from .moving_side import MovingSide, see_target
 from .options import RefinementOptions, RegistrationOptions
 from .refinement import ComparedScan, refine
 from .result import Registration, Views
@@ -49,41 +48,33 @@ def register(
     device: torch.device = torch.device("cpu"),
     progress: Progress = silent,
     fixed: FixedSide | None = None,
+    moving: MovingSide | None = None,
 ) -> Registration:
     """Register ``target`` (moving) to ``template`` (fixed); both in any orientation and spacing.
 
     The network finds the model's supervoxels in both scans. An affine map brings them together; where it does not
     explain them, and where nothing refines the field, key points are aligned and the field is made dense. Then it is
     refined on image features. The two can be any scans of the model's anatomy; the template need not be the model's
-    own. fixed: the template's side, kept from an earlier registration with the same arguments. Raises UserError for a
-    scan without soft tissue or body.
+    own. fixed: the template's side, kept from an earlier registration with the same arguments. moving: the target's
+    side, where the choice of a model has made it already. Raises UserError for a scan without soft tissue or body.
     """
     return_free_memory()  # of what came before, such as another registration
     clock, net = Stopwatch(progress), model.network(device)
     fixed = fixed or FixedSide(model, template, options, device)
     with clock(PREPARATION):
-        frame, moving = fixed.scan.grid, prepare_scan(target, model.preparation)
+        scan, prepared = fixed.scan, None if moving else prepare_scan(target, model.preparation)
     with clock(PREDICTION):
-        encoded = encode(net, moving, options.prediction)
-        centroids = locate(net, encoded, options.prediction)
-        affine = translation(moving.grid.centre - frame.centre)
-        if options.alignment.affine_start:
-            fit = fit_affine(fixed.centroids, centroids)
-            if fit is not None and is_rotated_or_scaled(fit):
-                upright = prepare_upright(model, target, fixed.scan, similarity_part(fit, frame.centre))
-                encoded, centroids = better_of(net, upright, encoded, centroids, fixed, options)
-                fit = fit_affine(fixed.centroids, centroids)
-            affine = affine if fit is None else fit
-        common = CommonSupervoxels(fixed.centroids, centroids, compare_mirror_image(net, encoded, fixed.centroids))
+        moving = moving or see_target(fixed, target, prepared)
+        encoded, affine = moving.encoded, moving.affine
+        mirror_advantage = compare_mirror_image(net, encoded, fixed.centroids)
+        common = CommonSupervoxels(fixed.centroids, moving.centroids, mirror_advantage)
     if warning := foresee(common):
         progress(WARNING, 1.0, warning)
     starts: list[DisplacementField | np.ndarray] = [affine]
     if not (options.refine and options.alignment.affine_start and common.found > EXPLAINED):
         starts.insert(0, align_key_points(net, encoded, affine, fixed, clock, options))
-    dense, backward = refine_and_unfold(
-        starts, fixed.scan, encoded.scan, clock, options, device, fixed.compared, template
-    )
-    views = Views(fixed.scan, encoded.to(torch.device("cpu")), fixed.supervoxels())
+    dense, backward = refine_and_unfold(starts, scan, encoded.scan, clock, options, device, fixed.compared, template)
+    views = Views(scan, encoded.to(torch.device("cpu")), fixed.supervoxels())
     return Registration(template, target, dense, clock.seconds, fixed.own, views, common, backward)
 
 
@@ -160,36 +151,6 @@ def _as_inverse(
     if isinstance(start, DisplacementField):
         return invert(unfold(start.to(device), least_stretch), grid.pooled(4))
     return affine_field(np.linalg.inv(start), grid.pooled(4)).to(device)
-
-
-def prepare_upright(model: Model, target: Volume, fixed: PreparedScan, pose: np.ndarray) -> PreparedScan:
-    """Prepare the target in the fixed frame moved by ``pose``, a 4x4 world matrix from the fixed scan to the target. In
-    that frame the patient is upright and has the template's size."""
-    return prepare_scan(target, model.preparation, Grid(fixed.grid.shape, pose @ fixed.grid.affine))
-
-
-def better_of(
-    net: SupervoxelNet,
-    upright: PreparedScan,
-    encoded: EncodedScan,
-    centroids: torch.Tensor,
-    fixed: FixedSide,
-    options: RegistrationOptions,
-) -> tuple[EncodedScan, torch.Tensor]:
-    """The upright scan, encoded, and its supervoxels' centroids, if it has at least as many of them in common with the
-    fixed scan as the view before (``encoded``, ``centroids``), which is returned otherwise."""
-    try:
-        upright_encoded = encode(net, upright, options.prediction)
-    except UserError:  # no body in that frame: the fit was wrong
-        return encoded, centroids
-    upright_centroids = locate(net, upright_encoded, options.prediction)
-
-    def common_mass(view: torch.Tensor) -> float:
-        return float(torch.minimum(fixed.centroids[:, 1:, 0], view[:, 1:, 0]).sum())
-
-    if common_mass(upright_centroids) >= common_mass(centroids):
-        return upright_encoded, upright_centroids
-    return encoded, centroids
 
 
 class Stopwatch:
