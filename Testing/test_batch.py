@@ -100,7 +100,8 @@ def test_all_scans_one_after_another(cohort):
     assert tuple(rows[0]) == COLUMNS
     assert list(rows[0].values()) == ["a", "done", "", "7.5", "0.02", "", "", "", "", "", "", ""]
     assert list(rows[1].values()) == ["b", "done", "", "7.5", "0.02", "0.2", "0.7", "20.0", "", "", "", ""]
-    assert batch.summary() == f"3 scans: 3 done. Table: {cohort / 'out' / 'results.csv'}"  # no verdicts in the reports
+    places = f"Table: {cohort / 'out' / 'results.csv'}; pictures: {cohort / 'out' / 'results.html'}"
+    assert batch.summary() == f"3 scans: 3 done. {places}"  # no verdicts in the reports
 
 
 def with_verdict(word: str) -> dict:
@@ -253,6 +254,21 @@ def test_a_failure_forgets_an_earlier_result(cohort):
     assert "a" in make(cohort).pending()
 
 
+def test_the_contact_sheet_follows_the_batch(cohort):
+    batch, sheet = make(cohort, left_out=["One was too thin."]), cohort / "out" / "results.html"
+    page = sheet.read_text()
+    assert "3 waiting" in page and "Reload the page" in page and "One was too thin." in page
+    batch.record(finish(out_of(batch.next()), with_verdict("doubtful") | MEASURED))
+    batch.record(finish(out_of(batch.next()), with_verdict("good")))
+    page = sheet.read_text()
+    assert "2 done" in page and page.index(">b</a>") > page.index(">a</a>") and "That was doubtful." in page
+    assert "0.200 → 0.700" in page and page.count("no labels") == 1
+    batch.next()
+    batch.record(failed())
+    page = sheet.read_text()
+    assert "Reload" not in page and page.index("The scan is empty.") < page.index("That was doubtful.")
+
+
 def test_a_locked_table_does_not_end_the_run(cohort, monkeypatch):
     batch = make(cohort)
     arguments = batch.next()
@@ -267,7 +283,7 @@ def test_a_locked_table_does_not_end_the_run(cohort, monkeypatch):
     batch.next()
     batch.record(failed())
     assert batch.warning == "" and [r["status"] for r in table(cohort / "out")] == ["done", "failed", "waiting"]
-    assert {p.name for p in (cohort / "out").iterdir()} == {"a", "batch.json", "results.csv"}
+    assert {p.name for p in (cohort / "out").iterdir()} == {"a", "batch.json", "results.csv", "results.html"}
 
 
 def test_a_result_without_a_registration_is_refused(cohort):
@@ -367,4 +383,8 @@ def test_two_batches_in_one_folder(cohort):
     make(cohort)
     with hold_batch_folder(out):
         make(cohort)  # this process may look at its own
-    assert sorted(path.name for path in out.iterdir() if path.name != ".lock") == ["batch.json", "results.csv"]
+    assert sorted(path.name for path in out.iterdir() if path.name != ".lock") == [
+        "batch.json",
+        "results.csv",
+        "results.html",
+    ]

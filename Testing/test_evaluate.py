@@ -7,7 +7,8 @@ from SlicRegLib.errors import UserError
 from SlicRegLib.geometry.field import identity_field
 from SlicRegLib.images.volumes import Volume, load_labels, load_scan, save_volume
 from SlicRegLib.registration.result import Registration
-from SlicRegLib.results.evaluate import compare, evaluate, find_labels
+from SlicRegLib.results.evaluate import compare, evaluate
+from SlicRegLib.results.label_files import find_labels
 from tiny import phantom, write_cohort
 
 

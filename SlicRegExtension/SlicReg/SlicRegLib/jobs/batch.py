@@ -20,6 +20,7 @@ from ..images.options import TransformFormat, TransformOptions
 from ..network.options import DeviceOptions
 from ..registration.options import RegistrationOptions
 from ..registration.verdict_text import WORDS, count_verdicts, describe_counts, describe_verdict
+from ..results.contact_sheet import make_sheet_row, write_contact_sheet
 from ..results.result_folder import RESULT_FILES, remove_unfinished_results
 from .arguments import changed_arguments, write_arguments
 from .batch_folder import open_batch_folder
@@ -44,7 +45,7 @@ COLUMNS = (
 )
 WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "failed", "cancelled"
 STATE_VERSION = 1
-BATCH, TABLE = "batch.json", "results.csv"
+BATCH, TABLE, SHEET = "batch.json", "results.csv", "results.html"
 
 Row = dict[str, Any]
 """A row of the table: a value for each of `COLUMNS`, None if it is unknown, as the verdicts of older versions are."""
@@ -53,8 +54,9 @@ Row = dict[str, Any]
 class Batch:
     """Registers targets into ``out / NAME``. A repeated batch skips what has been done already.
 
-    ``out / batch.json`` stores from which inputs and options each result was made, ``out / results.csv`` the figures. A
-    scan that fails does not end the batch: its reason is in the table, and a later batch tries it again.
+    ``out / batch.json`` stores from which inputs and options each result was made, ``out / results.csv`` the figures,
+    and ``out / results.html`` shows them with the pictures. A scan that fails does not end the batch: its reason is in
+    the table, and a later batch tries it again.
     """
 
     def __init__(
@@ -89,7 +91,7 @@ class Batch:
             raise UserError(f"Several scans are called {bad[0]!r}, or no folder can have this name; rename them.")
         results = [f"{name}/{file}" for name in self.targets for file in RESULT_FILES]
         read = [*inputs.values(), *self.targets.values(), *self.labels.values(), *others]
-        check_output(self.out, folder=True, names=[BATCH, TABLE, *results], inputs=read)
+        check_output(self.out, folder=True, names=[BATCH, TABLE, SHEET, *results], inputs=read)
         open_batch_folder(self.out)
         self.left_out = list(left_out)
         self.warning = ""
@@ -166,7 +168,7 @@ class Batch:
         rows = list(self._rows.values())
         states, verdicts = ([row[column] for row in rows] for column in ("status", "verdict"))
         counts = ", ".join(f"{states.count(s)} {s}" for s in (DONE, FAILED, CANCELLED, RUNNING, WAITING) if s in states)
-        table = self.warning or f"Table: {self.out / 'results.csv'}"
+        table = self.warning or f"Table: {self.out / TABLE}; pictures: {self.out / SHEET}"
         lines = [f"{len(rows)} scans: {counts}. {table}"]
         lines += [f"{row['name']}: {row['error']}" for row in rows if row["status"] == FAILED]
         if any(verdicts):
@@ -230,6 +232,8 @@ class Batch:
                     table = csv.DictWriter(file, COLUMNS)
                     table.writeheader()
                     table.writerows(self._rows.values())
+            title = f"Registrations to {stem(self.template)}"
+            write_contact_sheet(self.out / SHEET, title, [make_sheet_row(row) for row in self.rows()], self.left_out)
             self.warning = ""
         except OSError as error:  # Excel locks an open table: no reason to end the batch
             self.warning = (
@@ -240,7 +244,7 @@ class Batch:
 
 def name_scans(paths: Iterable[str | Path]) -> list[tuple[str, Path]]:
     """(name, path) of each file; the names come from the file names and are different folders on every system."""
-    result, taken = [], {"inputs"}  # the folder for files that were written from Slicer's scene
+    result, taken = [], {"inputs", BATCH, TABLE, SHEET}  # inputs: the folder of what Slicer writes from its scene
     for path in map(Path, paths):
         plain = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]', "_", stem(path)).strip(" .") or "scan"
         name, number = plain, 2

@@ -15,8 +15,8 @@ from ..images.dicom_series import choose_series
 from ..images.files import stem
 from ..progress import Progress, silent
 from ..registration.model_header import find_model
-from ..results.evaluate import find_labels
 from ..results.kept import Kept
+from ..results.label_files import find_labels
 from ..results.options import RegisterRequest
 from ..results.register_files import register_files
 from ..results.result_folder import REPORT_FILE, remove_unfinished_results

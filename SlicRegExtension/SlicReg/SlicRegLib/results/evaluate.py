@@ -16,7 +16,7 @@ import torch
 from ..cohort.listing import list_cohort, list_cohort_inputs
 from ..errors import UserError
 from ..geometry.label_maps import resample_labels
-from ..images.files import IMAGE_SUFFIXES, check_output, stem, write_json
+from ..images.files import check_output, stem, write_json
 from ..images.volumes import Volume, load_labels, load_scan
 from ..network.devices import choose_device
 from ..progress import Progress, silent
@@ -27,6 +27,7 @@ from ..registration.result import Registration
 from ..registration.verdict import Verdict, judge
 from ..registration.verdict_text import count_verdicts
 from ..workers import run_each
+from .label_files import find_labels, list_label_files
 from .metrics import compare_labels
 from .options import EvaluateRequest
 
@@ -49,7 +50,7 @@ def evaluate_files(request: EvaluateRequest, progress: Progress = silent) -> dic
     The file is written after each case, with "complete" false until the last one: no finished case is lost, however the
     evaluation ends. The cases run in a process of their own, so that one for which memory does not suffice is listed.
     """
-    inputs = [request.model, request.template, request.template_label, *_list_labels(request.labels)]
+    inputs = [request.model, request.template, request.template_label, *list_label_files(request.labels)]
     inputs += list_cohort_inputs(request.images, request.series)
     check_output(request.out, inputs=inputs, make_parents=False)
     model, template, template_labels, _ = _load(request)  # what is wrong with them is told before the work
@@ -191,26 +192,6 @@ def compare(result: Registration, template_labels: Volume, target_labels: Volume
         | {"folding_percent": result.folding_percent},
         "left_out": sorted(int(v) for v in on_template ^ on_target),
     }
-
-
-def find_labels(folder: Path, name: str) -> Path | None:
-    """The label file of the scan called ``name``: of that name in ``folder``, with any image suffix in any case.
-
-    Without one, a segmentation called ``name.seg`` or ``name-seg``.
-    """
-    found = {path.name: path for path in _list_labels(folder)}
-    names = [(kept, suffix) for kept in (name, f"{name}.seg", f"{name}-seg") for suffix in IMAGE_SUFFIXES]
-    for kept, suffix in names:
-        for file, path in found.items():
-            if file.startswith(kept) and file[len(kept) :].lower() == suffix:
-                return path
-    return None
-
-
-def _list_labels(folder: Path) -> list[Path]:
-    """The image files of a folder; none where there is no folder."""
-    paths = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
-    return [path for path in paths if path.name.lower().endswith(IMAGE_SUFFIXES) and path.is_file()]
 
 
 def _means(cases: dict[str, dict[str, Any]]) -> dict[str, Any]:

@@ -14,7 +14,8 @@ from ...network.devices import choose_device, peak_memory_mb
 from ...registration.model import Model
 from ...registration.register import register
 from ...registration.result import Registration
-from ...results.evaluate import compare, find_labels
+from ...results.evaluate import compare
+from ...results.label_files import find_labels
 from ...results.overview import draw_overview
 from ...stages import REPORT
 from ...teaching.study import Study
