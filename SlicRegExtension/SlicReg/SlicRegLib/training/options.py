@@ -83,7 +83,7 @@ class TrainingOptions:
 def training_preset(preset: str, **changes: Any) -> TrainingOptions:
     """Options for a network preset: for "paper" the published schedule, for the others one that suits a small UNet.
 
-    The published loss is taken at all voxels (``loss_voxels=None``), which takes three times as long on a CPU.
+    The published loss is taken at all voxels (``loss_voxels=None``), which takes more time and memory.
     """
     if preset == "paper":
         base: dict[str, Any] = dict(iterations=3000, batch=4, learning_rate=0.004, decay=False)
