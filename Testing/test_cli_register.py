@@ -129,11 +129,11 @@ def test_a_warning_before_the_end_is_a_line_of_its_own(capsys):
 def test_out_of_gpu_memory_is_tried_smaller_then_on_the_cpu(model, pair, tmp_path, monkeypatch):
     tried, real = [], register_files.register
 
-    def register(model, fixed, moving, options, device, progress, fixed_side):
+    def register(model, fixed, moving, options, device, progress, fixed_side, seen):
         tried.append((device.type, options.prediction.chunk))
         if device.type == "cuda":
             raise torch.cuda.OutOfMemoryError("CUDA out of memory")
-        return real(model, fixed, moving, options, device, progress, fixed_side)
+        return real(model, fixed, moving, options, device, progress, fixed_side, seen)
 
     gpu = (torch.device("cuda"), "A GPU, found automatically")
     monkeypatch.setattr(register_files, "register", register)

@@ -10,7 +10,11 @@ WARNING = "warning"
 """A message, not a stage: what the user should know before the end, such as a model that does not fit the scan."""
 VERDICT = "verdict"
 """A message, not a stage: the last one of a registration, whether its result can be used."""
+MODEL = "model"
+"""A message, not a stage: which model was chosen, and why."""
 
+CHOICE = "choice"
+"""Of a registration whose model is chosen: each model describes both scans."""
 PREPARATION = "preparation"
 PREDICTION = "prediction"
 ALIGNMENT = "alignment"
@@ -42,6 +46,8 @@ REGISTER = {
 
 OPTIONAL = frozenset({ALIGNMENT, SPLINE})
 """Stages of a registration that are left out where they are not needed."""
+CHOICE_SECONDS = 0.8
+"""Those of `CHOICE`, with two models."""
 
 LEARN = {STARTING: 4.0, CHECK: 20.0, SUPERVOXELS: 15.0, TEACHER: 600.0, TRAINING: 3600.0, REPORT: 30.0}
 """The stages of a training job in order, with the seconds assumed until the cohort has been checked."""

@@ -20,6 +20,8 @@ def describe_registration(request: RegisterRequest, report: dict[str, Any]) -> s
         describe_verdict(verdict["word"], verdict["sentence"]),
         f"Registered in {seconds:.1f} s on {device}; folding {report['folding_percent']:.2f} %.",
     ]
+    if "model_choice" in report:
+        lines.append(f"Model: {report['model_choice']['reason']}")
     lines += [f"Note: {note}" for note in report["notes"]]
     if not report["own_template"]:
         lines.append(OTHER_TEMPLATE)

@@ -18,6 +18,7 @@ from ..images.inputs import check_file
 from ..images.json_reading import read_json
 from ..images.options import TransformFormat, TransformOptions
 from ..network.options import DeviceOptions
+from ..registration.model_header import AUTO
 from ..registration.options import RegistrationOptions
 from ..registration.verdict_text import WORDS, count_verdicts, describe_counts, describe_verdict
 from ..results.contact_sheet import make_sheet_row, write_contact_sheet
@@ -70,17 +71,23 @@ class Batch:
         labels: Mapping[str, str | Path] | None = None,
         left_out: Iterable[str] = (),
         others: Iterable[str | Path] = (),
+        models: str | Path | None = None,
     ):
-        """targets: (name, path) of each. options: further words of `slicreg register`, such as ["--device", "cpu"].
+        """targets: (name, path) of each. model: a model file, or `AUTO`: then the first scan that can be registered
+        chooses it for all, also for a repeated batch with this template; ``models`` is a folder of further models to
+        choose from. options: further words of `slicreg register`, such as ["--device", "cpu"].
         template_label: the template's labels, to be carried to every target. labels: name -> the target's own labels.
         left_out: sentences about scans that could not become targets, for people. others: further files that must not
         be overwritten. Raises UserError for missing files, names that cannot be folders, a folder that cannot be
         written or in which another batch runs, and results that would replace an input."""
-        self.template, self.model, self.out = Path(template).absolute(), Path(model).absolute(), Path(out).absolute()
+        self.template, self.out = Path(template).absolute(), Path(out).absolute()
+        self.is_automatic, self.models = Path(model) == AUTO, models
+        self.model = AUTO if self.is_automatic else Path(model).absolute()
         self.template_label = Path(template_label).absolute() if template_label else None
         self.options = [str(word) for word in options]
         self.labels = {name: Path(path).absolute() for name, path in (labels or {}).items()}
-        inputs = {"template": self.template, "model": self.model, "template's label map": self.template_label}
+        inputs = {"template": self.template, "template's label map": self.template_label}
+        inputs["model"] = None if self.is_automatic else self.model
         for what, path in inputs.items():
             if path and not (what == "template" and split_series(path)[0].is_dir()):
                 check_file(path, "check the file name", f"The {what}")
@@ -96,7 +103,8 @@ class Batch:
         self.left_out = list(left_out)
         self.warning = ""
         """Why the table could not be written the last time; "" if it could."""
-        self._known = self._read_known()
+        self._known, known_model = self._read_known()
+        self.model = known_model if self.is_automatic and known_model else self.model
         self._rows = {name: self._make_row(name) for name in self.targets}
         self._tried: set[str] = set()  # in this run
         self._running: dict[str, dict[str, Any]] = {}  # name -> fingerprint
@@ -127,6 +135,8 @@ class Batch:
             words += ["--template-label", str(self.template_label)]
             if name in self.labels:
                 words += ["--target-label", str(self.labels[name])]
+        if self.model == AUTO and self.models:
+            words += ["--models", str(self.models)]
         return [*words, *self.options]
 
     def begin(self, name: str) -> None:
@@ -150,6 +160,9 @@ class Batch:
         remove_unfinished_results(self.out / name)  # of processes that were killed
         report = _read_report(self.out / name) if process.state == "finished" else None
         if report is not None:
+            if self.model == AUTO:
+                self.model = Path(report["model"])
+                fingerprint["model"] = make_stamp(self.model)
             self._known[name] = fingerprint
             self._rows[name] = _make_done_row(name, report)
         else:
@@ -171,6 +184,8 @@ class Batch:
         table = self.warning or f"Table: {self.out / TABLE}; pictures: {self.out / SHEET}"
         lines = [f"{len(rows)} scans: {counts}. {table}"]
         lines += [f"{row['name']}: {row['error']}" for row in rows if row["status"] == FAILED]
+        if self.is_automatic and self.model != AUTO:
+            lines.append(f"Model: {self.model.stem}, chosen automatically for all scans.")
         if any(verdicts):
             lines.append(f"Verdicts of what was registered: {describe_counts(count_verdicts(verdicts))}.")
         doubted = [row for row in rows if row["verdict"] in WORDS[1:]]
@@ -184,7 +199,7 @@ class Batch:
         files = {
             "target": self.targets[name],
             "template": self.template,
-            "model": self.model,
+            "model": None if self.model == AUTO else self.model,
             "template_label": self.template_label,
             "target_label": self.labels.get(name) if self.template_label else None,
         }
@@ -215,17 +230,26 @@ class Batch:
             return _make_done_row(name, report)
         return _empty_row(name, WAITING)
 
-    def _read_known(self) -> dict[str, Any]:
-        """Name -> fingerprint of the results in the folder; empty if there are none, or the file is damaged."""
+    def _read_known(self) -> tuple[dict[str, Any], Path | None]:
+        """Name -> fingerprint of the results in the folder, empty if there are none, or the file is damaged; and the
+        model that was chosen for this template, if it is still there."""
         try:
             state = read_json(self.out / "batch.json")
-            return dict(state["cases"]) if state["version"] == STATE_VERSION else {}
+            if state["version"] != STATE_VERSION:
+                return {}, None
+            known, choice = dict(state["cases"]), state.get("choice")
+            if choice and Path(choice["model"]).is_file() and is_unchanged(choice["template"], self.template):
+                return known, Path(choice["model"])
+            return known, None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return {}
+            return {}, None
 
     def _save(self) -> None:
         try:
-            write_json(self.out / BATCH, {"version": STATE_VERSION, "cases": self._known})
+            state: dict[str, Any] = {"version": STATE_VERSION, "cases": self._known}
+            if self.is_automatic and self.model != AUTO:
+                state["choice"] = {"model": str(self.model), "template": make_stamp(self.template)}
+            write_json(self.out / BATCH, state)
             with atomic(self.out / TABLE) as part:
                 # Excel needs the byte order mark
                 with part.open("w", newline="", encoding="utf-8-sig", errors="replace") as file:

@@ -7,7 +7,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..stages import REFINEMENT, REGISTER
+from ..registration.model_header import AUTO
+from ..stages import CHOICE, CHOICE_SECONDS, REFINEMENT, REGISTER, STARTING
 from .command import Command, Streams, parse_object, parse_step, start_process
 from .failure import explain_failure
 from .processes import end_tree
@@ -94,4 +95,12 @@ def find_stages(arguments: Sequence[str]) -> dict[str, float]:
     stages = dict(REGISTER) if arguments[:1] == ["register"] else {}
     if "--no-refine" in arguments:
         stages.pop(REFINEMENT, None)
+    if stages and _has_a_choice(arguments):
+        stages = {STARTING: stages.pop(STARTING), CHOICE: CHOICE_SECONDS, **stages}
     return stages
+
+
+def _has_a_choice(arguments: Sequence[str]) -> bool:
+    """Whether the model is to be chosen: it is not named."""
+    words = [word for argument in arguments for word in argument.split("=", 1)]
+    return "--model" not in words or words[words.index("--model") + 1 :][:1] == [str(AUTO)]

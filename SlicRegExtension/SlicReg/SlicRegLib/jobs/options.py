@@ -14,7 +14,7 @@ from ..images.json_reading import read_json
 from ..images.options import FrameOptions, SeriesOptions, TransformOptions
 from ..network.options import DeviceOptions
 from ..option import Word
-from ..registration.model_header import find_model
+from ..registration.model_header import AUTO, find_model
 from ..registration.options import RegistrationOptions
 from ..teaching.options import WORKERS, TeacherOptions
 from ..training.options import ScheduleOptions
@@ -137,8 +137,11 @@ class CheckRequest(ScheduleOptions, FrameOptions, SeriesOptions, DeviceOptions):
 class BatchRequest(SeriesOptions, TransformOptions, DeviceOptions):
     """Register all scans of a folder to a template. Repeat the command to resume; what is done is not done again."""
 
-    model: Path
-    """Model file (.slicreg), or the name of a bundled model."""
+    model: Path = AUTO
+    """Model file (.slicreg), the name of a bundled model, or auto: the installed one that knows the template and the
+    first scan best, for all scans."""
+    models: Annotated[Path | None, Word(metavar="DIR")] = None
+    """Optional. Folder of further models that auto can choose from, beside the bundled ones."""
     template: Path
     """Fixed scan: the model's own template or any other scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a
     DICOM folder)."""

@@ -14,7 +14,7 @@ from ..errors import UserError, WriteError, one_sentence
 from ..images.dicom_series import choose_series
 from ..images.files import stem
 from ..progress import Progress, silent
-from ..registration.model_header import find_model
+from ..registration.model_header import AUTO, find_model, list_installed_models
 from ..results.kept import Kept
 from ..results.label_files import find_labels
 from ..results.options import RegisterRequest
@@ -43,8 +43,13 @@ def register_batch(request: BatchRequest, progress: Progress = silent) -> Batch:
 
 
 def _run_batch(batch: Batch, request: BatchRequest, progress: Progress) -> None:
-    """Try all scans once."""
-    requests = {name: _make_single(batch, request, name) for name in batch.pending()}
+    """Try all scans once: one by one until there is a model, if it is to be chosen, then all that are left."""
+    while names := batch.pending():
+        _run_scans(batch, request, names[:1] if batch.model == AUTO else names, progress)
+
+
+def _run_scans(batch: Batch, request: BatchRequest, pending: list[str], progress: Progress) -> None:
+    requests = {name: _make_single(batch, request, name) for name in pending}
     names = {single.out: name for name, single in requests.items()}
 
     def begin(single: RegisterRequest) -> None:
@@ -68,6 +73,7 @@ def _make_single(batch: Batch, request: BatchRequest, name: str) -> RegisterRequ
     """The registration of one scan."""
     return RegisterRequest(
         model=batch.model,
+        models=request.models if batch.model == AUTO else None,
         template=batch.template,
         target=batch.targets[name],
         out=batch.out / name,
@@ -160,10 +166,19 @@ def make_batch(request: BatchRequest) -> Batch:
     return Batch(
         scans,
         choose_series(request.template, request.template_series),
-        find_model(request.model),
+        _find_model(request),
         request.out,
         [*options, *write_arguments(request.registration)],
         request.template_label,
         labels,
         others=[request.images],
+        models=request.models,
     )
+
+
+def _find_model(request: BatchRequest) -> Path:
+    """The model's file, or `AUTO`. Raises UserError where there is none."""
+    if request.model != AUTO:
+        return find_model(request.model)
+    list_installed_models(request.models)
+    return AUTO

@@ -143,12 +143,20 @@ def describe_layers(
     labels = torch.from_numpy(layers[:, ::STRIDE, ::STRIDE, ::STRIDE].reshape(len(layers), -1)).long().to(device)
     to_buckets = bucket_matrix(options, len(layers), classes).to(device)
     table = torch.cat([to_buckets[layer][labels[layer]] for layer in range(len(layers))], 1)
-    world = torch.cat([torch.ones(labels.shape[1], 1), grid.points().reshape(-1, 3)], 1).double().to(device)
+    moments = locate_layers(layers, template.grid, classes, device)
+    return Description(box_filter(table.reshape(*grid.shape, -1), options.smoothing), grid, moments)
+
+
+def locate_layers(layers: np.ndarray, grid: Grid, classes: int, device: torch.device) -> torch.Tensor:
+    """The centroids, as in `Description`, of the template's own supervoxel ``layers``, (layers, I, J, K) on ``grid``."""
+    strided = grid.strided(STRIDE)
+    labels = torch.from_numpy(layers[:, ::STRIDE, ::STRIDE, ::STRIDE].reshape(len(layers), -1)).long().to(device)
+    world = torch.cat([torch.ones(labels.shape[1], 1), strided.points().reshape(-1, 3)], 1).double().to(device)
     moments = torch.zeros(len(layers), classes, 4, dtype=torch.float64, device=device)
     for layer in range(len(layers)):
         moments[layer].index_add_(0, labels[layer], world)
     moments[..., 1:] /= moments[..., :1].clamp_min(1e-9)
-    return Description(box_filter(table.reshape(*grid.shape, -1), options.smoothing), grid, moments)
+    return moments
 
 
 @torch.no_grad()

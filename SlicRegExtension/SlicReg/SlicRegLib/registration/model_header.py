@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import re
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,13 @@ from ..images.files import MODEL_SUFFIX, atomic
 from ..images.inputs import check_file
 from ..network.options import NetworkOptions
 from .model_parts import read_parts
+
+AUTO = Path("auto")
+"""Stands for the installed model that knows the scans best."""
+PHANTOM_TRUNK = "trunk-phantom"
+"""The bundled model that was trained on synthetic trunks alone."""
+FEW_RIGHT = 0.5
+"""Validation accuracy below which a model is marked where models are listed. The bundled ones have 0.85 and 0.77."""
 
 # words in a model's name or cohort that reveal the anatomy where the model does not state it
 ANATOMIES = {
@@ -71,11 +79,31 @@ class ModelHeader:
         return str(self._section("provenance").get("cohort", ""))
 
     @property
+    def summary(self) -> str:
+        """What it is for, in one line such as "Head and neck CT, 80 patients"."""
+        provenance = self._section("provenance")
+        if self.problem:
+            return "It cannot be used."
+        if stated := provenance.get("summary"):
+            return _join(str(stated), self.mark)
+        anatomy = self.anatomy[:1].upper() + self.anatomy[1:]
+        number = re.match(r"(\d+) (.*)", self.cohort)
+        learned = number[1] if number else ""
+        if learned:
+            learned += " synthetic scans" if "phantom" in self.cohort or "synthetic" in self.cohort else " patients"
+        also = "registers real chests and abdomens too; look at the result" if self._knows_trunks else ""
+        return _join(f"{anatomy} CT" if anatomy else "CT", learned, self.mark) + (f"; {also}" if also else "")
+
+    @property
+    def mark(self) -> str:
+        """A warning about a model that classifies few voxels correctly, such as "only 9 % right"; "" for others."""
+        accuracy = self._validated("accuracy")
+        return f"only {100 * accuracy:.0f} % right" if accuracy is not None and accuracy < FEW_RIGHT else ""
+
+    @property
     def figures(self) -> str:
         """Loss and accuracy on the validation scans; "" if the model has none."""
-        validation = self._section("provenance").get("validation")
-        validation = validation if isinstance(validation, dict) else {}
-        loss, accuracy = (_to_number(validation.get(f"validation_{what}")) for what in ("loss", "accuracy"))
+        loss, accuracy = self._validated("loss"), self._validated("accuracy")
         classes = self._section("network").get("classes", NetworkOptions.classes)
         return _join(
             f"loss {loss:.3f}" if loss is not None else "",
@@ -125,9 +153,26 @@ class ModelHeader:
             part = part.get("begun_with")
         return steps
 
+    def _validated(self, what: str) -> float | None:
+        """ "loss" or "accuracy" on the validation scans."""
+        validation = self._section("provenance").get("validation")
+        return _to_number(validation.get(f"validation_{what}")) if isinstance(validation, dict) else None
+
+    @property
+    def _knows_trunks(self) -> bool:
+        """Whether it is the bundled model of synthetic trunks, which has been tried on real ones."""
+        return self.bundled and self.name == PHANTOM_TRUNK
+
     def _section(self, key: str) -> dict[str, Any]:
         part = self.about.get(key)
         return part if isinstance(part, dict) else {}
+
+
+def list_installed_models(user_folder: str | Path | None = None) -> list[ModelHeader]:
+    """The bundled models, then those of ``user_folder``, if one is given. Raises UserError where that is no folder."""
+    if user_folder is not None and not Path(user_folder).is_dir():
+        raise UserError(f"There is no folder {user_folder}; give the folder that holds your models, or none.")
+    return list_models(MODELS, user_folder)
 
 
 def find_model(name: str | Path) -> Path:
@@ -158,19 +203,25 @@ def read_model(path: str | Path, bundled: bool = False) -> ModelHeader:
     return ModelHeader(path, name, bundled, about, problem)
 
 
-def list_models(bundled_folder: str | Path, user_folder: str | Path) -> list[ModelHeader]:
+def list_models(bundled_folder: str | Path, user_folder: str | Path | None) -> list[ModelHeader]:
     """All model files of both folders: first the bundled ones, then the user's, each sorted by name. Never raises."""
     models: list[ModelHeader] = []
-    for folder, bundled in ((Path(bundled_folder), True), (Path(user_folder), False)):
+    for folder, bundled in ((bundled_folder, True), (user_folder, False)):
+        if folder is None:
+            continue
         try:
             paths = sorted(
-                (p for p in folder.iterdir() if p.name.lower().endswith(MODEL_SUFFIX) and not p.name.startswith(".")),
+                (p for p in Path(folder).iterdir() if _is_model_file(p.name)),
                 key=lambda p: p.name.lower(),
             )
         except OSError:
             continue  # no such folder yet
         models += [read_model(path, bundled) for path in paths]
     return models
+
+
+def _is_model_file(name: str) -> bool:
+    return name.lower().endswith(MODEL_SUFFIX) and not name.startswith(".")
 
 
 def add_model(path: str | Path, user_folder: str | Path) -> ModelHeader:

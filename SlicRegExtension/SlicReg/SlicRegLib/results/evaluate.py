@@ -5,7 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -20,8 +20,10 @@ from ..images.files import check_output, stem, write_json
 from ..images.volumes import Volume, load_labels, load_scan
 from ..network.devices import choose_device
 from ..progress import Progress, silent
+from ..registration.choose_model import Choice, choose_model
 from ..registration.fixed_side import FixedSide
 from ..registration.model import Model, load_model
+from ..registration.model_header import AUTO, list_installed_models
 from ..registration.register import register
 from ..registration.result import Registration
 from ..registration.verdict import Verdict, judge
@@ -53,9 +55,15 @@ def evaluate_files(request: EvaluateRequest, progress: Progress = silent) -> dic
     inputs = [request.model, request.template, request.template_label, *list_label_files(request.labels)]
     inputs += list_cohort_inputs(request.images, request.series)
     check_output(request.out, inputs=inputs, make_parents=False)
+    request, choice = _settle_model(request, progress)
     model, template, template_labels, _ = _load(request)  # what is wrong with them is told before the work
     own_template = template.fingerprint() == model.template_sha256
-    about_template = {"own_template": own_template, "notes": [*template.notes, *template_labels.notes]}
+    about_template = {
+        "model": str(request.model),
+        **(choice.report() if choice else {}),
+        "own_template": own_template,
+        "notes": [*template.notes, *template_labels.notes],
+    }
     del model, template, template_labels
 
     def save(results: dict[str, Any]) -> None:
@@ -67,6 +75,23 @@ def evaluate_files(request: EvaluateRequest, progress: Progress = silent) -> dic
     results = {**about_template, "complete": True, **results}
     write_json(request.out, results)
     return results
+
+
+def _settle_model(request: EvaluateRequest, progress: Progress) -> tuple[EvaluateRequest, Choice | None]:
+    """The request with the model that knows the template and the first readable scan best, if one is to be chosen."""
+    if request.model != AUTO:
+        return request, None
+    headers, (device, _) = list_installed_models(request.models), choose_device(request.device)
+    template, problems = load_scan(request.template, request.template_series), list[str]()
+    for case in _list_labelled(request.images, request.labels, request.series)[0]:
+        try:
+            target = load_scan(case.scan)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        choice = choose_model(headers, template, target, request.registration, device, progress)
+        return replace(request, model=choice.taken.header.path), choice
+    raise UserError(f"No case could be evaluated; the first reason: {problems[0]}")
 
 
 def _load(request: EvaluateRequest) -> tuple[Model, Volume, Volume, torch.device]:
@@ -139,10 +164,7 @@ def _evaluate_each(
     series: str = "",
 ) -> dict[str, Any]:
     """What `evaluate` returns. after_case: called with the results so far, if there are any. isolate: `run_each`."""
-    scans = {stem(path): path for path in list_cohort(images, series)}
-    labelled = [LabelledScan(name, scans[name], path) for name in scans if (path := find_labels(labels, name))]
-    if not labelled:
-        raise UserError(f"No file of {labels} has the name of a scan in {images}; labels are matched to scans by name.")
+    labelled, without_labels = _list_labelled(images, labels, series)
     cases: dict[str, dict[str, Any]] = {}
     failed: dict[str, str] = {}
 
@@ -152,7 +174,7 @@ def _evaluate_each(
             "mean": _means(cases),
             "verdicts": count_verdicts(case["verdict"]["word"] for case in cases.values() if "verdict" in case),
             "failed": failed,
-            "without_labels": sorted(set(scans) - {case.name for case in labelled}),
+            "without_labels": without_labels,
         }
 
     progress("evaluation", 0, labelled[0].name)
@@ -169,6 +191,15 @@ def _evaluate_each(
     if not cases:
         raise UserError(f"No case could be evaluated; the first reason: {next(iter(failed.values()))}")
     return collect()
+
+
+def _list_labelled(images: Path, labels: Path, series: str) -> tuple[list[LabelledScan], list[str]]:
+    """The scans that have labels, and the names of the others. Raises UserError where none has."""
+    scans = {stem(path): path for path in list_cohort(images, series)}
+    labelled = [LabelledScan(name, scans[name], path) for name in scans if (path := find_labels(labels, name))]
+    if not labelled:
+        raise UserError(f"No file of {labels} has the name of a scan in {images}; labels are matched to scans by name.")
+    return labelled, sorted(set(scans) - {case.name for case in labelled})
 
 
 def compare(result: Registration, template_labels: Volume, target_labels: Volume) -> dict[str, Any]:

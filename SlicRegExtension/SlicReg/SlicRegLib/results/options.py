@@ -9,6 +9,7 @@ from typing import Annotated
 from ..images.options import SeriesOptions, TransformOptions
 from ..network.options import DeviceOptions
 from ..option import Word
+from ..registration.model_header import AUTO
 from ..registration.options import RegistrationOptions
 
 
@@ -16,8 +17,10 @@ from ..registration.options import RegistrationOptions
 class RegisterRequest(SeriesOptions, TransformOptions, DeviceOptions):
     """Register one scan to a template."""
 
-    model: Path
-    """Model file (.slicreg), or the name of a bundled model."""
+    model: Path = AUTO
+    """Model file (.slicreg), the name of a bundled model, or auto: the installed one that knows both scans best."""
+    models: Annotated[Path | None, Word(metavar="DIR")] = None
+    """Optional. Folder of further models that auto can choose from, beside the bundled ones."""
     template: Path
     """Fixed scan: the model's own template or any other scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a
     DICOM folder)."""
@@ -41,7 +44,10 @@ class EvaluateRequest(SeriesOptions, DeviceOptions):
     """Register a labelled cohort to a template and measure Dice, HD95, folding and seconds."""
 
     model: Path
-    """Model file (.slicreg), or the name of a bundled model."""
+    """Model file (.slicreg), the name of a bundled model, or auto: the installed one that knows the template and the
+    first scan best."""
+    models: Annotated[Path | None, Word(metavar="DIR")] = None
+    """Optional. Folder of further models that auto can choose from, beside the bundled ones."""
     template: Path
     """Fixed scan: the model's own template or any other scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a
     DICOM folder)."""

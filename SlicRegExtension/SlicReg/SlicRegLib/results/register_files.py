@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
@@ -15,14 +16,15 @@ from ..images.transforms import save_transform
 from ..images.volumes import Volume, load_labels, load_scan, save_volume
 from ..network.devices import choose_device, peak_memory_mb, return_free_memory
 from ..progress import Progress, silent
+from ..registration.choose_model import Choice
 from ..registration.confidence import Overlays, compute_overlays
-from ..registration.fixed_side import FixedSide
 from ..registration.model import Model
+from ..registration.model_header import AUTO, ModelHeader, list_installed_models
 from ..registration.options import RegistrationOptions
 from ..registration.register import register
 from ..registration.result import Registration
 from ..registration.verdict import Verdict, judge
-from ..stages import DEVICE, JUDGEMENT, WRITING
+from ..stages import CHOICE, DEVICE, JUDGEMENT, WRITING
 from ..workers import run_together
 from .evaluate import compare
 from .kept import Kept
@@ -38,24 +40,33 @@ def register_files(request: RegisterRequest, progress: Progress = silent, kept: 
     what earlier calls in this process left, so that the model and the template are not read again.
     """
     keeps, kept = kept is not None, kept or Kept()
-    inputs = (request.model, request.template, request.target, request.template_label, request.target_label)
+    automatic = request.model == AUTO
+    models = list_installed_models(request.models) if automatic else []
+    inputs = [request.model, request.template, request.target, request.template_label, request.target_label]
+    inputs += [header.path for header in models]
     check_output(request.out, folder=True, names=RESULT_FILES, inputs=inputs)
     device, reason = choose_device(request.device)
-    model = kept.load_model(request.model)
+    model = None if automatic else kept.load_model(request.model)
     template = kept.load_template(request.template, request.template_series)
     target = load_scan(request.target, request.series)
     template_labels = kept.load_template_labels(request.template_label, template) if request.template_label else None
     target_labels = load_labels(request.target_label, target) if request.target_label else None
     check_space(request.out, template.data.size // 8)  # compressed results take more than a bit per voxel
 
+    began = time.perf_counter()
+    chosen = model or _choose(kept, models, template, target, request, device, progress)
+    choice_seconds = time.perf_counter() - began
     result, verdict, overlays, device, reason = _register(
-        kept, model, template, target, request, device, reason, progress
+        kept, chosen, template, target, request, device, reason, progress
     )
+    choice = chosen if isinstance(chosen, Choice) else None
+    if choice:
+        result.seconds[CHOICE] = choice_seconds
     if not keeps:
         kept.clear()
     return_free_memory()  # of the registration, before the results take some
     with all_or_nothing(request.out) as folder:
-        report = _report(request, result, verdict, device, reason)
+        report = _report(request, choice, result, verdict, device, reason)
         tasks = _list_outputs(folder, request, result, verdict, overlays, template_labels, target_labels, report)
         run_together(tasks, lambda share: progress(WRITING, share, ""))
         report["peak_memory_mb"] = peak_memory_mb(device)
@@ -98,9 +109,28 @@ def _list_outputs(
     return tasks
 
 
+def _choose(
+    kept: Kept,
+    models: list[ModelHeader],
+    template: Volume,
+    target: Volume,
+    request: RegisterRequest,
+    device: torch.device,
+    progress: Progress,
+) -> Choice:
+    """The model that knows both scans best; described by the CPU where the memory of the GPU runs out."""
+    try:
+        return kept.choose_model(models, template, target, request.registration, device, progress)
+    except torch.cuda.OutOfMemoryError:
+        if device.type == "cpu":
+            raise
+    torch.cuda.empty_cache()
+    return kept.choose_model(models, template, target, request.registration, torch.device("cpu"), progress)
+
+
 def _register(
     kept: Kept,
-    model: Model,
+    chosen: Model | Choice,
     template: Volume,
     target: Volume,
     request: RegisterRequest,
@@ -109,12 +139,14 @@ def _register(
     progress: Progress,
 ) -> tuple[Registration, Verdict, Overlays | None, torch.device, str]:
     """The result, its verdict, its overlays if requested, the device that computed them, and why that device."""
+    taken = chosen.taken if isinstance(chosen, Choice) else None
+    model = chosen.taken.model if isinstance(chosen, Choice) else chosen
     for attempt, options, why in _attempts(device, request.registration, reason):
         progress(DEVICE, 1.0, why)
         try:
-            key = model, template, options.prediction, options.alignment, attempt
-            fixed = kept.recall("fixed side", key, partial(FixedSide, model, template, options, attempt))
-            result = register(model, template, target, options, attempt, progress, fixed)
+            fixed = kept.make_fixed_side(model, template, options, attempt)
+            moving = taken.moving if taken and taken.fixed.device == attempt else None
+            result = register(model, template, target, options, attempt, progress, fixed, moving)
             progress(JUDGEMENT, 0.0, "")
             verdict = judge(model, result, attempt)
             overlays = compute_overlays(model, result, attempt) if request.overlays else None
@@ -143,14 +175,20 @@ def _attempts(
 
 
 def _report(
-    request: RegisterRequest, result: Registration, verdict: Verdict, device: torch.device, reason: str
+    request: RegisterRequest,
+    choice: Choice | None,
+    result: Registration,
+    verdict: Verdict,
+    device: torch.device,
+    reason: str,
 ) -> dict[str, Any]:
     """The content of report.json that is known before anything is written."""
     seconds = {stage: round(value, 3) for stage, value in result.seconds.items()}
     return {
         "template": str(request.template),
         "target": str(request.target),
-        "model": str(request.model),
+        "model": str(choice.taken.header.path if choice else request.model),
+        **(choice.report() if choice else {}),
         "device": str(device),
         "device_reason": reason,
         "own_template": result.own_template,

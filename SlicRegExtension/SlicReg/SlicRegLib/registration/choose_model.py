@@ -1,0 +1,135 @@
+"""The choice of a model: which of the installed ones knows what two scans show."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..errors import UserError
+from ..images.volumes import Volume
+from ..network.prediction import locate_layers
+from ..progress import Progress, silent
+from ..stages import CHOICE, MODEL
+from .common_supervoxels import CommonSupervoxels
+from .fixed_side import FixedSide
+from .model import Model, load_model
+from .model_header import AUTO, ModelHeader
+from .moving_side import MovingSide, see_target
+from .options import RegistrationOptions
+
+KNOWN = 0.5
+"""Share of its supervoxels that a model must find in both scans. How it was measured: docs/results.md and
+``benchmarks/models.py``."""
+
+
+class UnknownAnatomyError(UserError):
+    """No model knows what the scans show. nearest: the name of the one that knows most of it."""
+
+    def __init__(self, text: str, nearest: str):
+        super().__init__(text)
+        self.nearest = nearest
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A model, and what it has made of both scans. share: of its supervoxels that it finds in both, 0 to 1."""
+
+    header: ModelHeader
+    fixed: FixedSide
+    moving: MovingSide
+    share: float
+
+    @property
+    def model(self) -> Model:
+        return self.fixed.model
+
+
+@dataclass(frozen=True, eq=False)
+class Choice:
+    """The model that was taken, and why. shares: that of each model by its name, the best first."""
+
+    taken: Candidate
+    shares: dict[str, float]
+
+    @property
+    def sentence(self) -> str:
+        """Such as "headneck-openkbp, since it finds 98 % of its supervoxels in both scans (trunk-phantom: 24 %)."."""
+        (name, share), *others = self.shares.items()
+        compared = ", ".join(f"{other}: {100 * less:.0f} %" for other, less in others)
+        return f"{name}, since it finds {100 * share:.0f} % of its supervoxels in both scans" + (
+            f" ({compared})." if compared else "."
+        )
+
+    def report(self) -> dict[str, Any]:
+        """What report.json says of it."""
+        return {"model_choice": {"taken": self.taken.header.name, "shares": self.shares, "reason": self.sentence}}
+
+
+def choose_model(
+    headers: Sequence[ModelHeader],
+    template: Volume,
+    target: Volume,
+    options: RegistrationOptions = RegistrationOptions(),
+    device: torch.device = torch.device("cpu"),
+    progress: Progress = silent,
+    load: Callable[[Path], Model] = load_model,
+    make_fixed: Callable[[Model], FixedSide] | None = None,
+) -> Choice:
+    """Take the model that finds most of its supervoxels in both scans; of equal ones the first.
+
+    headers: models to choose from, as `list_models` gives them; those that cannot be read are passed over. load,
+    make_fixed: give the model of a file and its template's side, if those are kept. Raises `UnknownAnatomyError` where
+    no model finds `KNOWN` of its supervoxels, UserError where there is no model, and for a scan without soft tissue or
+    body.
+    """
+    best, shares = None, dict[str, float]()
+    for index, header in enumerate(headers):
+        name = header.name if header.name not in shares else str(header.path)
+        progress(CHOICE, index / len(headers), name)
+        try:
+            model = load(header.path)
+        except UserError:  # damaged, or of a newer version: the list of models says so
+            continue
+        fixed = make_fixed(model) if make_fixed else FixedSide(model, template, options, device)
+        moving = see_target(fixed, target)
+        candidate = Candidate(header, fixed, moving, known_share(fixed, moving))
+        shares[name] = round(candidate.share, 3)
+        if best is None or candidate.share > best.share:
+            best = candidate
+    progress(CHOICE, 1.0, "")
+    if best is None:
+        raise UserError(f"No usable model is installed from which --model {AUTO} could choose; give a model file.")
+    ordered = dict(sorted(shares.items(), key=lambda item: -item[1]))
+    if best.share < KNOWN:
+        nearest = best.header.name
+        raise UnknownAnatomyError(
+            f"No installed model knows the anatomy of both scans: {nearest} comes nearest, but finds only "
+            f"{100 * best.share:.0f} % of its supervoxels in both, where {100 * KNOWN:.0f} % are needed; check that "
+            f"template and target show the same part of the body, or give --model {nearest} to register all the same.",
+            nearest,
+        )
+    choice = Choice(best, ordered)
+    progress(MODEL, 1.0, choice.sentence)
+    return choice
+
+
+def known_share(fixed: FixedSide, moving: MovingSide) -> float:
+    """The share, 0 to 1, of a model's supervoxels that both scans show where they lie in the model's own template.
+
+    The smaller share of the two scans. A scan that shows a part of the template is not blamed for the rest, see
+    `CommonSupervoxels.found`. (Two scans of an anatomy that the model does not know have much in common with each
+    other, but little with the model's template.)
+    """
+    own = _own_centroids(fixed.model, fixed.device)
+    return min(CommonSupervoxels(own, centroids).found for centroids in (fixed.centroids, moving.centroids))
+
+
+def _own_centroids(model: Model, device: torch.device) -> torch.Tensor:
+    """Of the supervoxels of the model's own template: as predicted there, or by its layers where that is not stored."""
+    if model.key_points is not None:
+        return model.key_points.centroids
+    return locate_layers(model.layers, model.template_grid, model.net.options.classes, device)
