@@ -62,7 +62,8 @@ def test_all_other_scans_of_the_scene(panel, started, tmp_path):
     assert states(panel) == {"Phantom target": "done", "noise": "failed"} and not ui.batchCancelButton.enabled
     assert ui.batchProgressBar.value == ui.batchProgressBar.maximum
     rows = [[ui.batchTable.item(n, column).text() for column in range(ui.batchTable.columnCount)] for n in (0, 1)]
-    assert rows[0] == ["Phantom target", "done", "DOUBTFUL", "1.500", "0.250", "Look at the liver."]
+    assert rows[0] == ["Phantom target", "done", "DOUBTFUL", "1.5", "0.250", "Look at the liver."]
+    assert ui.batchTable.item(0, 2).background().color().name() == "#ffb000"
     assert rows[1][2] == "" and "No body was found" in rows[1][5]
     assert "Phantom target: Verdict: DOUBTFUL. Look at the liver." in ui.batchStatusLabel.text
     assert "noise: No body was found" in ui.batchStatusLabel.text
@@ -74,6 +75,8 @@ def test_all_other_scans_of_the_scene(panel, started, tmp_path):
     for request in requests:
         assert str(request.model) == panel.logic.model(panel.parameters.model)
         assert request.template.is_file() and request.target.is_file() and request.template_label.is_file()
+        # the target's segmentation lies on the target, and the copy has none
+        assert bool(request.target_label) == (request.out.name == "Phantom target")
         assert not request.registration.refine and request.registration.alignment.iterations == 5
 
 
@@ -88,10 +91,11 @@ def test_all_other_scans_of_the_scene(panel, started, tmp_path):
     ],
 )
 def test_what_to_look_at(changes, text):
-    from SlicRegSlicer.batch_tab import _format_row
+    from SlicRegSlicer.batch_words import make_table
 
     row = {**dict.fromkeys(COLUMNS), "name": "a", "status": "done", "verdict_reason": "The sentence.", "error": ""}
-    assert _format_row(row | changes)[-1] == text
+    _header, cells = make_table([row | changes])
+    assert cells[0][-1] == text
 
 
 def test_a_folder_of_scans(panel, started, tmp_path):
@@ -139,5 +143,120 @@ def test_a_registration_that_cannot_be_started_ends_the_batch(panel, started, tm
     wait_for_end(panel)
     assert HOST.dialogs.texts("error") == ["PythonSlicer was not found."] and not panel.isBusy()
     assert states(panel) == {"Phantom target": "done", "noise": "cancelled"} and not ui.batchCancelButton.enabled
+    with hold_batch_folder(tmp_path / "batch"):
+        pass
+
+
+# ---- before the start
+
+
+def counted(panel, text: str) -> None:
+    HOST.wait(lambda: panel.ui.batchCountLabel.text == text, 10)
+
+
+def test_the_scans_of_a_folder_are_counted_before_the_start(panel, tmp_path):
+    ui, scans, labels, out = panel.ui, tmp_path / "scans", tmp_path / "labels", tmp_path / "out"
+    for path in (scans / "a.nrrd", scans / "b.nii.gz", scans / "c.mha", labels / "b.nrrd", out / "a" / "report.json"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    ui.batchInputPath.currentPath = str(scans)
+    counted(panel, "3 scans.")
+    ui.batchLabelsPath.currentPath = str(labels)
+    counted(panel, "3 scans, 1 with labels for Dice.")
+    ui.batchOutputPath.currentPath = str(out)
+    counted(
+        panel,
+        "3 scans, 1 with labels for Dice. 1 of them have a result in the output folder, which is kept where nothing "
+        "has changed.",
+    )
+    panel.parameters.templateSegmentation = None
+    HOST.wait(lambda: "Choose a template segmentation" in ui.batchCountLabel.text, 10)
+    ui.batchInputPath.currentPath = str(labels / "none")
+    HOST.wait(lambda: "does not exist" in ui.batchCountLabel.text, 10)
+
+
+def test_the_scans_of_the_scene_are_counted_before_the_start(panel):
+    HOST.click(panel.ui.batchSceneCheckBox)
+    counted(panel, "2 scans, 1 with labels for Dice.")
+    slicer.mrmlScene.RemoveNode(slicer.util.getNode("noise"))
+    panel.showParameters()
+    counted(panel, "1 scan, 1 with labels for Dice.")
+
+
+@pytest.mark.parametrize(
+    "ended, waiting, elapsed, current, expected",
+    [
+        ([], 3, 1.0, None, None),
+        ([], 3, 2.0, 8.0, 38.0),
+        ([10.0, 14.0], 3, 4.0, None, 44.0),
+        ([10.0, 14.0], 3, 4.0, 5.0, 41.0),
+        ([10.0], 0, 12.0, None, 0.0),
+    ],
+)
+def test_remaining_time(ended, waiting, elapsed, current, expected):
+    from SlicRegSlicer.batch_words import estimate_remaining
+
+    assert estimate_remaining(ended, waiting, elapsed, current) == expected
+
+
+# ---- afterwards
+
+
+def test_what_was_written_can_be_opened(panel, tmp_path):
+    ui, out = panel.ui, tmp_path / "batch"
+    HOST.click(ui.batchSceneCheckBox)
+    ui.batchOutputPath.currentPath = str(out)
+    assert not ui.batchSheetButton.enabled and not ui.batchFolderButton.enabled and not ui.batchLoadButton.enabled
+    HOST.click(ui.batchApplyButton)
+    wait_for_end(panel)
+    HOST.click(ui.batchSheetButton)
+    HOST.click(ui.batchFolderButton)
+    assert "Choose a scan" in ui.batchLoadButton.toolTip
+    ui.batchTable.selectRow(0)
+    assert ui.batchLoadButton.enabled and "Load transform" in ui.batchLoadButton.toolTip
+    HOST.click(ui.batchFolderButton)
+    ui.batchTable.selectRow(1)
+    assert not ui.batchLoadButton.enabled and "no result" in ui.batchLoadButton.toolTip
+    HOST.click(ui.batchFolderButton)  # the failed one has no folder
+    assert HOST.dialogs.opened == [str(out / "results.html"), str(out), str(out / "Phantom target"), str(out)]
+    page = (out / "results.html").read_text(encoding="utf-8")
+    assert page.index("NOT REGISTERED") < page.index("DOUBTFUL") and "No body was found" in page
+
+
+def test_the_chosen_row_stays_chosen_while_the_batch_goes_on(panel, tmp_path):
+    ui = panel.ui
+    HOST.click(ui.batchSceneCheckBox)
+    ui.batchOutputPath.currentPath = str(tmp_path / "batch")
+    HOST.click(ui.batchApplyButton)
+    HOST.wait(lambda: states(panel).get("Phantom target") == "running")
+    ui.batchTable.selectRow(0)
+    assert not ui.batchLoadButton.enabled
+    assert "is being registered" in ui.batchStatusLabel.text
+    wait_for_end(panel)
+    assert ui.batchTable.currentRow() == 0 and ui.batchLoadButton.enabled
+
+
+def test_a_damaged_result_is_one_sentence(panel, tmp_path):
+    """The fake results are empty files."""
+    ui = panel.ui
+    HOST.click(ui.batchSceneCheckBox)
+    ui.batchOutputPath.currentPath = str(tmp_path / "batch")
+    HOST.click(ui.batchApplyButton)
+    wait_for_end(panel)
+    ui.batchTable.selectRow(0)
+    before = slicer.mrmlScene.GetNumberOfNodes()
+    HOST.click(ui.batchLoadButton)
+    (error,) = HOST.dialogs.texts("error")
+    assert "is not a displacement field" in error and slicer.mrmlScene.GetNumberOfNodes() == before
+
+
+def test_stopped_while_the_scans_are_written(panel, started, tmp_path):
+    ui = panel.ui
+    HOST.click(ui.batchSceneCheckBox)
+    ui.batchOutputPath.currentPath = str(tmp_path / "batch")
+    HOST.click(ui.batchApplyButton)
+    assert panel.batch.preparation and panel.isBusy() and not started
+    HOST.click(ui.batchCancelButton)
+    assert not panel.isBusy() and ui.batchApplyButton.enabled and not started
     with hold_batch_folder(tmp_path / "batch"):
         pass

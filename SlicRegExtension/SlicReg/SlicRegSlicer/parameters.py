@@ -1,7 +1,6 @@
 """The panel's state as a parameter node, with the library's defaults."""
 
 # no "from __future__ import annotations" here: parameterNodeWrapper reads the annotations of the class below
-import pathlib
 from dataclasses import MISSING, fields
 from typing import Annotated, Any
 
@@ -36,6 +35,13 @@ def find_default(parameter: str) -> Any:
     return field.default if field.default_factory is MISSING else field.default_factory()
 
 
+def forget_empty_paths(parameters) -> None:
+    """Scenes of older versions hold "." for a path of the batch that was never chosen."""
+    for name in ("batchInput", "batchOutput"):
+        if getattr(parameters, name) == ".":
+            setattr(parameters, name, "")
+
+
 @parameterNodeWrapper
 class SlicRegParameterNode:
     """The panel's state, kept in the scene. `SlicRegSlicer.request.Request` explains inputs and outputs."""
@@ -57,9 +63,10 @@ class SlicRegParameterNode:
     seed: Annotated[int, WithinRange(0, 2147483647)] = find_default("seed")
     refine: bool = find_default("refine")
     batchScene: bool = False
-    batchInput: pathlib.Path
-    batchOutput: pathlib.Path
     # paths as text: an empty pathlib.Path would be shown as "."
+    batchInput: str = ""
+    batchOutput: str = ""
+    batchLabels: str = ""
     trainingTemplate: str = find_default("trainingTemplate")
     trainingImages: str = find_default("trainingImages")
     trainingFolder: str = ""

@@ -113,7 +113,7 @@ def fill_segmentation(node, labels: Image, segments: list[Segment], reference) -
     volume node on whose grid segments are edited.
     """
     surface = slicer.vtkSegmentationConverter.GetClosedSurfaceRepresentationName()
-    labelmap = _make_labelmap(labels, len(segments), reference)
+    labelmap = _make_labelmap(labels, max((segment.value for segment in segments), default=0), reference)
     segmentation = node.GetSegmentation()
     with slicer.util.NodeModify(node):
         had_surface = segmentation.ContainsRepresentation(surface)

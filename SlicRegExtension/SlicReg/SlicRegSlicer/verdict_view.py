@@ -10,13 +10,10 @@ from .translation import _
 TEXTS = {"good": _("Good"), "doubtful": _("DOUBTFUL"), "failed": _("FAILED")}
 """One of `registration.verdict_text.WORDS` -> what users read, also those who cannot tell the colours apart."""
 
+COLOURS = {"good": ("white", "#1b6e33"), "doubtful": ("black", "#ffb000"), "failed": ("white", "#b00020")}
+"""(text, ground), which can be read on Slicer's light and dark panels."""
 FIELD = "color: {text}; background-color: {ground}; font-weight: bold; padding: 4px 10px; border-radius: 4px"
-STYLES = {
-    "good": FIELD.format(text="white", ground="#1b6e33"),
-    "doubtful": FIELD.format(text="black", ground="#ffb000"),
-    "failed": FIELD.format(text="white", ground="#b00020"),
-}
-"""Style sheets that can be read on Slicer's light and dark panels."""
+STYLES = {word: FIELD.format(text=text, ground=ground) for word, (text, ground) in COLOURS.items()}
 
 
 def describe_word(word: str | None) -> str:

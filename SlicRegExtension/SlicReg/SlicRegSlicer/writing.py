@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import slicer
@@ -31,12 +32,19 @@ def write_volume(node, path: str | Path) -> None:
     _write(view_voxels(node), compute_voxel_to_world(node), path)
 
 
-def write_segmentation(node, volume, path: str | Path, names: Sequence[str] | None = None) -> list[Segment]:
+def write_segmentation(
+    node,
+    volume,
+    path: str | Path,
+    names: Sequence[str] | None = None,
+    numbers: Literal["order", "own"] = "order",
+) -> list[Segment]:
     """Write the segments as a label map on the grid of ``volume`` in the world; returns them with their values.
 
     Values are 1..n in the segments' order. names: the segments of another segmentation with which this one is compared;
-    a segment with the n-th of these names gets the value n, all others get larger values. Where segments overlap, the
-    later one wins.
+    a segment with the n-th of these names gets the value n, all others get larger values. numbers: "own" takes the
+    segments' own label values, as they were in the file; raises UserError where two have the same. Where segments
+    overlap, the later one wins.
     """
     for used in (node, volume):
         check_parent(used, used.GetName())
@@ -44,9 +52,12 @@ def write_segmentation(node, volume, path: str | Path, names: Sequence[str] | No
     # segments lie in the segmentation's own frame
     geometry = make_oriented_image(np.linalg.inv(compute_parent_to_world(node)) @ grid)
     geometry.SetDimensions(volume.GetImageData().GetDimensions())
+    own = node.GetSegmentation()
     node = _with_labelmaps(node, geometry)
     segmentation = node.GetSegmentation()
     segments = describe_segments(segmentation)
+    if numbers == "own":
+        segments = _number_as_stored(segments, own, node.GetName())
     if names is not None:
         segments = _number_by_names(segments, names)
     values = np.array([0, *(segment.value for segment in segments)])
@@ -61,6 +72,18 @@ def _number_by_names(segments: list[Segment], names: Sequence[str]) -> list[Segm
         replace(segment, value=names.index(segment.name) + 1 if segment.name in names else next(others))
         for segment in segments
     ]
+
+
+def _number_as_stored(segments: list[Segment], segmentation, name: str) -> list[Segment]:
+    values = [segmentation.GetSegment(segment.id).GetLabelValue() for segment in segments]
+    if len({*values, 0}) <= len(values):
+        raise UserError(
+            _(
+                "Two segments of {name} have the same label value, so they cannot be compared with label files; load "
+                "the template's labels from a label map file, or choose no folder of labels."
+            ).format(name=name)
+        )
+    return [replace(segment, value=value) for segment, value in zip(segments, values, strict=True)]
 
 
 def _rasterise(segmentation, geometry) -> np.ndarray:

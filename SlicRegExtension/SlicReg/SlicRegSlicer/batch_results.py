@@ -1,0 +1,135 @@
+"""A result of a batch from its folder into the scene: the nodes that a registration makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import SimpleITK as sitk
+import slicer
+import slicer.util
+
+from SlicRegLib.errors import UserError
+from SlicRegLib.images.files import split_series
+from SlicRegLib.images.itk import read_affine
+from SlicRegLib.images.json_reading import read_json
+from SlicRegLib.images.options import TransformFormat
+from SlicRegLib.jobs.batch import Row
+from SlicRegLib.results.result_folder import REPORT_FILE
+
+from .reading import Image, fill_segmentation, fill_transform, fill_volume, load_displacement_image, load_image
+from .result_nodes import SEGMENTATION, TRANSFORM, VOLUME, ResultNodes, mark_result
+from .scene_batch import INPUTS, SEGMENTS
+from .segments import Segment
+from .translation import _
+
+FILE = "SlicReg.file"
+"""Attribute of nodes that were read from a batch's folder, by which they are found again: the file that they hold."""
+
+
+@dataclass(frozen=True)
+class LoadedResult:
+    """The nodes of a scan of a batch; None for what its folder does not hold."""
+
+    target: Any
+    transform: Any
+    inverse: Any
+    warpedTarget: Any
+    warpedSegmentation: Any
+
+
+def load_result(row: Row, out: Path, scan: Path, template=None, target=None) -> LoadedResult:
+    """Load the result of a row of a batch's table into the scene; a second time, into the same nodes.
+
+    out: the batch's folder. scan: the target's file. template, target: their nodes; None where they are not in the
+    scene: then the target is loaded from its file, if it can be. Raises UserError where the result is not complete;
+    then the scene stays as it was.
+    """
+    folder, name = out / row["name"], row["name"]
+    if not (folder / REPORT_FILE).is_file():
+        raise UserError(_("{name} has no result yet; run the batch first.").format(name=name))
+    # all files are loaded before the scene changes
+    fields = [load_displacement_image(_find_transform(folder, what)) for what in ("transform", "transform_inverse")]
+    warped = load_image(folder / "warped_target.nii.gz")
+    labels = folder / "warped_labels.nii.gz"
+    segments = _read_segments(out) if labels.is_file() else []
+    label_image = load_image(labels) if segments else None
+    scan_image = None if target else _load_scan(scan)
+
+    nodes = ResultNodes(target or template)
+    try:
+        if target is None and scan_image:
+            target = _find_or_add(nodes, scan, VOLUME, name)
+            fill_volume(target, scan_image, like=template)
+        transform, inverse, warpedTarget = (
+            _find_or_add(nodes, folder / what, kind, title.format(name=name))
+            for what, kind, title in (
+                ("transform", TRANSFORM, _("{name} to template")),
+                ("transform_inverse", TRANSFORM, _("Template to {name}")),
+                ("warped_target", VOLUME, _("{name} on template")),
+            )
+        )
+        fill_transform(transform, fields[0], fixed=template, moving=target)
+        fill_transform(inverse, fields[1], fixed=target, moving=template)
+        fill_volume(warpedTarget, warped, like=target or template)
+        results = [transform, inverse, warpedTarget]
+        if label_image:
+            title = _("Template segments on {name}").format(name=name)
+            results.append(_find_or_add(nodes, folder / "warped_labels", SEGMENTATION, title))
+            _fill_labels(results[3], label_image, segments, target)
+        for node in results if template and target else ():
+            mark_result(node, template, target, row["verdict"] or "")
+    except BaseException:
+        nodes.discard()
+        raise
+    return LoadedResult(target, *results[:3], results[3] if label_image else None)
+
+
+def _find_transform(folder: Path, name: str) -> Path:
+    paths = [folder / f"{name}.{ending}" for ending in get_args(TransformFormat)]
+    return next((path for path in paths if path.is_file()), paths[0])
+
+
+def _find_or_add(nodes: ResultNodes, path: Path, class_name: str, name: str):
+    """The node into which this file was loaded before; a new one where there is none."""
+    known = (node for node in slicer.util.getNodesByClass(class_name) if node.GetAttribute(FILE) == str(path))
+    node = next(known, None) or nodes.reuse_or_add(None, class_name, name)
+    node.SetAttribute(FILE, str(path))
+    return node
+
+
+def _read_segments(out: Path) -> list[Segment]:
+    """The template's segments, as the batch has written them. Raises UserError where the file is damaged."""
+    path = out / INPUTS / SEGMENTS
+    try:
+        return [Segment(**{**segment, "color": tuple(segment["color"])}) for segment in read_json(path)["segments"]]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise UserError(_("{path} is missing or damaged; run the batch again.").format(path=path)) from error
+
+
+def _fill_labels(node, labels: Image, segments: list[Segment], target) -> None:
+    """Fill the segmentation; without a target in the scene its grid is that of the labels."""
+    reference = target
+    if reference is None:
+        reference = slicer.mrmlScene.AddNewNodeByClass(VOLUME)
+        fill_volume(reference, labels)
+    fill_segmentation(node, labels, segments, reference)
+    if target is None:
+        slicer.mrmlScene.RemoveNode(reference)
+
+
+def _load_scan(path: Path) -> Image | None:
+    """The scan; None for what Slicer's DICOM module must load, such as a folder that holds several series."""
+    folder, series = split_series(path)
+    if not folder.is_dir():
+        return load_image(path)
+    names = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
+    if len(names) != 1 and series not in names:
+        return None
+    files = sitk.ImageSeriesReader.GetGDCMSeriesFileNames(str(folder), series if series in names else names[0])
+    try:
+        image = sitk.ReadImage(files)
+    except RuntimeError:
+        return None
+    return Image(sitk.GetArrayFromImage(image), read_affine(image))
