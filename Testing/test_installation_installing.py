@@ -97,7 +97,7 @@ def test_without_packaging_pip_compares_all_versions(gone, slicer_modules):
 
 
 def test_a_broken_torch_is_removed_first(slicer_modules):
-    install(reinstall_torch=True)
+    install(broken=["torch"])
     assert [call[0] for call in slicer_modules.calls] == ["uninstallTorch", "installTorch"]
 
 

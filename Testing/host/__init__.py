@@ -11,7 +11,7 @@ files:
 - ``pythonqt``: Qt's binding; ``ctk_widgets``, ``mrml_widgets``: stand-ins; ``ui_files``: Qt Designer's files
 - ``application``, ``files``: scene, modules, reading and writing
 - ``scripted_module``, ``parameter_node`` (with ``annotations``, ``parameters``, ``connectors``), ``translation``,
-  ``packages``: Slicer's Python layer
+  ``packages``, ``sample_data``: Slicer's Python layer
 - ``dialogs``: what would ask the user; ``problems``: errors that nobody raises; ``actions``: what a user does;
   ``modules``: loading a module
 """
@@ -72,7 +72,9 @@ def _start() -> types.SimpleNamespace:
     application.start_scene(folder)
     dialogs.install()
 
-    from . import packages, parameter_node, scripted_module, translation
+    from . import packages, parameter_node, sample_data, scripted_module, translation
+
+    sample_data.install()
 
     layer = {
         "ScriptedLoadableModule": scripted_module,
@@ -97,6 +99,7 @@ def _start() -> types.SimpleNamespace:
         leave=modules.leave,
         dialogs=dialogs.dialogs,
         packages=packages,
+        click_sample=sample_data.click_sample,
         watch=problems.watch,
         folder=folder,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+import re
 
 from PySide6 import QtCore, QtGui, QtWidgets
 from PySide6.QtCore import Property, Qt, Signal, Slot
@@ -225,15 +225,29 @@ class _Chooser(QtWidgets.QWidget):
             self._choose(str(chosen))
 
 
+def make_path_pattern(name_filters: list[str]) -> str:
+    """The regular expression of a path that `ctkPathLineEdit` accepts; follows CTK's ``ctk::nameFiltersToRegExp``."""
+    found = [
+        re.search(r"\*\.(\w+)", part)
+        for name_filter in name_filters
+        for part in re.sub(r".*\((.*)\)", r"\1", name_filter).split()
+    ]
+    endings = [rf".*\.{match[1]}?$" for match in found if match]
+    return f"({'|'.join(endings)})" if endings else ".+"
+
+
 @stand_in
 class ctkPathLineEdit(_Chooser):
-    """An editable path with a browse button."""
+    """An editable path with a browse button. Follows CTK's ``Libs/Widgets/ctkPathLineEdit.cpp``.
+
+    ``currentPathChanged`` is emitted for acceptable input only, so never for an empty path; then, as for any change of
+    acceptability, ``validInputChanged`` is.
+    """
 
     currentPathChanged = Signal(str)
     validInputChanged = Signal(bool)
     label = stored(str, "label", "")
     settingKey = stored(str, "settingKey", "")
-    nameFilters = stored("QStringList", "nameFilters", [])
     filters = stored(int, "filters", int(QtCore.QDir.Files.value))
     minimumContentsLength = stored(int, "minimumContentsLength", 0)
 
@@ -241,21 +255,31 @@ class ctkPathLineEdit(_Chooser):
         super().__init__(next((value for value in arguments if isinstance(value, QtWidgets.QWidget)), None))
         self._combo, self._button = QtWidgets.QComboBox(), QtWidgets.QToolButton()
         self._combo.setEditable(True)
+        self._combo.setInsertPolicy(QtWidgets.QComboBox.NoInsert)
         self._button.setText("...")
         _row(self, self._combo, self._button)
-        self._valid = False
-        self._combo.currentTextChanged.connect(self._changed)
+        self._valid, self._filters = False, []
+        self._validator = QtGui.QRegularExpressionValidator(self)
+        self._set_filters([])
+        self._combo.lineEdit().setValidator(self._validator)
+        self._combo.lineEdit().textChanged.connect(self._changed)
         self._button.clicked.connect(lambda: self.browse())
 
+    def _set_filters(self, filters) -> None:
+        self._filters = list(filters)
+        self._validator.setRegularExpression(QtCore.QRegularExpression(make_path_pattern(self._filters)))
+
+    nameFilters = Property("QStringList", lambda self: self._filters, _set_filters)
+
     def _changed(self, text: str) -> None:
-        valid = bool(text) and Path(text).exists()
-        if valid != self._valid:
-            self._valid = valid
-            self.validInputChanged.emit(valid)
-        self.currentPathChanged.emit(text)
+        before, self._valid = self._valid, bool(self._combo.lineEdit().hasAcceptableInput())
+        if self._valid:
+            self.currentPathChanged.emit(text)
+        if self._valid != before:
+            self.validInputChanged.emit(self._valid)
 
     def _choose(self, path: str) -> None:
-        self._combo.setEditText(path)
+        self._combo.lineEdit().setText(path)
 
     currentPath = Property(str, lambda self: self._combo.currentText, _choose)
     showBrowseButton = Property(

@@ -128,8 +128,15 @@ class qMRMLNodeComboBox(QtWidgets.QWidget):
         return node.GetTypeDisplayName()
 
     def _refresh(self, *_) -> None:
-        """Fill the list anew; the chosen node stays, or the first takes its place."""
-        if not shiboken6.isValid(self) or (self._scene is not None and self._scene.IsBatchProcessing()):
+        """Fill the list anew; the chosen node stays, or the first takes its place.
+
+        Not while the scene imports: nodes have neither their final IDs nor their references before its end
+        (``qMRMLSceneModel::onMRMLSceneNodeAdded``), which the scene's EndImportEvent tells. Nor while it handles many
+        nodes at once, as the model of this list is updated lazily.
+        """
+        if not shiboken6.isValid(self):
+            return
+        if self._scene is not None and (self._scene.IsImporting() or self._scene.IsBatchProcessing()):
             return
         nodes = self._nodes()
         self._observe(nodes)

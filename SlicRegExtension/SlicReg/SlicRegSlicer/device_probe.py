@@ -1,6 +1,7 @@
 """Tries on one device what a registration does; `selfcheck` runs it in a process of its own.
 
 ``python -m SlicRegSlicer.device_probe DEVICE PACKAGES``; PACKAGES is JSON: import name -> name of the distribution.
+With `PACKAGES_ONLY` as device, torch is not imported but every package that is there.
 Each report is a printed line: `MARK` and a JSON object. It is flushed at once, so that it arrives before a crash.
 Runs in any Python, also in one without packages.
 """
@@ -15,15 +16,21 @@ import sys
 import time
 
 MARK = "SLICREG "
+PACKAGES_ONLY = "packages"
 
 
 def main(device: str, packages: dict[str, str]) -> None:
-    report(absent=[name for name in packages if importlib.util.find_spec(name) is None])
+    absent = [name for name in packages if importlib.util.find_spec(name) is None]
+    report(absent=absent)
+    if device == PACKAGES_ONLY:
+        there = [name for name in packages if name not in absent]
+        report(versions=find_versions(packages))
+        report(broken=find_broken(there), importing="")
+        return
     import torch
 
     report(version=str(torch.__version__), cuda=torch.version.cuda, place=str(torch.__file__))
     if device == "cpu":
-        report(broken=find_broken(packages), versions=find_versions(packages))
         report(**find_devices())
     report(seconds=compute(device))
 
@@ -32,14 +39,17 @@ def report(**values) -> None:
     print(MARK + json.dumps(values), flush=True)
 
 
-def find_broken(packages: dict[str, str]) -> dict[str, str]:
-    """Import name -> the last line of the error, of the packages whose import fails."""
+def find_broken(packages: list[str]) -> dict[str, str]:
+    """Import name -> the last line of the error, of the packages whose import fails. The name of each is reported
+    before, since an import may end the process."""
     broken = {}
     for name in packages:
+        report(importing=name)
         try:
             importlib.import_module(name)
         except Exception as error:
             broken[name] = f"{type(error).__name__}: {error}".strip().splitlines()[-1]
+            report(broken=broken)
     return broken
 
 
@@ -55,14 +65,16 @@ def find_versions(packages: dict[str, str]) -> dict[str, str]:
 
 
 def find_devices() -> dict[str, object]:
-    """The names of torch's CUDA devices, or the reason why it has none."""
+    """The names of torch's CUDA devices, or the reason why it has none; "mps": whether it offers Apple's GPU."""
     import torch
 
+    mps = getattr(torch.backends, "mps", None)
+    found = {"mps": bool(mps and mps.is_available())}
     try:
         torch.cuda.init()
-        return {"devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]}
+        return {**found, "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]}
     except Exception as error:
-        return {"devices": [], "no_cuda": f"{error}".strip().splitlines()[0]}
+        return {**found, "devices": [], "no_cuda": f"{error}".strip().splitlines()[0]}
 
 
 def compute(device: str) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 
 import qt
@@ -9,31 +10,49 @@ import slicer
 
 from .parameters import OPTIONS
 from .translation import _
-from .widgets import DisplayErrors, Panel, WaitCursor, first_path
+from .widgets import DisplayErrors, Panel, first_path
 
 
 class Diagnostics:
-    """Writes to the log of the Registration tab and saves it."""
+    """Adds to the log of the Registration tab and saves it."""
 
     def __init__(self, panel: Panel):
         self.panel, self.ui, self.logic = panel, panel.ui, panel.logic
+        self._checked = ""
+        """What the last check of the installation found."""
         self.ui.checkInstallationButton.connect("clicked(bool)", self.onCheckInstallation)
         self.ui.saveLogButton.connect("clicked(bool)", self.onSaveLog)
 
     def showParameters(self) -> None:
-        self.ui.checkInstallationButton.enabled = not self.panel.installing
+        self.ui.checkInstallationButton.enabled = not self.panel.isBusy()
 
     def onCheckInstallation(self, clicked=False) -> None:
+        """Slicer stays usable meanwhile, but nothing can be started, which would disturb the check."""
         with DisplayErrors():
-            with WaitCursor():
-                text, broken = self.logic.checkInstallation()
-            self.ui.logText.plainText = text
+            with self.panel.blockStarts(), self._say(_("Checking the installation. This takes some seconds.")):
+                text, canRepair = self.logic.checkInstallation()
+            self._checked = text
+            self.ui.logText.plainText = self._join(self.ui.logText.plainText, text)
             self.ui.logButton.collapsed = False
-            if not broken:
+            if not canRepair:
                 slicer.util.infoDisplay(text)
             elif slicer.util.confirmYesNoDisplay(text + "\n\n" + _("Install what is broken or missing now?")):
-                with self.panel.blockStarts():
+                with self.panel.blockStarts(), self._say(_("Installing. This may take several minutes.")):
                     self.logic.repair()
+
+    @contextlib.contextmanager
+    def _say(self, text: str):
+        """Show what is being done; afterwards what was shown before."""
+        before, self.ui.statusLabel.text = self.ui.statusLabel.text, text
+        slicer.app.processEvents()
+        try:
+            yield
+        finally:
+            self.ui.statusLabel.text = before
+
+    @staticmethod
+    def _join(*texts: str) -> str:
+        return "\n\n".join(text for text in texts if text)
 
     def onSaveLog(self, clicked=False) -> None:
         path = first_path(
@@ -53,6 +72,8 @@ class Diagnostics:
                 f"options {options}",
                 self.ui.statusLabel.text,
                 "",
-                self.ui.logText.plainText,
+                self.ui.logText.plainText
+                if self._checked in self.ui.logText.plainText
+                else self._join(self.ui.logText.plainText, self._checked),
             ]
         )

@@ -10,29 +10,40 @@ from dataclasses import dataclass
 from typing import Any
 
 from .requirements import PIP, REQUIREMENTS, count_packages, is_older
+from .translation import _
 
-SILENT = "No answer within"
+SILENT = _("No answer within")
 """Begins the problem of a probe that took too long."""
-INSTALL = "Press Apply and confirm the installation."
-REINSTALL = (
+INSTALL = _("Press Apply and confirm the installation.")
+REINSTALL = _(
     "Reinstall PyTorch: in the module PyTorch Utils press Uninstall PyTorch, restart Slicer, "
     "then press Install PyTorch."
 )
-UPDATE_DRIVER = "Update the NVIDIA driver, or choose the CPU as device."
-NEWER_SLICER = "Install a newer Slicer."
+UPDATE_DRIVER = _("Update the NVIDIA driver, or choose the CPU as device.")
+NEWER_SLICER = _("Install a newer Slicer.")
+WAIT = _("Wait until other programs have finished, then check again.")
 
 # text of an error on a device -> cure; the first that matches counts
 DEVICE_CURES = (
     (
-        r"(?i)numpy is not available|_ARRAY_API|numpy\.core\.multiarray|compiled using NumPy 1",
-        f"The versions of PyTorch and numpy do not match. {REINSTALL}",
+        re.compile(r"(?i)numpy is not available|_ARRAY_API|numpy\.core\.multiarray|compiled using NumPy 1"),
+        _("The versions of PyTorch and numpy do not match. {reinstall}").format(reinstall=REINSTALL),
     ),
     (
-        r"no kernel image|not compatible with the current PyTorch",
-        "This PyTorch was not built for this GPU; choose the CPU as device, or install PyTorch for another CUDA "
-        "version in the module PyTorch Utils.",
+        re.compile(r"no kernel image|not compatible with the current PyTorch"),
+        _(
+            "This PyTorch was not built for this GPU; choose the CPU as device, or install PyTorch for another CUDA "
+            "version in the module PyTorch Utils."
+        ),
     ),
-    (r"out of memory", "Close other programs that use the GPU, or choose the CPU as device."),
+    (
+        re.compile(r"out of memory"),
+        _("Close other programs that use the GPU, or choose the CPU as device."),
+    ),
+    (
+        re.compile(r"(?i)\bmps\b"),
+        _("Install a newer PyTorch in the module PyTorch Utils, or choose the CPU as device."),
+    ),
 )
 
 
@@ -47,34 +58,47 @@ class Finding:
     """What to do; "" where ``ok``."""
     blocking: bool = False
     """Whether no registration can run before it is cured."""
+    repair: tuple[str, ...] = ()
+    """Import names of the packages that must be installed, or installed again, for a cure."""
 
 
 def judge_torch(report: dict[str, Any], problem: str) -> Finding:
     """Whether torch can be imported and is new enough."""
     if version := report.get("version"):
         minimum = REQUIREMENTS["torch"].minimum
+        place = report.get("place", "")
         if is_older(version, minimum):
-            detail = f"Version {minimum} or newer is needed. {report.get('place', '')}".strip()
-            return Finding(False, f"PyTorch {version} is too old", detail, REINSTALL, blocking=True)
-        build = f"for CUDA {report['cuda']}" if report.get("cuda") else "for the CPU"
-        return Finding(True, f"PyTorch {version}, built {build}", report.get("place", ""))
+            title = _("PyTorch {version} is too old").format(version=version)
+            detail = _("Version {minimum} or newer is needed. {place}").format(minimum=minimum, place=place).strip()
+            return Finding(False, title, detail, REINSTALL, blocking=True, repair=("torch",))
+        title = (
+            _("PyTorch {version}, built for CUDA {cuda}")
+            if report.get("cuda")
+            else _("PyTorch {version}, built for the CPU")
+        )
+        return Finding(True, title.format(version=version, cuda=report.get("cuda")), place)
+    repair: tuple[str, ...] = ("torch",)
     if "absent" not in report:
-        title, detail, cure = "Slicer's Python does not start", problem, "Install Slicer again."
+        title, detail, cure, repair = _("Slicer's Python does not start"), problem, _("Install Slicer again."), ()
     elif problem.startswith("ModuleNotFoundError: No module named 'torch'"):
-        title, detail, cure = "PyTorch is not installed", "", f"{INSTALL} It uses the PyTorch extension."
+        cure = _("{install} It uses the PyTorch extension.").format(install=INSTALL)
+        title, detail = _("PyTorch is not installed"), ""
     elif problem.startswith(SILENT):
-        title, detail = "PyTorch takes too long to be imported", problem
-        cure = "Wait until other programs have finished, then check again."
+        title, detail, cure, repair = _("PyTorch takes too long to be imported"), problem, WAIT, ()
     else:
-        title, detail = "PyTorch cannot be imported: its installation is incomplete", problem
+        title, detail = _("PyTorch cannot be imported: its installation is incomplete"), problem
         cure = REINSTALL
-    return Finding(False, title, detail, cure, blocking=True)
+    return Finding(False, title, detail, cure, blocking=True, repair=repair)
 
 
-def judge_packages(report: dict[str, Any]) -> Finding:
+def judge_packages(report: dict[str, Any], problem: str = "") -> Finding:
     """Whether all packages but torch can be imported and are new enough."""
     absent = report.get("absent", [])
     broken = {name: why for name, why in report.get("broken", {}).items() if name not in absent}
+    if problem.startswith(SILENT):
+        return Finding(False, _("The Python packages take too long to be imported"), problem, WAIT)
+    if problem and report.get("importing"):
+        broken[report["importing"]] = problem  # the process ended there
     old = {
         name: version
         for name, version in report.get("versions", {}).items()
@@ -83,45 +107,62 @@ def judge_packages(report: dict[str, Any]) -> Finding:
     unusable = {*absent, *broken, *old}
     if not unusable:
         names = ", ".join(name for name in REQUIREMENTS if name != "torch")
-        return Finding(True, "All other Python packages are installed", names)
+        return Finding(True, _("All other Python packages are installed"), names)
     details = [
-        *(f"{name} is missing" for name in absent),
-        *(f"{name} cannot be imported ({why})" for name, why in broken.items()),
-        *(f"{REQUIREMENTS[name].requirement} is needed, {version} is installed" for name, version in old.items()),
+        *(_("{name} is missing").format(name=name) for name in absent),
+        *(_("{name} cannot be imported ({reason})").format(name=name, reason=why) for name, why in broken.items()),
+        *(
+            _("{package} is needed, {version} is installed").format(
+                package=REQUIREMENTS[name].requirement, version=version
+            )
+            for name, version in old.items()
+        ),
     ]
     by_pip = {name for name in unusable if REQUIREMENTS[name].source == PIP}
     names = " ".join(REQUIREMENTS[name].distribution for name in broken if name in by_pip)
-    reinstall = f"In Slicer's Python console: slicer.util.pip_install('--force-reinstall --no-deps {names}')."
+    reinstall = _("In Slicer's Python console: {command}.").format(
+        command=f"slicer.util.pip_install('--force-reinstall --no-deps {names}')"
+    )
     cures = [
         *([INSTALL] if by_pip - set(broken) else []),
         *([reinstall] if names else []),
         *([NEWER_SLICER] if by_pip != unusable else []),
     ]
-    title = f"{count_packages(len(details))} cannot be used"
-    return Finding(False, title, "; ".join(details), " ".join(cures), blocking=True)
+    title = _("{packages} cannot be used").format(packages=count_packages(len(details)))
+    repair = tuple(name for name in REQUIREMENTS if name in by_pip)
+    return Finding(False, title, "; ".join(details), " ".join(cures), blocking=True, repair=repair)
 
 
 def judge_device(device: str, report: dict[str, Any], problem: str, blocking: bool) -> Finding:
     """Whether the computation on a device succeeded; device: as it begins a sentence, such as "The CPU"."""
     if "seconds" in report:
-        detail = f"A convolution and a resampling with gradients took {report['seconds']:.2f} s."
-        return Finding(True, f"{device} works", detail)
-    known = (cure for pattern, cure in DEVICE_CURES if re.search(pattern, problem))
-    cure = next(known, REINSTALL if blocking else UPDATE_DRIVER)
-    return Finding(False, f"{device} does not work", problem, cure, blocking)
+        detail = _("A convolution and a resampling with gradients took {seconds:.2f} s.")
+        title = _("{device} works").format(device=device)
+        return Finding(True, title, detail.format(seconds=report["seconds"]))
+    known = (cure for pattern, cure in DEVICE_CURES if pattern.search(problem))
+    cure = WAIT if problem.startswith(SILENT) else next(known, REINSTALL if blocking else UPDATE_DRIVER)
+    repair = ("torch",) if blocking and REINSTALL in cure else ()
+    return Finding(False, _("{device} does not work").format(device=device), problem, cure, blocking, repair)
 
 
 def judge_unused_gpu(report: dict[str, Any], driver: str) -> Finding:
     """Why torch sees no GPU although there is an NVIDIA driver; driver: as from `describe_driver`."""
-    version, cuda, why = report["version"], report.get("cuda"), report.get("no_cuda", "")
-    title, cure = "The NVIDIA GPU is not used", UPDATE_DRIVER
-    if not cuda:
-        detail = f"PyTorch {version} is a build without CUDA, although there is {driver}."
-        cure = f"For faster registrations install PyTorch with CUDA. {REINSTALL}"
-    elif "driver" in why and "old" in why:
-        title = "The NVIDIA driver is too old for this PyTorch"
-        detail = f"{driver}; PyTorch {version} is built for CUDA {cuda}: {why}"
-        cure = "Update the NVIDIA driver, or install PyTorch for an older CUDA version in the module PyTorch Utils."
+    values = {
+        "version": report["version"],
+        "cuda": report.get("cuda"),
+        "driver": driver,
+        "reason": report.get("no_cuda", ""),
+    }
+    title, cure = _("The NVIDIA GPU is not used"), UPDATE_DRIVER
+    if not values["cuda"]:
+        detail = _("PyTorch {version} is a build without CUDA, although there is {driver}.")
+        cure = _("For faster registrations install PyTorch with CUDA. {reinstall}").format(reinstall=REINSTALL)
+    elif "driver" in values["reason"] and "old" in values["reason"]:
+        title = _("The NVIDIA driver is too old for this PyTorch")
+        detail = _("{driver}; PyTorch {version} is built for CUDA {cuda}: {reason}")
+        cure = _("Update the NVIDIA driver, or install PyTorch for an older CUDA version in the module PyTorch Utils.")
+    elif values["reason"]:
+        detail = _("PyTorch {version} finds no GPU, although there is {driver}: {reason}")
     else:
-        detail = f"PyTorch {version} finds no GPU, although there is {driver}{': ' if why else '.'}{why}"
-    return Finding(False, title, detail, cure)
+        detail = _("PyTorch {version} finds no GPU, although there is {driver}.")
+    return Finding(False, title, detail.format(**values), cure)

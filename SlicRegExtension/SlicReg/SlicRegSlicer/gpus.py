@@ -1,37 +1,41 @@
-"""The NVIDIA GPUs of this computer, without torch."""
+"""The GPUs of this computer, without torch."""
 
 from __future__ import annotations
 
+import platform
 import shutil
-import subprocess
+import sys
 
-from SlicRegLib.jobs.processes import WINDOWS
+from .translation import _
+from .waiting import run_program
 
-NO_WINDOW = subprocess.CREATE_NO_WINDOW if WINDOWS else 0
-"""``creationflags`` for a process that opens no console window."""
+DRIVER_SECONDS = 10.0
+"""How long the NVIDIA driver may take to answer."""
 
 
 def describe_driver() -> str:
-    """Name and driver version of each GPU, such as "NVIDIA T4, 550.54; NVIDIA T4, 550.54"; "" if there is none."""
+    """Name and driver version of each NVIDIA GPU, such as "NVIDIA T4, 550.54; NVIDIA T4, 550.54"; "" if there is none.
+
+    The application handles events meanwhile, since a driver may take seconds to answer.
+    """
     program = shutil.which("nvidia-smi")
     if not program:
         return ""
     try:
-        done = subprocess.run(
-            [program, "--query-gpu=name,driver_version", "--format=csv,noheader"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=10,
-            check=False,
-            creationflags=NO_WINDOW,
-        )
-    except (OSError, subprocess.TimeoutExpired):
+        done = run_program([program, "--query-gpu=name,driver_version", "--format=csv,noheader"], DRIVER_SECONDS)
+    except OSError:
         return ""
-    return "; ".join(line.strip() for line in done.stdout.splitlines() if line.strip()) if done.returncode == 0 else ""
+    return "; ".join(line.strip() for line in done.output.splitlines() if line.strip()) if done.code == 0 else ""
 
 
 def list_gpus() -> list[tuple[str, str]]:
-    """[("cuda:0", its name), ...] of the GPUs that the driver knows; torch may not be able to use all of them."""
+    """[("cuda:0", its name), ...] of the GPUs that the driver knows, and ("mps", ...) on a Mac with Apple silicon; torch
+    may not be able to use all of them."""
     names = [entry.rpartition(",")[0].strip() for entry in describe_driver().split("; ") if entry]
-    return [(f"cuda:{index}", name) for index, name in enumerate(names)]
+    nvidia = [(f"cuda:{index}", name) for index, name in enumerate(names)]
+    return [*nvidia, ("mps", _("Apple GPU"))] if has_apple_gpu() else nvidia
+
+
+def has_apple_gpu() -> bool:
+    """Whether this is a Mac with Apple silicon, whose GPU torch calls "mps"."""
+    return sys.platform == "darwin" and platform.machine() == "arm64"

@@ -7,7 +7,7 @@ import importlib
 import io
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from SlicRegLib.errors import UserError
@@ -23,6 +23,7 @@ from .requirements import (
     find_version,
     is_found,
 )
+from .translation import _
 
 STAGE = "installation"
 WAIT_SECONDS = 5.0
@@ -31,30 +32,41 @@ WAIT_SECONDS = 5.0
 
 def install(
     progress: Callable[[str, float, str], None] = lambda stage, share, details: None,
-    reinstall_torch: bool = False,
+    broken: Collection[str] = (),
 ) -> None:
-    """Install what is missing. Ask the user before. Works only inside Slicer.
+    """Install what is missing, and install again what is ``broken``. Ask the user before. Works only inside Slicer.
 
-    Packages that come with Slicer stay as they are. progress: called with (stage, share, details). reinstall_torch:
-    remove torch first, since it does not work. Raises UserError, with the last lines of pip's output where pip failed.
+    Everything else stays as it is, and so do the packages that come with Slicer. progress: called with (stage, share,
+    details). broken: import names of packages that are there but do not work. Raises UserError, with the last lines of
+    pip's output where pip failed.
     """
     POOL.close(WAIT_SECONDS)  # on Windows it holds the files that are replaced, and it would go on with the old ones
     absent = {name: REQUIREMENTS[name] for name in find_missing()}
     if bundled := [package.requirement for package in absent.values() if package.source == SLICER]:
-        raise UserError(f"This Slicer is too old: it lacks {', '.join(bundled)}; install a newer Slicer.")
-    if "torch" in absent or reinstall_torch:
+        raise UserError(
+            _("This Slicer is too old: it lacks {packages}; install a newer Slicer.").format(
+                packages=", ".join(bundled)
+            )
+        )
+    if "torch" in absent or "torch" in broken:
         progress(STAGE, 0.0, "PyTorch")
-        _install_torch(remove_first=reinstall_torch or is_found("torch"))
+        _install_torch(remove_first="torch" in broken or is_found("torch"))
     # without packaging no version could be compared: then pip compares all
     wanted = REQUIREMENTS if "packaging" in absent else absent
     if requirements := [package.requirement for package in wanted.values() if package.source == PIP]:
         progress(STAGE, 0.7, ", ".join(requirements))
         _install_packages(requirements)
+    again = [REQUIREMENTS[name] for name in broken if name in REQUIREMENTS and name not in absent]
+    if requirements := [package.requirement for package in again if package.source == PIP]:
+        progress(STAGE, 0.9, ", ".join(requirements))
+        _reinstall_packages(requirements)
     importlib.invalidate_caches()
     if left := find_missing():
         raise UserError(
-            f"The installation ended but {', '.join(left)} cannot be found in a version that is new enough; "
-            "restart Slicer and try again."
+            _(
+                "The installation ended but {packages} cannot be found in a version that is new enough; "
+                "restart Slicer and try again."
+            ).format(packages=", ".join(left))
         )
     progress(STAGE, 1.0, "")
 
@@ -64,11 +76,13 @@ def _install_torch(remove_first: bool) -> None:
         import PyTorchUtils
     except ImportError as error:
         raise UserError(
-            "PyTorch is installed by Slicer's extension PyTorch, which is missing; install the extension PyTorch in "
-            "the Extensions Manager, restart Slicer and try again."
+            _(
+                "PyTorch is installed by Slicer's extension PyTorch, which is missing; install the extension PyTorch "
+                "in the Extensions Manager, restart Slicer and try again."
+            )
         ) from error
     with _as_user_error(
-        "PyTorch could not be installed", "restart Slicer and try again, or use the module PyTorch Utils"
+        _("PyTorch could not be installed"), _("restart Slicer and try again, or use the module PyTorch Utils")
     ):
         logic = PyTorchUtils.PyTorchUtilsLogic()
         if remove_first:  # pip would keep an old or broken one
@@ -76,31 +90,43 @@ def _install_torch(remove_first: bool) -> None:
         torch = logic.installTorch(askConfirmation=False, torchVersionRequirement=f">={REQUIREMENTS['torch'].minimum}")
     if torch is None:
         raise UserError(
-            "PyTorch was not installed because its installation was declined; press Apply to be asked again."
+            _("PyTorch was not installed because its installation was declined; press Apply to be asked again.")
         )
 
 
 def _install_packages(requirements: list[str]) -> None:
+    """Install what is missing or too old."""
     import slicer.util
 
     try:
         from slicer.packaging import pip_ensure  # Slicer 5.12 and later
     except ImportError:
         pip_ensure = None
+    with _constrained() as constraints:
+        if pip_ensure:
+            pip_ensure(
+                requirements, constraints=constraints, prompt_install=False, prompt_restart=False, requester="SlicReg"
+            )
+        else:
+            slicer.util.pip_install([*requirements, "-c", constraints])
+
+
+def _reinstall_packages(requirements: list[str]) -> None:
+    """Install again what is there, which pip would otherwise keep; nothing that it depends on."""
+    import slicer.util
+
+    with _constrained() as constraints:
+        slicer.util.pip_install(["--force-reinstall", "--no-deps", *requirements, "-c", constraints])
+
+
+@contextlib.contextmanager
+def _constrained() -> Iterator[str]:
+    """The file of pip's constraints; what fails within becomes a UserError."""
     with tempfile.TemporaryDirectory() as folder:
         constraints = Path(folder) / "constraints.txt"
         constraints.write_text("".join(f"{line}\n" for line in _pin_installed()), encoding="utf-8")
-        with _as_user_error("The packages could not be installed", "check the internet connection and try again"):
-            if pip_ensure:
-                pip_ensure(
-                    requirements,
-                    constraints=str(constraints),
-                    prompt_install=False,
-                    prompt_restart=False,
-                    requester="SlicReg",
-                )
-            else:
-                slicer.util.pip_install([*requirements, "-c", str(constraints)])
+        with _as_user_error(_("The packages could not be installed"), _("check the internet connection and try again")):
+            yield str(constraints)
 
 
 def _pin_installed() -> list[str]:
@@ -119,7 +145,8 @@ def _as_user_error(what: str, cure: str) -> Iterator[None]:
     except Exception as error:  # subprocess's, Slicer's own RuntimeErrors, import errors of a broken torch
         printed = [line for line in copy.text.getvalue().splitlines() if line.strip()]
         last = printed[-8:] or [str(error)]
-        raise UserError(f"{what}; {cure}. The last lines:\n" + "\n".join(last)) from error
+        text = _("{what}; {cure}. The last lines:").format(what=what, cure=cure)
+        raise UserError("\n".join([text, *last])) from error
 
 
 class _CopiedStream(io.TextIOBase):

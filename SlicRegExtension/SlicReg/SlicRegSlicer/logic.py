@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import pathlib
-import time
 from dataclasses import replace
 
 import slicer
@@ -22,16 +21,18 @@ from SlicRegLib.jobs.python import find_python, make_environment
 from SlicRegLib.jobs.worker_pool import POOL
 from SlicRegLib.registration.model_header import ModelHeader, list_models
 
+from .findings import Finding
 from .gpus import list_gpus
 from .installing import install
 from .parameters import SlicRegParameterNode
 from .request import Outputs, Request
-from .requirements import describe_missing, find_missing
+from .requirements import describe_missing, find_missing, require_packages
 from .run import Run
 from .scene_batch import make_scene_batch
 from .selfcheck import check_installation
 from .training_request import make_check_request
 from .translation import _
+from .waiting import handle_events
 
 
 class SlicRegLogic(ScriptedLoadableModuleLogic):
@@ -45,6 +46,7 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
     """
 
     _timers: list = []  # of registrations in the background: without a reference a timer would be deleted
+    _findings: list[Finding] | None = None  # of the last check of the installation
 
     def getParameterNode(self):
         return SlicRegParameterNode(super().getParameterNode())
@@ -73,7 +75,8 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         return run
 
     def register(self, template, target, model=None, progress=None, **options) -> Outputs:
-        """Register ``target`` to ``template`` (volume nodes) and wait for the result. Raises UserError.
+        """Register ``target`` to ``template`` (volume nodes) and wait for the result. Raises UserError, also where
+        Python packages are missing: `installed` installs them.
 
         model: name or path; None takes the first bundled one. progress: called with (fraction, stage, seconds left or
         None); an exception in it cancels the registration. options: the other fields of `Request`, such as
@@ -84,8 +87,7 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
             while run.poll() == "running":
                 if progress:
                     progress(run.fraction, run.message, run.remaining)
-                slicer.app.processEvents()
-                time.sleep(0.02)
+                handle_events()
         finally:
             run.cancel()  # does nothing unless an exception ended the loop
         if run.state == "failed":
@@ -94,6 +96,7 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
 
     def start(self, request: Request) -> Run:
         """Start a registration and return at once; call the result's `poll` until its state is not "running"."""
+        require_packages()
         return Run(request)
 
     def warmUp(self, model=None) -> None:
@@ -107,13 +110,16 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         """End that process, unless a registration runs in it: then it ends afterwards."""
         POOL.close()
 
-    def batch(self, request: Request, out, volumes=None, folder=None) -> Batch:
-        """Registrations of ``volumes`` (nodes) or of a ``folder`` of files to the request's template, into ``out``."""
-        return make_scene_batch(request, pathlib.Path(out), volumes, folder)
+    def batch(self, request: Request, out, volumes=None, folder=None, labels=None) -> Batch:
+        """Registrations of ``volumes`` (nodes) or of a ``folder`` of files to the request's template, into ``out``.
+        labels: a folder of label files with the names of those in ``folder``, to measure Dice."""
+        require_packages()
+        return make_scene_batch(request, pathlib.Path(out), volumes, folder, labels)
 
     def checkScans(self, options: JobOptions, folder) -> CommandProcess:
         """Check the scans of a training; the findings go to ``folder``. Call the result's `poll` until its state is not
         "running"."""
+        require_packages()
         POOL.free_memory()
         return CommandProcess(["check", *write_arguments(make_check_request(options, folder))])
 
@@ -122,10 +128,11 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
 
         The finished model is copied to the user's models. `SlicRegLib.jobs` watches, pauses and stops the training.
         """
+        require_packages()
         words = write_arguments(replace(options, models=str(self.userModels()))) if options else []
         POOL.close()  # a training needs its memory more
         python = find_python()
-        control.start(folder, words, python, make_environment(python))
+        control.start(folder, words, python, make_environment(python), control.LEARN, handle_events)
 
     def models(self) -> list[ModelHeader]:
         """Bundled models, then the user's own."""
@@ -167,13 +174,17 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         return True
 
     def checkInstallation(self) -> tuple[str, bool]:
-        """Compute on each device in a process of its own: (findings and cures as text, whether none can register)."""
-        findings = check_installation()
+        """Compute on each device in a process of its own: (findings and cures as text, whether `repair` can help)."""
+        self._findings = check_installation()
         lines = [
-            f"{'OK ' if f.ok else '!! '} {f.title}: {f.detail}" + ("" if f.ok else f"\n    {f.cure}") for f in findings
+            f"{'OK ' if f.ok else '!! '} {f.title}: {f.detail}" + ("" if f.ok else f"\n    {f.cure}")
+            for f in self._findings
         ]
-        return "\n".join(lines), any(f.blocking and not f.ok for f in findings)
+        return "\n".join(lines), any(f.repair for f in self._findings)
 
     def repair(self) -> None:
-        """Install what is missing; where nothing is missing, reinstall PyTorch."""
-        install(reinstall_torch=not find_missing())
+        """Install what the last check found to be missing, too old or broken, and nothing else. Without a check before,
+        make one."""
+        findings = check_installation() if self._findings is None else self._findings
+        self._findings = None
+        install(broken=list(dict.fromkeys(name for finding in findings for name in finding.repair)))

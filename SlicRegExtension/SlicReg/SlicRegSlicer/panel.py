@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 
 import slicer
 import vtk
@@ -15,10 +16,16 @@ from .diagnostics import Diagnostics
 from .logic import SlicRegLogic
 from .model_list import ModelList
 from .option_widgets import set_tool_tips
+from .parameters import forget_empty_paths
 from .registration_tab import RegistrationTab
 from .result_nodes import list_scans
 from .training_tab import TrainingTab
 from .translation import _
+
+
+PACKAGES = ("SlicRegLib", "SlicRegSlicer")
+LAST = -100.0
+"""Priority of the scene's observers: after the node selectors, which fill their lists in the same events."""
 
 
 class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
@@ -31,6 +38,8 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.parameters = None
         self.installing = False
         self._parameterTag = None
+        self._isLoading = False
+        """Whether a scene is being closed or loaded: nodes have neither their names nor their references yet."""
 
     def setup(self) -> None:
         ScriptedLoadableModuleWidget.setup(self)
@@ -47,8 +56,11 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.batch = BatchTab(self, self.registration.makeRequest)
         self.training = TrainingTab(self, onModelFinished=self.models.fill)
         self.ui.tabs.connect("currentChanged(int)", self.onTab)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.StartCloseEvent, self.onSceneStartClose)
-        self.addObserver(slicer.mrmlScene, slicer.mrmlScene.EndCloseEvent, self.onSceneEndClose)
+        scene = slicer.mrmlScene
+        self.addObserver(scene, scene.StartCloseEvent, self.onSceneStartClose)
+        self.addObserver(scene, scene.StartImportEvent, self.onSceneStartImport)
+        for event in (scene.EndCloseEvent, scene.EndImportEvent, scene.EndBatchProcessEvent):
+            self.addObserver(scene, event, self.onSceneEnd, priority=LAST)
         self.models.fill()
         self.chooseDefaults()
 
@@ -60,12 +72,22 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def enter(self) -> None:
         self.chooseDefaults()
+        self.registration.showPending()
         self.onTab()
         self.logic.warmUp(self.parameters.model)
 
     def exit(self) -> None:
         """The user goes to another module; what runs continues."""
         self.registration.views.stopFlicker()
+
+    def onReload(self) -> None:
+        """Slicer's button "Reload": it executes SlicReg.py again, which then imports edited files of both packages."""
+        before = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] in PACKAGES}
+        try:
+            ScriptedLoadableModuleWidget.onReload(self)
+        except BaseException:
+            sys.modules.update(before)  # the panel that is still there goes on with what it knows
+            raise
 
     def onTab(self, index=None) -> None:
         if self.ui.tabs.currentIndex == self.ui.tabs.indexOf(self.ui.trainingTab):
@@ -80,9 +102,16 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.registration.clear()
         self.batch.clear()
 
-    def onSceneEndClose(self, caller, event) -> None:
-        if self.parent.isEntered:
-            self.chooseDefaults()
+    def onSceneStartImport(self, caller, event) -> None:
+        """A scene is loaded, perhaps into this one: what it says of the parameters must not be overwritten."""
+        self.setParameters(None)
+
+    def onSceneEnd(self, caller, event) -> None:
+        """The scene was closed or loaded. Loading closes the old one first; only after all of it are nodes listed."""
+        if self._isLoading and not slicer.mrmlScene.IsBatchProcessing():
+            self._isLoading = False
+            if self.parent.isEntered or self.isBusy():
+                self.chooseDefaults()
 
     def stopEverything(self) -> None:
         """End all child processes, before the scene, the panel or the application goes away."""
@@ -102,12 +131,14 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
             self.parameters.model = self.models.find_selected().name
 
     def setParameters(self, parameters) -> None:
-        """Show these parameters from now on; None: none, since the scene is closing."""
+        """Show these parameters from now on; None: none, since the scene is closed or loaded."""
+        self._isLoading = parameters is None
         if self.parameters:
             self.parameters.disconnectGui(self._parameterTag)
             self.removeObserver(self.parameters.parameterNode, vtk.vtkCommand.ModifiedEvent, self.showParameters)
         self.parameters = parameters
         if parameters:
+            forget_empty_paths(parameters)
             self.training.useParameters(parameters)
             bound = [w for w in vars(self.ui).values() if w.property("SlicerParameterName")]
             # unlike connectGui it returns the tag by which to disconnect

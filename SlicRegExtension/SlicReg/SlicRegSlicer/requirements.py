@@ -11,9 +11,14 @@ import importlib.util
 import sys
 from dataclasses import dataclass
 
-from .gpus import describe_driver
+from SlicRegLib.errors import UserError
 
-PYTORCH, SLICER, PIP = "the PyTorch extension", "Slicer", "pip"
+from .gpus import describe_driver
+from .translation import _
+
+PYTORCH, SLICER, PIP = _("the PyTorch extension"), "Slicer", "pip"
+ASK = "SlicRegLogic().installed(ask=True)"
+"""What a script or a user in the Python console calls to install what is missing."""
 
 
 @dataclass(frozen=True)
@@ -84,15 +89,27 @@ def describe_missing() -> str:
         with_cuda = name == "torch" and sys.platform != "darwin" and describe_driver()
         size = CUDA_MEGABYTES if with_cuda else package.megabytes
         total += size
-        lines.append(f"- {package.requirement}, {f'about {_format_size(size)}, ' if size else ''}from {package.source}")
+        line = _("- {package}, about {size}, from {source}") if size else _("- {package}, from {source}")
+        lines.append(line.format(package=package.requirement, size=_format_size(size), source=package.source))
+    first = _("SlicReg needs {packages} that Slicer does not have yet (about {size} to download):")
     return "\n".join(
         [
-            f"SlicReg needs {count_packages(len(names))} that Slicer does not have yet "
-            f"(about {_format_size(total)} to download):",
+            first.format(packages=count_packages(len(names)), size=_format_size(total)),
             *lines,
-            "They are installed into Slicer's own Python.",
+            _("They are installed into Slicer's own Python."),
         ]
     )
+
+
+def require_packages() -> None:
+    """Raise UserError, which says what to run, where packages are missing: called before anything that needs them."""
+    if names := find_missing():
+        raise UserError(
+            _(
+                "SlicReg needs {packages} that Slicer does not have yet ({names}); run {command} in the Python console, "
+                "or press Apply in the module SlicReg, to install them."
+            ).format(packages=count_packages(len(names)), names=", ".join(names), command=ASK)
+        )
 
 
 def is_found(name: str) -> bool:
@@ -128,7 +145,8 @@ def is_older(version: str, minimum: str) -> bool:
 
 
 def count_packages(number: int) -> str:
-    return f"{number} Python package{'' if number == 1 else 's'}"
+    """Such as "3 Python packages"."""
+    return (_("{number} Python package") if number == 1 else _("{number} Python packages")).format(number=number)
 
 
 def _format_size(megabytes: int) -> str:

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import importlib
 from colorsys import hsv_to_rgb
+from pathlib import Path
 
 import numpy as np
 import slicer
 import slicer.util
 
 from .translation import _
+from .waiting import handle_events
 
 TEMPLATE_SEED = 0  # the template of the bundled trunk model
 TARGET_SEED = 1001  # a phantom that the model was not trained on
-NAME = "SlicRegPhantomPair"
+NAME, CATEGORY = "SlicRegPhantomPair", "SlicReg"
+THUMBNAIL = Path(__file__).resolve().parents[1] / "Resources" / "Icons" / f"{NAME}.png"
 GOLDEN_RATIO = 0.381966  # as steps around the colour wheel: neighbouring organs get hues that are far apart
+
+
+class Downloader:
+    """What Sample Data calls when its button is pressed. Its text is always the same, since Sample Data compares the
+    texts of sources to find out which are registered already; and it calls this module as it is after a "Reload"."""
+
+    def __call__(self, source=None) -> list:
+        return importlib.import_module(__name__).load()
+
+    def __repr__(self) -> str:
+        return f"{NAME}: computed, not downloaded"
 
 
 def register() -> None:
@@ -22,17 +37,24 @@ def register() -> None:
         import SampleData
     except ImportError:  # a Slicer that was built without it
         return
+    # Each field has one value per file, in all versions of Slicer; without addresses there would be no source. The
+    # types of the files, which are named differently in Slicer 5.10 and later, have a default.
     SampleData.SampleDataLogic.registerCustomSampleDataSource(
-        category="SlicReg", sampleName=NAME, customDownloader=lambda source: load(), thumbnailFileName=None
+        category=CATEGORY,
+        sampleName=NAME,
+        uris="https://slicreg.invalid/computed-here",
+        fileNames=f"{NAME}.nrrd",
+        nodeNames=NAME,
+        customDownloader=Downloader(),
+        thumbnailFileName=str(THUMBNAIL),
     )
 
 
 def load() -> list:
     """Add two synthetic trunks of different people: [template, its segmentation, target, its segmentation]."""
-    return [
-        *_add_phantom(_("Phantom template"), TEMPLATE_SEED),
-        *_add_phantom(_("Phantom target"), TARGET_SEED),
-    ]
+    template = _add_phantom(_("Phantom template"), TEMPLATE_SEED)
+    handle_events(0.0)  # each takes a second
+    return [*template, *_add_phantom(_("Phantom target"), TARGET_SEED)]
 
 
 def _add_phantom(name: str, seed: int) -> list:

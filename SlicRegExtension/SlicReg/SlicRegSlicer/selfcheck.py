@@ -4,73 +4,69 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
 from typing import Any
 
 from SlicRegLib.jobs.failure import explain_failure
 from SlicRegLib.jobs.python import find_python, make_environment
 
-from .device_probe import MARK
+from .device_probe import MARK, PACKAGES_ONLY
 from .findings import SILENT, Finding, judge_device, judge_packages, judge_torch, judge_unused_gpu
-from .gpus import NO_WINDOW, describe_driver
+from .gpus import describe_driver
 from .requirements import REQUIREMENTS
+from .translation import _
+from .waiting import run_program
 
 TIMEOUT = 180.0
 """Seconds for one device: the first import of torch from a slow disk takes most of them."""
 
 
 def check_installation(python: str | None = None, timeout: float = TIMEOUT) -> list[Finding]:
-    """Try what a registration does on the CPU and on every CUDA device. Takes seconds.
+    """Try what a registration does on the CPU and on every GPU. Takes seconds, in which the application handles events.
 
     python: the interpreter to check instead of the one that registrations run in.
     """
     python = python or find_python()
     report, problem = probe_device(python, "cpu", timeout)
     findings = [judge_torch(report, problem)]
+    if "absent" in report and ("version" in report or not problem.startswith(SILENT)):
+        # in a process of its own: whether torch works says nothing about the others, nor they about it
+        findings.append(judge_packages(*probe_device(python, PACKAGES_ONLY, timeout)))
     if "version" not in report:
-        return [*findings, judge_packages(report)] if report.get("absent") else findings
-    findings += [judge_packages(report), judge_device("The CPU", report, problem, blocking=True)]
+        return findings
+    findings.append(judge_device(_("The CPU"), report, problem, blocking=True))
     driver, devices = describe_driver(), report.get("devices", [])
     if driver and not devices:
         findings.append(judge_unused_gpu(report, driver))
-    for index, name in enumerate(devices):
-        own_report, own_problem = probe_device(python, f"cuda:{index}", timeout)
-        findings.append(judge_device(f"The GPU {index} ({name})", own_report, own_problem, blocking=False))
-    if not driver and not devices:
-        findings.append(Finding(True, "No NVIDIA GPU was found", "Registrations run on the CPU."))
+    gpus = [
+        (f"cuda:{index}", _("The GPU {index} ({name})").format(index=index, name=name))
+        for index, name in enumerate(devices)
+    ]
+    if report.get("mps"):
+        gpus.append(("mps", _("The Apple GPU (mps)")))
+    for device, title in gpus:
+        findings.append(judge_device(title, *probe_device(python, device, timeout), blocking=False))
+    if not driver and not gpus:
+        findings.append(Finding(True, _("No GPU was found"), _("Registrations run on the CPU.")))
     return findings
 
 
 def probe_device(python: str, device: str, timeout: float) -> tuple[dict[str, Any], str]:
     """(what `device_probe` reported, why it did not finish or "")."""
     packages = {name: package.distribution for name, package in REQUIREMENTS.items() if name != "torch"}
+    words = [python, "-m", "SlicRegSlicer.device_probe", device, json.dumps(packages)]
     try:
-        done = subprocess.run(
-            [python, "-m", "SlicRegSlicer.device_probe", device, json.dumps(packages)],
-            env=make_environment(python),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=timeout,
-            check=False,
-            creationflags=NO_WINDOW,
-        )
-    except subprocess.TimeoutExpired as error:
-        output = error.stdout or b""
-        output = output.decode("utf-8", "replace") if isinstance(output, bytes) else output
-        return _parse_reports(output), f"{SILENT} {timeout:.0f} s."
+        done = run_program(words, timeout, make_environment(python))
     except OSError as error:
-        return {}, f"{python} cannot be started ({error.strerror or error})."
-    errors = done.stderr.splitlines()
-    if done.returncode == 0:
-        problem = ""
-    elif done.returncode == 1:  # an exception: its last line says most
-        problem = next((line.strip() for line in reversed(errors) if line.strip()), "no message")
-    else:
-        problem = explain_failure(done.returncode, errors)
-    return _parse_reports(done.stdout), problem
+        reason = error.strerror or error
+        return {}, _("{python} cannot be started ({reason}).").format(python=python, reason=reason)
+    report, errors = _parse_reports(done.output), done.errors.splitlines()
+    if done.code is None:
+        return report, f"{SILENT} {timeout:.0f} s."
+    if done.code == 0:
+        return report, ""
+    if done.code == 1:  # an exception: its last line says most
+        return report, next((line.strip() for line in reversed(errors) if line.strip()), _("no message"))
+    return report, explain_failure(done.code, errors)
 
 
 def _parse_reports(output: str) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from SlicRegLib.jobs.options import JobOptions
 from SlicRegLib.jobs.status import JobState
 from SlicRegLib.jobs.view import JobView, view_job
 
+from .path_fields import PathFields
 from .training_nodes import LossChart
 from .training_request import FOLDER, PARAMETERS, PATHS, find_missing_input, make_job_options
 from .training_words import describe_state
@@ -52,8 +53,9 @@ class TrainingTab:
             for name, widget in vars(self.ui).items()
             if name.startswith(tuple(PARAMETERS.values())) and not name.endswith("Button")
         ]
-        for name in PATHS:
-            self._path(name).connect("currentPathChanged(QString)", lambda path, name=name: self.onPath(name, path))
+        self._paths = PathFields(panel, PATHS, self.onPath)
+        self._own: dict | None = None
+        """What the user had entered before the options of the folder's job were shown instead; None without a job."""
         for name in BUTTONS:
             self._button(name).connect("clicked(bool)", getattr(self, f"on{name}"))
         self._checkTimer = make_timer(CHECK_MS, self.onCheckTimer)
@@ -67,16 +69,13 @@ class TrainingTab:
     def _button(self, name: str):
         return getattr(self.ui, f"training{name}Button")
 
-    def _path(self, name: str):
-        return getattr(self.ui, f"{name}Path")
-
     # ---- parameters
 
     def useParameters(self, parameters) -> None:
         """Called before the panel shows other parameters. Those without a job folder get the last one that was used."""
         if not parameters.trainingFolder:
             parameters.trainingFolder = slicer.app.userSettings().value(SETTING, "")
-        self.folder = ""  # look at it again
+        self.folder, self._own = "", None  # look at it again
 
     def makeOptions(self) -> JobOptions:
         """The options that are shown. Raises UserError, see `make_job_options`."""
@@ -87,27 +86,35 @@ class TrainingTab:
         return {option: getattr(self.panel.parameters, name) for option, name in PARAMETERS.items()}
 
     def onPath(self, name: str, path: str) -> None:
-        if self.panel.parameters:
-            setattr(self.panel.parameters, name, path)
-            if name == FOLDER:
-                slicer.app.userSettings().setValue(SETTING, path)
+        if name == FOLDER:
+            slicer.app.userSettings().setValue(SETTING, path)
 
     def showParameters(self) -> None:
         """Show the paths, which have no connector to parameters, and the job of a folder that was chosen."""
         parameters = self.panel.parameters
         if parameters.trainingFolder != self.folder:
+            self._leaveJob(parameters.trainingFolder)
             self.folder, self.job = parameters.trainingFolder, replace(self.job, state=JobState())
             self._endCheck()
             self.watch()
         self._fillIn()
-        for name in PATHS:
-            if self._path(name).currentPath != getattr(parameters, name):
-                self._path(name).currentPath = getattr(parameters, name)
+        self._paths.showParameters()
         self._enable()
+
+    def _leaveJob(self, folder: str) -> None:
+        """Before another folder is looked at. If its path was typed on past the job's, nobody wanted that job: what the
+        user had entered comes back. Otherwise the job's options stay, as a start for the next one."""
+        own, self._own = self._own, None
+        if own and self.folder and (folder.startswith(self.folder) or folder == self.folder[:-1]):
+            with slicer.util.NodeModify(self.panel.parameters):
+                for name, value in own.items():
+                    setattr(self.panel.parameters, name, value)
 
     def _fillIn(self) -> None:
         """Set the parameters to the options of the folder's job, if there is one."""
         parameters = self.panel.parameters
+        if self.job.config and self._own is None:
+            self._own = {name: getattr(parameters, name) for name in PARAMETERS.values()}
         with slicer.util.NodeModify(parameters):
             for option, name in PARAMETERS.items():
                 before = getattr(parameters, name)
@@ -185,7 +192,7 @@ class TrainingTab:
         with DisplayErrors():
             if self.panel.ensureInstalled():
                 try:
-                    with WaitCursor():
+                    with WaitCursor(), self.panel.blockStarts():
                         self.logic.startTraining(self.folder, None if self.job.config else self.makeOptions())
                 finally:
                     self.watch()

@@ -7,6 +7,8 @@ transforms is to be a .nii.gz but was inverted, for example.
 
 from __future__ import annotations
 
+import importlib
+
 import slicer
 import slicer.util
 
@@ -36,7 +38,12 @@ def watch_scene() -> int:
 
     Returns the observer's tag.
     """
-    return slicer.mrmlScene.AddObserver(slicer.vtkMRMLScene.EndImportEvent, _keep_loaded_small)
+    return slicer.mrmlScene.AddObserver(slicer.vtkMRMLScene.EndImportEvent, _call_current)
+
+
+def _call_current(scene, event) -> None:
+    """`_keep_loaded_small` of this module as it is now: Slicer's "Reload" replaces the module but no observers."""
+    importlib.import_module(__name__)._keep_loaded_small(scene, event)
 
 
 def _keep_loaded_small(scene, event) -> None:

@@ -7,7 +7,7 @@ import platform
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,11 +28,13 @@ def start(
     python: str | None = None,
     environment: Mapping[str, str] | None = None,
     command: Sequence[str] = LEARN,
+    wait: Callable[[float], None] = time.sleep,
 ) -> int:
     """Start ``slicreg learn --out FOLDER ARGUMENTS`` as a process that outlives this one; returns its number.
 
     Returns when the process owns the folder. Raises UserError if another process works there, and the job's own error
     if it refuses to start. command: what Python runs instead of `LEARN`; it must claim the folder and write its state.
+    wait: called with seconds, again and again, while the process starts; a window can handle its events in it.
     """
     folder = Path(folder).absolute()
     if owner := find_owner(folder):
@@ -68,7 +70,7 @@ def start(
             and owner.pid in {one.pid for one in find_tree(process.pid)}
         ):
             return owner.pid
-        time.sleep(0.05)
+        wait(0.05)
     end_tree(process.pid)
     raise UserError(f"The training did not start within {START_SECONDS:.0f} seconds; see {folder / 'job.log'}.")
 
