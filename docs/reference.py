@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, get_origin, get_type_hints
 
 import SlicRegLib
-from SlicRegLib.cli.parser import REQUESTS, parse
-from SlicRegLib.cli.requests import OutputOptions
+from SlicRegLib.cli.parser import REQUESTS, has_modes, parse
+from SlicRegLib.cli.requests import ModeOptions, OutputOptions
 from SlicRegLib.option import describe_options, flag_of, word_of
 
 LIBRARY = Path(SlicRegLib.__file__).parent
@@ -39,7 +39,11 @@ def _classes(module: Any) -> Iterator[type]:
 
 def commands_of(cls: type) -> list[str]:
     """The commands that take the options of ``cls``."""
-    return [name for name, request in REQUESTS.items() if cls in _parts(request) or cls is OutputOptions]
+    return [
+        name
+        for name, request in REQUESTS.items()
+        if cls in _parts(request) or cls is OutputOptions or (cls is ModeOptions and has_modes(request))
+    ]
 
 
 def _parts(cls: type) -> set[type]:

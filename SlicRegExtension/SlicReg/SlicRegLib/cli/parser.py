@@ -16,12 +16,22 @@ from typing import Annotated, Any, get_args, get_type_hints
 import tyro
 
 from ..errors import UserError
+from ..jobs.arguments import changed_arguments, write_arguments
 from ..jobs.options import BatchRequest, CheckRequest
 from ..option import Word, word_of
+from ..registration.options import MODES, RegistrationOptions
 from ..results.options import EvaluateRequest, RegisterRequest
 from ..teaching.options import PrepareRequest
 from ..training.options import TrainRequest
-from .requests import DemoRequest, InfoRequest, JobRequest, LearnRequest, OutputOptions, ServeRequest
+from .requests import (
+    DemoRequest,
+    InfoRequest,
+    JobRequest,
+    LearnRequest,
+    ModeOptions,
+    OutputOptions,
+    ServeRequest,
+)
 
 REQUESTS: dict[str, type] = {
     "register": RegisterRequest,
@@ -66,7 +76,7 @@ def make_request(arguments: list[str]) -> tuple[str, Any, OutputOptions]:
                 {name: _constructor(name, cls) for name, cls in REQUESTS.items()},
                 prog="slicreg",
                 description=f"Learned registration of 3-D CT scans by supervoxels (Slic-Reg). {EPILOGUE}",
-                args=arguments,
+                args=_spell_out_mode(arguments),
                 config=(tyro.conf.OmitArgPrefixes, tyro.conf.HelptextFromCommentsOff, tyro.conf.DisallowNone),
                 sort_subcommands=False,
             )
@@ -74,6 +84,30 @@ def make_request(arguments: list[str]) -> tuple[str, Any, OutputOptions]:
         if end.code:
             raise WrongWords(_explain(arguments, printed.getvalue())) from end
         raise
+
+
+def has_modes(cls: type) -> bool:
+    """Whether a request is for registrations, so that its command takes `ModeOptions`."""
+    return any(hint is RegistrationOptions for hint in get_type_hints(cls).values())
+
+
+def _spell_out_mode(arguments: list[str]) -> list[str]:
+    """The words with those of the mode that they name, except options that they give themselves."""
+    words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--mode=") else [word])]
+    command, mode = (words or [""])[0], words[words.index("--mode") + 1 :][:1] if "--mode" in words else []
+    if command not in REQUESTS or not has_modes(REQUESTS[command]) or not mode or mode[0] not in MODES:
+        return arguments
+    given = {_name(word) for word in words if word.startswith("--")}
+    spelled: list[str] = []
+    for name, values in changed_arguments(write_arguments(MODES[mode[0]]), write_arguments(MODES["default"])).items():
+        if name not in given:
+            spelled += [f"--no-{name}"] if values == ["no"] else [f"--{name}", *values]
+    return [command, *spelled, *words[1:]]
+
+
+def _name(word: str) -> str:
+    """ "--no-refine" and "--refine" -> "refine"; "--key_points=9" -> "key-points"."""
+    return word.partition("=")[0].removeprefix("--").replace("_", "-").removeprefix("no-")
 
 
 def _refuse_empty_paths(arguments: list[str]) -> None:
@@ -126,12 +160,18 @@ def _constructor(name: str, cls: type) -> Callable[..., tuple[str, Any, OutputOp
         return name, request, output
 
     construct.__doc__ = cls.__doc__
+
+    def construct_with_mode(request: Any, mode: ModeOptions, output: OutputOptions) -> tuple[str, Any, OutputOptions]:
+        return construct(request, output)  # `_spell_out_mode` has made options of it
+
     unnamed = tyro.conf.arg(name="")
     construct.__annotations__ = {
         "request": Annotated[_with_words(cls), unnamed],
         "output": Annotated[OutputOptions, unnamed],
     }
-    return construct
+    construct_with_mode.__doc__ = cls.__doc__
+    construct_with_mode.__annotations__ = {**construct.__annotations__, "mode": Annotated[ModeOptions, unnamed]}
+    return construct_with_mode if has_modes(cls) else construct
 
 
 @cache

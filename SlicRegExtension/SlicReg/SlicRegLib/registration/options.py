@@ -84,3 +84,15 @@ class RegistrationOptions:
 
     def __post_init__(self) -> None:
         refuse("Registration", find_problems(self))
+
+
+MODES = {
+    "default": RegistrationOptions(),
+    "fast": RegistrationOptions(refinement=RefinementOptions(coarse_iterations=20, fine_iterations=0)),
+    "published": RegistrationOptions(
+        refine=False,
+        prediction=PredictionOptions(features="labels"),
+        alignment=AlignmentOptions(iterations=100),
+    ),
+}
+"""Sets of options by name. What each costs and gains: docs/results.md."""
