@@ -15,8 +15,9 @@ from typing import Any, get_origin, get_type_hints
 
 import SlicRegLib
 from SlicRegLib.cli.parser import REQUESTS, has_modes, parse
-from SlicRegLib.cli.requests import ModeOptions, OutputOptions
+from SlicRegLib.cli.requests import OutputOptions
 from SlicRegLib.option import describe_options, flag_of, word_of
+from SlicRegLib.registration.options import ModeOptions
 
 LIBRARY = Path(SlicRegLib.__file__).parent
 FOLDERS = ("registration", "network", "results", "images", "teaching", "training", "jobs", "cli")

@@ -19,7 +19,7 @@ from ..errors import UserError
 from ..jobs.arguments import changed_arguments, write_arguments
 from ..jobs.options import BatchRequest, CheckRequest
 from ..option import Word, word_of
-from ..registration.options import MODES, RegistrationOptions
+from ..registration.options import MODES, ModeOptions, RegistrationOptions
 from ..results.options import EvaluateRequest, RegisterRequest
 from ..teaching.options import PrepareRequest
 from ..training.options import TrainRequest
@@ -28,7 +28,6 @@ from .requests import (
     InfoRequest,
     JobRequest,
     LearnRequest,
-    ModeOptions,
     OutputOptions,
     ServeRequest,
 )

@@ -27,15 +27,6 @@ class OutputOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModeOptions:
-    """How a registration is done, as a set of options."""
-
-    mode: Literal["default", "fast", "published"] = "default"
-    """Values of the options of the registration that are not given: fast refines on coarse features only, published is
-    the method of the paper."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class LearnRequest(JobOptions):
     """Train a model in a job folder: check, teacher, training, report. Resumes after any interruption."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Literal
 
 from ..errors import refuse
 from ..network.options import PredictionOptions
@@ -84,6 +84,15 @@ class RegistrationOptions:
 
     def __post_init__(self) -> None:
         refuse("Registration", find_problems(self))
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModeOptions:
+    """How a registration is done, as a set of options."""
+
+    mode: Literal["default", "fast", "published"] = "default"
+    """Values of the options of the registration that are not given: fast refines on coarse features only, published is
+    the method of the paper."""
 
 
 MODES = {
