@@ -94,6 +94,11 @@ def requested_device(function: Callable, args: tuple, kwargs: dict[str, Any]) ->
 class PretendedGpu(TorchFunctionMode):
     """Marks what is made on "cuda" and what comes of it, and refuses what a GPU refuses."""
 
+    def __init__(self, has_float64: bool = True):
+        """has_float64: whether the GPU has double precision, which Apple's lacks."""
+        super().__init__()
+        self.has_float64 = has_float64
+
     def __torch_function__(self, function: Callable, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
         kwargs, inputs = dict(kwargs or {}), tensors_in((args, kwargs or {}))
         on_gpu = any(map(is_on_gpu, inputs))
@@ -117,6 +122,8 @@ class PretendedGpu(TorchFunctionMode):
         if device and isinstance(result, Tensor) and is_on_gpu(result) != to_gpu and result.untyped_storage() in known:
             result = result.clone()  # devices share no memory
         for tensor in tensors_in(result) if to_gpu else ():
+            if tensor.dtype == torch.float64 and not self.has_float64:
+                raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support it.")
             if tensor.untyped_storage() not in known:
                 tensor.untyped_storage().on_gpu = True
         return result
@@ -127,7 +134,7 @@ def as_cpu(value: Any) -> Any:
 
 
 @contextmanager
-def pretended_gpu() -> Iterator[torch.device]:
+def pretended_gpu(has_float64: bool = True) -> Iterator[torch.device]:
     """Inside the block, ``torch.cuda`` tells of a GPU with 8 GB, and "cuda" means it; yields its device."""
     generator = torch.Generator()
 
@@ -142,7 +149,7 @@ def pretended_gpu() -> Iterator[torch.device]:
         **dict(get_device_properties=SimpleNamespace(name="pretended GPU", total_memory=8 << 30)),
         **dict.fromkeys(["empty_cache", "synchronize", "set_device"]),
     }
-    with pytest.MonkeyPatch.context() as patch, PretendedGpu():
+    with pytest.MonkeyPatch.context() as patch, PretendedGpu(has_float64):
         for name, answer in answers.items():
             patch.setattr(torch.cuda, name, lambda *_, answer=answer, **__: answer)
         patch.setattr(torch.cuda, "get_rng_state", lambda device=None: generator.get_state())

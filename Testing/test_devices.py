@@ -36,6 +36,66 @@ def test_the_device_by_name(gpus):
     assert choose_device("auto")[0] == CPU
 
 
+@pytest.fixture
+def apple(monkeypatch, gpus):
+    """A torch that offers Apple's GPU. problem: why it cannot compute there; "" where it can."""
+
+    def offer(problem: str = "") -> None:
+        gpus(0)
+        monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+        monkeypatch.setattr(devices, "try_operations", lambda device: problem)
+
+    return offer
+
+
+def test_cuda_then_apple_then_the_cpu(apple, gpus):
+    apple()
+    assert choose_device("auto") == (torch.device("mps"), "Apple GPU, found automatically")
+    assert choose_device("mps") == (torch.device("mps"), "Apple GPU, as requested")
+    assert choose_device("cpu")[0] == CPU
+    gpus(1)
+    assert choose_device("auto")[0] == CUDA and choose_device("mps")[0].type == "mps"
+    apple("aten::grid_sampler_3d is not implemented")
+    device, reason = choose_device("auto")
+    assert device == CPU and "grid_sampler_3d" in reason
+
+
+def test_apples_gpu_computes_in_single_precision():
+    mps = torch.device("mps")
+    assert choose_precision(mps, "auto") == choose_precision(mps, "auto", training=True) == "fp32"
+    with autocast(mps, "auto"):
+        assert (torch.ones(2, 2) @ torch.ones(2, 2)).dtype == torch.float32
+    assert devices.find_wide_device(mps) == CPU and devices.find_wide_device(CUDA) == CUDA
+
+
+def test_operations_are_tried(monkeypatch):
+    assert devices.try_operations(CPU) == ""
+    monkeypatch.setattr(torch.nn.functional, "grid_sample", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        devices.try_operations(CPU)  # a mistake of ours is no property of the device
+
+    def lack(*_, **__):
+        raise NotImplementedError("The operator 'aten::grid_sampler_3d' is not implemented\nfor the MPS device")
+
+    monkeypatch.setattr(torch.nn.functional, "grid_sample", lack)
+    assert devices.try_operations(CPU) == "The operator 'aten::grid_sampler_3d' is not implemented"
+
+
+@pytest.mark.parametrize(
+    "error, device, left",
+    [
+        (torch.cuda.OutOfMemoryError(), CUDA, True),
+        (torch.cuda.OutOfMemoryError(), CPU, False),
+        (RuntimeError("a defect"), CUDA, False),
+        (RuntimeError("MPS backend out of memory"), torch.device("mps"), True),
+        (NotImplementedError(), torch.device("mps"), True),
+        (KeyboardInterrupt(), torch.device("mps"), False),
+    ],
+)
+def test_what_the_cpu_does_instead(error, device, left):
+    assert devices.is_left_to_cpu(error, device) == left
+
+
 @pytest.mark.parametrize(
     "count, name, words",
     [
@@ -43,6 +103,7 @@ def test_the_device_by_name(gpus):
         (2, "cuda:2", "no CUDA device 'cuda:2'"),
         (2, "cuda:x", "no CUDA device"),
         (2, "tpu", "Unknown device 'tpu'"),
+        (2, "mps", "no Apple GPU"),
     ],
 )
 def test_a_missing_device_is_one_sentence(gpus, count, name, words):

@@ -19,6 +19,7 @@ from SlicRegLib.geometry.field import DisplacementField
 from SlicRegLib.geometry.grid import Grid, apply_affine, translation
 from SlicRegLib.geometry.resampling import resample
 from SlicRegLib.images.preparation import prepare_scan
+from SlicRegLib.network import devices
 from SlicRegLib.network.devices import choose_device, peak_memory_mb
 from SlicRegLib.network.options import PredictionOptions
 from SlicRegLib.network.prediction import EncodedScan, describe, encode
@@ -226,6 +227,21 @@ def compare(gpu, model, template, target, options=QUICK):
 @pytest.mark.parametrize("options", VARIANTS.values(), ids=VARIANTS)
 def test_a_registration_is_that_of_the_cpu(gpu, model, template, target, options):
     compare(gpu, model, template, target, options)
+
+
+@pytest.fixture
+def apple_gpu(monkeypatch):
+    """A pretended GPU without double precision, as Apple's is; still under the name "cuda"."""
+    monkeypatch.setattr(devices, "LACKING_FLOAT64", {"cuda"})
+    with pretended_gpu(has_float64=False) as device:
+        yield device
+
+
+@pytest.mark.parametrize("name", ["default", "as published"])
+def test_a_gpu_without_double_precision(apple_gpu, model, template, target, name):
+    with pytest.raises(TypeError, match="float64"):
+        torch.zeros(3, device=apple_gpu).double()
+    compare(apple_gpu, model, template, target, VARIANTS[name])
 
 
 def test_any_template_can_be_registered_to(gpu, model, template, target):

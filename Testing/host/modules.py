@@ -35,11 +35,17 @@ def load_module(path=SLICREG):
     slicer.app._signals.startupCompleted.emit()
 
     panel = entry._widget = slicer.qSlicerScriptedLoadableModuleWidget()
-    widget = panel._self = getattr(python, name + "Widget")(panel)
+    panel._make = lambda: _make_widget(name, panel)
+    panel._make()
+    panel.setMRMLScene(slicer.mrmlScene)
+    return panel._self
+
+
+def _make_widget(name: str, panel) -> None:
+    """The widget object that the Python module has now, in its panel."""
+    widget = panel._self = getattr(sys.modules[name], name + "Widget")(panel)
     setattr(slicer.modules, name + "Widget", widget)
     widget.setup()
-    panel.setMRMLScene(slicer.mrmlScene)
-    return widget
 
 
 def enter(widget) -> None:

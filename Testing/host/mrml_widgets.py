@@ -49,13 +49,18 @@ class qSlicerScriptedLoadableModuleWidget(qSlicerWidget):
 
     def __init__(self, parent=None):
         super().__init__(parent)
-        self._self, self._entered = None, False
+        self._self, self._entered, self._make = None, False, None
         QtWidgets.QVBoxLayout(self)
 
     isEntered = property(lambda self: _Entered(self._entered))
 
     def self(self):
         return self._self
+
+    def reload(self):
+        """Make the widget object anew, as `slicer.util.reloadScriptedModule` asks for after it has executed the
+        module's file again; follows ``qSlicerScriptedLoadableModuleWidget::reload``."""
+        self._make()
 
 
 @stand_in

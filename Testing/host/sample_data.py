@@ -32,7 +32,7 @@ class SampleDataSource:
         uris = fields["uris"]
         if isinstance(uris, (list, tuple)):
             for name, value in fields.items():
-                if value is None and name != "fileNames" or (name == "loadFileTypes" and isinstance(value, str)):
+                if (value is None and name != "fileNames") or (name == "loadFileTypes" and isinstance(value, str)):
                     fields[name] = [value] * len(uris)
         elif isinstance(uris, str):
             fields = {name: [value] for name, value in fields.items()}

@@ -1,4 +1,7 @@
-"""`slicer.ScriptedLoadableModule`: the four base classes of a scripted module."""
+"""`slicer.ScriptedLoadableModule`: the four base classes of a scripted module.
+
+Follows ``Base/Python/slicer/ScriptedLoadableModule.py`` of Slicer.
+"""
 
 from __future__ import annotations
 
@@ -85,6 +88,16 @@ class ScriptedLoadableModuleWidget:
 
     def cleanup(self):
         pass
+
+    def onReload(self):
+        """The button "Reload" of the developer mode."""
+        slicer.util.reloadScriptedModule(self.moduleName)
+
+    def onReloadAndTest(self, **kwargs):
+        """The button "Reload and Test": an exception of either is shown, and no test result but an exception is."""
+        with slicer.util.tryWithErrorDisplay("Reload and Test failed."):
+            self.onReload()
+            slicer.selfTests[self.moduleName](**kwargs)
 
     def _onModuleAboutToBeUnloaded(self, moduleName):
         if moduleName == self.moduleName:

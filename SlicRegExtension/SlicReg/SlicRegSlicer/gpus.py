@@ -29,8 +29,10 @@ def describe_driver() -> str:
 
 
 def list_gpus() -> list[tuple[str, str]]:
-    """[("cuda:0", its name), ...] of the GPUs that the driver knows, and ("mps", ...) on a Mac with Apple silicon; torch
-    may not be able to use all of them."""
+    """[("cuda:0", its name), ...] of the GPUs that the driver knows, and ("mps", ...) on a Mac with Apple silicon.
+
+    Torch may not be able to use all of them.
+    """
     names = [entry.rpartition(",")[0].strip() for entry in describe_driver().split("; ") if entry]
     nvidia = [(f"cuda:{index}", name) for index, name in enumerate(names)]
     return [*nvidia, ("mps", _("Apple GPU"))] if has_apple_gpu() else nvidia

@@ -14,6 +14,7 @@ from .batch_tab import BatchTab
 from .device_list import DeviceList
 from .diagnostics import Diagnostics
 from .logic import SlicRegLogic
+from .mode_list import ModeList
 from .model_list import ModelList
 from .option_widgets import set_tool_tips
 from .parameters import forget_empty_paths
@@ -21,7 +22,6 @@ from .registration_tab import RegistrationTab
 from .result_nodes import list_scans
 from .training_tab import TrainingTab
 from .translation import _
-
 
 PACKAGES = ("SlicRegLib", "SlicRegSlicer")
 LAST = -100.0
@@ -50,6 +50,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         set_tool_tips(self.ui)
         self.logic = SlicRegLogic()
         self.models = ModelList(self)
+        self.modes = ModeList(self)
         self.devices = DeviceList(self)
         self.diagnostics = Diagnostics(self)
         self.registration = RegistrationTab(self)
@@ -122,13 +123,12 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # ---- parameters
 
     def chooseDefaults(self) -> None:
-        """Use the scene's parameters. Without a template the first volume is chosen, without a model the one shown."""
+        """Use the scene's parameters. Without a template the first volume is chosen, without a model "Automatic"."""
         if self.parameters is None:
             self.setParameters(self.logic.getParameterNode())
         if not self.parameters.template:
             self.parameters.template = next(iter(list_scans()), None)
-        if not self.parameters.model and self.models.find_selected():
-            self.parameters.model = self.models.find_selected().name
+        self.models.chooseDefault()
 
     def setParameters(self, parameters) -> None:
         """Show these parameters from now on; None: none, since the scene is closed or loaded."""
@@ -152,7 +152,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Show the parameters that no widget is bound to, and enable what can be started now."""
         self.diagnostics.showParameters()
         if self.parameters:
-            for part in (self.models, self.devices, self.registration, self.batch, self.training):
+            for part in (self.models, self.modes, self.devices, self.registration, self.batch, self.training):
                 part.showParameters()
 
     # ---- one thing at a time

@@ -106,8 +106,8 @@ def require_packages() -> None:
     if names := find_missing():
         raise UserError(
             _(
-                "SlicReg needs {packages} that Slicer does not have yet ({names}); run {command} in the Python console, "
-                "or press Apply in the module SlicReg, to install them."
+                "SlicReg needs {packages} that Slicer does not have yet ({names}); run {command} in the Python "
+                "console, or press Apply in the module SlicReg, to install them."
             ).format(packages=count_packages(len(names)), names=", ".join(names), command=ASK)
         )
 

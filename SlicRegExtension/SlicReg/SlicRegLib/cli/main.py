@@ -37,6 +37,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command line; returns the exit code: 0, 2 after a user's mistake, 130 after an interruption."""
     words = sys.argv[1:] if arguments is None else arguments
     _let_threads_sleep()
+    # PyTorch reads it when it is imported: the CPU does what Apple's GPU lacks
+    os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
     prepare_streams()
     try:
         return _run(words)

@@ -21,14 +21,14 @@ def thin_plate_spline(
     dimensions; r^2 log r, often seen, is the one of the plane. Coordinates are in units of 200 mm;
     ``stiffness`` (lambda) is added to the kernel's diagonal; 0 interpolates.
     """
-    centre = points.double().mean(0).cpu()  # the world's origin may be metres away
-    p = (points.double().cpu() - centre) / UNIT_MM
+    centre = points.cpu().double().mean(0)  # the world's origin may be metres away
+    p = (points.cpu().double() - centre) / UNIT_MM
     n = len(p)
     affine = torch.cat([p, torch.ones(n, 1, dtype=p.dtype)], 1)
     system = torch.zeros(n + 4, n + 4, dtype=p.dtype)
     system[:n, :n] = -torch.cdist(p, p) + stiffness * torch.eye(n)  # -|r| is conditionally positive definite
     system[:n, n:], system[n:, :n] = affine, affine.T
-    right = torch.cat([displacements.double().cpu(), torch.zeros(4, 3, dtype=p.dtype)])
+    right = torch.cat([displacements.cpu().double(), torch.zeros(4, 3, dtype=p.dtype)])
     solution = torch.linalg.solve(system, right).float()
     p = p.float()
     values = []

@@ -38,6 +38,7 @@ def make_environment(python: str) -> dict[str, str]:
         "PYTHONUTF8": "1",
         "PYTHONUNBUFFERED": "1",
         "PYTHONSAFEPATH": "1",  # a torch.py in the working directory must not be imported
+        "PYTORCH_ENABLE_MPS_FALLBACK": variables.get("PYTORCH_ENABLE_MPS_FALLBACK", "1"),  # the CPU does what it lacks
         "MPLBACKEND": "Agg",  # Jupyter sets one that exists only in its own process
     }
     if Path(python).stem == "PythonSlicer":

@@ -54,7 +54,7 @@ class DeviceOptions:
     """Where to compute."""
 
     device: str = "auto"
-    """Processor: auto (the first CUDA device, else the CPU), cpu, cuda or cuda:N."""
+    """Processor: auto (the first CUDA device, else an Apple GPU, else the CPU), cpu, cuda, cuda:N or mps (Apple)."""
 
     def __post_init__(self) -> None:
         refuse("The command", find_problems(self))

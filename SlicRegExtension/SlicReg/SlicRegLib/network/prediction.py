@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from ..geometry.filters import box_filter
 from ..geometry.grid import Grid, unravel
 from ..images.preparation import PreparedScan, network_input
-from .devices import autocast
+from .devices import autocast, find_wide_device, widen
 from .networks import SupervoxelNet
 from .options import STRIDE, Precision, PredictionOptions
 
@@ -50,7 +50,8 @@ class Description:
 
     features: (i, j, k, layers * buckets) float32, class probabilities summed in buckets and smoothed, channels last.
     grid: the output grid they lie on (twice the canonical voxel edge).
-    centroids: (layers, classes, 4) float64: probability mass in voxels, then its centre in world mm (0 without mass).
+    centroids: (layers, classes, 4) float64, on a device that has it: probability mass in voxels, then its centre in
+    world mm (0 without mass).
     """
 
     features: torch.Tensor
@@ -109,12 +110,12 @@ def describe(net: SupervoxelNet, encoded: EncodedScan, options: PredictionOption
     layers, classes = net.options.layers, net.options.classes
     to_buckets = bucket_matrix(options, layers, classes).to(device)
     table = to_buckets[:, 0].flatten().repeat(int(np.prod(grid.shape)), 1)  # background everywhere
-    moments = torch.zeros(layers, classes, 4, dtype=torch.float64, device=device)
+    moments = torch.zeros(layers, classes, 4, dtype=torch.float64, device=find_wide_device(device))
     world = grid.points(device).reshape(-1, 3)
     for voxels, logits in _classify(net, encoded, options):
         share = logits.softmax(-1)  # in the precision of the logits
         position = torch.cat([torch.ones(len(voxels), 1, device=device), world[voxels]], 1)
-        moments += (share.float().transpose(1, 2) @ position).double()
+        moments += widen(share.float().transpose(1, 2) @ position)
         if options.features == "labels":
             share = F.one_hot(share.argmax(-1), classes).to(share.dtype)
         table[voxels] = torch.bmm(share, to_buckets.to(share.dtype)).transpose(0, 1).flatten(1).float()
@@ -126,10 +127,11 @@ def describe(net: SupervoxelNet, encoded: EncodedScan, options: PredictionOption
 def locate(net: SupervoxelNet, encoded: EncodedScan, options: PredictionOptions = PredictionOptions()) -> torch.Tensor:
     """Only the centroids of a scan's supervoxels, as in `Description`."""
     device, points = encoded.voxels.device, encoded.grid.points(encoded.voxels.device).reshape(-1, 3)
-    moments = torch.zeros(net.options.layers, net.options.classes, 4, dtype=torch.float64, device=device)
+    shape = (net.options.layers, net.options.classes, 4)
+    moments = torch.zeros(*shape, dtype=torch.float64, device=find_wide_device(device))
     for voxels, logits in _classify(net, encoded, options):
         position = torch.cat([torch.ones(len(voxels), 1, device=device), points[voxels]], 1)
-        moments += (logits.softmax(-1).float().transpose(1, 2) @ position).double()
+        moments += widen(logits.softmax(-1).float().transpose(1, 2) @ position)
     moments[..., 1:] /= moments[..., :1].clamp_min(1e-9)
     return moments
 
@@ -148,8 +150,8 @@ def describe_layers(
 
 
 def locate_layers(layers: np.ndarray, grid: Grid, classes: int, device: torch.device) -> torch.Tensor:
-    """The centroids, as in `Description`, of the template's own supervoxel ``layers``, (layers, I, J, K) on ``grid``."""
-    strided = grid.strided(STRIDE)
+    """The centroids, as in `Description`, of the template's supervoxel ``layers``, (layers, I, J, K) on ``grid``."""
+    strided, device = grid.strided(STRIDE), find_wide_device(device)
     labels = torch.from_numpy(layers[:, ::STRIDE, ::STRIDE, ::STRIDE].reshape(len(layers), -1)).long().to(device)
     world = torch.cat([torch.ones(labels.shape[1], 1), strided.points().reshape(-1, 3)], 1).double().to(device)
     moments = torch.zeros(len(layers), classes, 4, dtype=torch.float64, device=device)

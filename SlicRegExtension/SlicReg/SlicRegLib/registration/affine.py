@@ -16,7 +16,7 @@ def fit_affine(fixed: torch.Tensor, moving: torch.Tensor, rounds: int = 10) -> n
     that supervoxels outside one scan's field of view have little influence. None where fewer than twelve supervoxels
     appear in both scans, or where the map is nearly flat or mirrored, which no patient's is.
     """
-    a, b = (c[:, 1:].reshape(-1, 4).double().cpu() for c in (fixed, moving))
+    a, b = (c[:, 1:].reshape(-1, 4).cpu().double() for c in (fixed, moving))
     mass = torch.minimum(a[:, 0], b[:, 0]) / torch.maximum(a[:, 0], b[:, 0]).clamp_min(1e-9)
     mass = mass * (torch.minimum(a[:, 0], b[:, 0]) > 1)
     if (mass > 0).sum() < 12:

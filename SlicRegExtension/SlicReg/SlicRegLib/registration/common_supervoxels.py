@@ -44,7 +44,7 @@ class CommonSupervoxels:
     def found(self) -> float:
         """The share, 0 to 1, of the supervoxels of the scan with fewer of them that the other scan shows in the same
         place; each counts by its volume. 0 where the network tells no places apart, as an untrained one."""
-        a, b = (scan[:, 1:].reshape(-1, 4).double().cpu() for scan in (self.fixed, self.moving))
+        a, b = (scan[:, 1:].reshape(-1, 4).cpu().double() for scan in (self.fixed, self.moving))
         mass = torch.minimum(a[:, 0], b[:, 0])
         weight = mass[:, None] / mass.sum().clamp_min(1e-9)
         centre = (weight * a[:, 1:]).sum(0)
@@ -89,7 +89,7 @@ def _misfit(fixed: torch.Tensor, thinned: torch.Tensor) -> float:
     matrix = fit_affine(fixed, thinned)
     if matrix is None:
         return float("inf")
-    a, b = (scan[:, 1:].reshape(-1, 4).double().cpu() for scan in (fixed, thinned))
+    a, b = (scan[:, 1:].reshape(-1, 4).cpu().double() for scan in (fixed, thinned))
     volumes = torch.stack([a[:, 0], b[:, 0] * THINNED**3])
     shared = volumes.amin(0) * (volumes.amin(0) > LEAST_MASS)
     distance = (apply_affine(matrix, a[:, 1:]) - b[:, 1:]).norm(dim=1)

@@ -16,6 +16,7 @@ import torch
 from ..geometry.field import DisplacementField
 from ..geometry.filters import SeparableMap, b_spline_matrix
 from ..images.preparation import PreparedScan
+from ..network.devices import widen
 from ..progress import Progress, silent
 from ..stages import REFINEMENT
 from .comparison import FeatureComparison
@@ -69,7 +70,11 @@ def refine(
     levels = (options.coarse_iterations, [coarse]), (options.fine_iterations, fine)
     # control points, as displacements along i, j, k in control-point spacings
     splines = [
-        (moving_control.to_voxel(field(control.points(device)).double()) - rest).movedim(-1, 0).float().contiguous()
+        (moving_control.to_voxel(widen(field(control.points(device)))) - widen(rest))
+        .movedim(-1, 0)
+        .float()
+        .to(device)
+        .contiguous()
         for field in starts
     ]
     differences = [coarse.gradient(spline)[0].item() for spline in splines]
@@ -81,8 +86,8 @@ def refine(
 
     refined = [_descend(spline, levels, options, report(number)) for number, spline in enumerate(splines)]
     best, _ = min(refined, key=lambda pair: pair[1])
-    vectors = moving_control.to_world((rest + best.movedim(0, -1)).double()) - control.points(device)
-    return DisplacementField(vectors.movedim(-1, 0).float().contiguous(), control)
+    vectors = moving_control.to_world(widen(rest + best.movedim(0, -1))) - widen(control.points(device))
+    return DisplacementField(vectors.movedim(-1, 0).float().to(device).contiguous(), control)
 
 
 def _descend(

@@ -17,6 +17,7 @@ from ..geometry.label_maps import resample_labels
 from ..geometry.resampling import resample
 from ..images.preparation import AIR_HU, PreparedScan
 from ..images.volumes import Volume
+from ..network.devices import widen
 from ..network.prediction import EncodedScan
 from .common_supervoxels import CommonSupervoxels
 
@@ -80,7 +81,7 @@ class Registration:
         per cent of the template's volume."""
         grid, scan = self.dense.grid, self.template.grid
         folded = (jacobian_determinant(self.dense) <= 0).nonzero() + 1
-        voxel = scan.to_voxel(grid.to_world(folded.double()))
+        voxel = scan.to_voxel(grid.to_world(widen(folded)))
         inside = ((voxel > -0.5) & (voxel < torch.tensor(scan.shape) - 0.5)).all(1)
         share = float(inside.sum()) * np.prod(grid.spacing) / np.prod(scan.spacing * scan.shape)
         return float(min(share, 1.0) * 100)

@@ -14,7 +14,7 @@ import torch
 from ..images.files import check_output, check_space, write_json
 from ..images.transforms import save_transform
 from ..images.volumes import Volume, load_labels, load_scan, save_volume
-from ..network.devices import choose_device, peak_memory_mb, return_free_memory
+from ..network.devices import choose_device, is_left_to_cpu, peak_memory_mb, return_free_memory
 from ..progress import Progress, silent
 from ..registration.choose_model import Choice
 from ..registration.confidence import Overlays, compute_overlays
@@ -118,11 +118,11 @@ def _choose(
     device: torch.device,
     progress: Progress,
 ) -> Choice:
-    """The model that knows both scans best; described by the CPU where the memory of the GPU runs out."""
+    """The model that knows both scans best; described by the CPU where the GPU cannot."""
     try:
         return kept.choose_model(models, template, target, request.registration, device, progress)
-    except torch.cuda.OutOfMemoryError:
-        if device.type == "cpu":
+    except Exception as error:
+        if not is_left_to_cpu(error, device):
             raise
     torch.cuda.empty_cache()
     return kept.choose_model(models, template, target, request.registration, torch.device("cpu"), progress)
@@ -152,8 +152,8 @@ def _register(
             overlays = compute_overlays(model, result, attempt) if request.overlays else None
             progress(JUDGEMENT, 1.0, "")
             return result, verdict, overlays, attempt, why
-        except torch.cuda.OutOfMemoryError:
-            if attempt.type == "cpu":
+        except Exception as error:
+            if not is_left_to_cpu(error, attempt):
                 raise
         torch.cuda.empty_cache()
     raise AssertionError("the last attempt, on the CPU, either returns or raises")
@@ -163,9 +163,12 @@ def _attempts(
     device: torch.device, options: RegistrationOptions, reason: str
 ) -> list[tuple[torch.device, RegistrationOptions, str]]:
     """What to try one after the other, each with its reason: the chosen device; if a GPU's memory runs out, smaller
-    chunks there, then the CPU."""
+    chunks there, then the CPU; if Apple's GPU fails, the CPU."""
     if device.type == "cpu":
         return [(device, options, reason)]
+    if device.type == "mps":
+        without = f"CPU, since the Apple GPU failed ({reason})"
+        return [(device, options, reason), (torch.device("cpu"), options, without)]
     smaller = replace(options, prediction=replace(options.prediction, chunk=max(1, options.prediction.chunk // 8)))
     return [
         (device, options, reason),
