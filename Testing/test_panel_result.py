@@ -3,6 +3,7 @@
 One registration, made by clicks, serves most tests: those that only look come first, those that change something last.
 """
 
+import csv
 import re
 import time
 from dataclasses import replace
@@ -32,7 +33,9 @@ if available():
         switch_refinement_off,
         wait_for_end,
     )
+    from scene_samples import get_from_world
     from SlicRegLib.jobs.worker_pool import POOL
+    from SlicRegSlicer.result_nodes import list_scans
     from SlicRegSlicer.writing import write_volume
 
 
@@ -119,19 +122,20 @@ def test_the_verdict_stands_at_the_top(panel, outputs):
 
 
 def test_the_views_go_to_the_least_sure_places(panel, outputs):
-    """From the worst one on, and round again; places are those of the template, so it is shown."""
+    """From the worst one on, and round again. Views of the target go where the place lies there."""
     places, ui = outputs.verdict["least_sure"], panel.ui
     assert places and [place[3] for place in places] == sorted(place[3] for place in places)
-    HOST.click(ui.supervoxelsButton)
+    from_template = get_from_world(outputs.transform)
     for n in [*range(len(places)), 0]:
         HOST.click(ui.leastSureButton)
         for node in slicer.util.getNodesByClass("vtkMRMLSliceNode"):
             centre = [node.GetSliceToRAS().GetElement(axis, 3) for axis in range(3)]
-            np.testing.assert_allclose(centre, places[n][:3], atol=0.1)
+            in_target = node.GetLayoutName().endswith("+")
+            expected = from_template.TransformPoint(places[n][:3]) if in_target else places[n][:3]
+            np.testing.assert_allclose(centre, expected, atol=0.1)
         assert (
             f"{n + 1} of {len(places)}" in ui.leastSureButton.text and f"{places[n][3]:.2f}" in ui.leastSureButton.text
         )
-    assert ui.blendButton.checked and not ui.supervoxelsButton.checked
 
 
 def test_notes_and_warnings_name_the_nodes(panel, pair):
@@ -154,7 +158,8 @@ def test_the_table_shows_the_measurements(panel, pair):
     table, organs = panel.ui.resultsTable, segment_names(pair[1])
     assert len(organs) == 13 and [table.item(row, 0).text() for row in range(table.rowCount)] == organs
     headers = [table.horizontalHeaderItem(column).text() for column in range(table.columnCount)]
-    assert headers[1:3] == ["Dice\nbefore", "Dice\nafter"]
+    assert headers[1:3] == ["Dice before", "Dice after"] and len(set(headers)) == 5
+    assert max(table.rowHeight(row) for row in range(13)) < 30
     before, after = ([float(table.item(row, column).text()) for row in range(13)] for column in (1, 2))
     assert np.mean(after) > 2 * np.mean(before)
     lines = panel.ui.summaryLabel.text.splitlines()
@@ -180,7 +185,11 @@ def test_views(panel, pair, outputs):
         return composite.GetBackgroundVolumeID(), composite.GetForegroundVolumeID()
 
     both = (pair[0].GetID(), outputs.warpedTarget.GetID())
-    assert shown() == both and composite.GetForegroundOpacity() == 0.5 and ui.blendButton.checked
+    assert shown() == (pair[0].GetID(), None) and ui.sideBySideButton.checked
+    lower = slicer.mrmlScene.GetSingletonNode("Red+", "vtkMRMLSliceCompositeNode")
+    assert lower.GetBackgroundVolumeID() == pair[2].GetID() and "Below: the target" in ui.viewLabel.text
+    HOST.click(ui.blendButton)
+    assert shown() == both and composite.GetForegroundOpacity() == 0.5 and not ui.sideBySideButton.checked
     HOST.click(ui.flickerButton)
     assert shown() == both and not ui.blendButton.checked
     opacities = set()
@@ -195,13 +204,66 @@ def test_views(panel, pair, outputs):
     HOST.click(ui.supervoxelsButton)
     assert composite.GetLabelVolumeID() == outputs.supervoxels.GetID()
     assert composite.GetBackgroundVolumeID() == pair[2].GetID()
-    assert len(np.unique(slicer.util.arrayFromVolume(outputs.supervoxels))) > 30
+    assert len(np.unique(slicer.util.arrayFromVolume(outputs.supervoxels))) > 30 and "target" in ui.viewLabel.text
+    for button in (ui.onTemplateButton, ui.onTargetButton, ui.surfacesButton):
+        HOST.click(button)
+        assert button.checked and ui.viewLabel.text
+        on_template = button is ui.onTemplateButton
+        assert shown() == ((outputs.warpedTarget if on_template else pair[2]).GetID(), None)
+    for button in (ui.displacementButton, ui.volumeChangeButton, ui.differenceButton):
+        HOST.click(button)
+        volume = slicer.mrmlScene.GetNodeByID(composite.GetForegroundVolumeID())
+        assert np.ptp(slicer.util.arrayFromVolume(volume)) > 0.5 and volume not in list_scans()
     HOST.click(ui.gridButton)
-    assert outputs.transform.GetDisplayNode().GetVisibility2D()
+    sheets = [n for n in slicer.util.getNodesByClass("vtkMRMLModelNode") if n.GetAttribute("SlicReg.grid")]
+    assert len(sheets) == 3 and all(n.GetDisplayNode().GetVisibility() for n in sheets)
     HOST.click(ui.gridButton)
-    assert not outputs.transform.GetDisplayNode().GetVisibility2D()
-    HOST.click(ui.blendButton)
-    assert shown() == both and not ui.supervoxelsButton.checked
+    assert not any(n.GetDisplayNode().GetVisibility() for n in sheets)
+    HOST.click(ui.differenceButton)  # off: the first view again
+    assert shown() == (pair[0].GetID(), None) and ui.sideBySideButton.checked
+
+
+def test_the_table_is_copied_and_exported(panel, pair, outputs, tmp_path):
+    HOST.click(panel.ui.copyTableButton)
+    copied = [line.split("\t") for line in slicer.app.clipboard().text().splitlines()]
+    assert copied[0] == ["Segment", "Dice before", "Dice after", "HD95 before (mm)", "HD95 after (mm)"]
+    assert [row[0] for row in copied[1:]] == segment_names(pair[1]) and {len(row) for row in copied} == {5}
+    HOST.dialogs.choose_path(tmp_path / "table.csv")
+    HOST.click(panel.ui.exportTableButton)
+    with open(tmp_path / "table.csv", newline="", encoding="utf-8") as file:
+        assert list(csv.reader(file)) == copied
+    HOST.dialogs.choose_path("")
+    HOST.click(panel.ui.exportTableButton)  # the user gives up: nothing is written
+    HOST.dialogs.choose_path(tmp_path / "no" / "table.csv")
+    HOST.click(panel.ui.exportTableButton)
+    (error,) = HOST.dialogs.texts()
+    assert "table.csv" in error
+
+
+def test_without_labels_of_the_target_the_confidence_stands_in_the_table(panel, outputs):
+    labels = slicer.util.arrayFromSegmentBinaryLabelmap
+    for label, (mean, low) in outputs.report["segment_confidence"].items():
+        segmentation = panel.parameters.templateSegmentation
+        segment = segmentation.GetSegmentation().GetNthSegmentID(int(label) - 1)
+        inside = labels(segmentation, segment, outputs.confidence) > 0
+        sure = slicer.util.arrayFromVolume(outputs.confidence)[inside]
+        if (sure > 0).sum() > 30:
+            assert mean == pytest.approx(sure[sure > 0].mean(), abs=0.06) and low < mean
+    report = {key: value for key, value in outputs.report.items() if key not in ("before", "after")}
+    panel.registration._showOutputs(replace(outputs, report=report))
+    table = panel.ui.resultsTable
+    assert [table.horizontalHeaderItem(n).text() for n in range(3)] == ["Segment", "Mean confidence", "10th percentile"]
+    means = {table.item(row, 0).text(): float(table.item(row, 1).text()) for row in range(13)}
+    worst = min(means, key=means.get)
+    assert f"Least sure segments, mean confidence: {worst} ({means[worst]:.2f})" in panel.ui.summaryLabel.text
+    panel.registration._showOutputs(outputs)
+
+
+def test_the_target_is_put_under_the_transform_by_a_check_box(panel, pair, outputs):
+    HOST.click(panel.ui.applyTransformCheckBox)
+    assert pair[2].GetParentTransformNode() is outputs.transform
+    HOST.click(panel.ui.applyTransformCheckBox)
+    assert pair[2].GetParentTransformNode() is None
 
 
 def test_clicks_script_and_command_line_give_the_same_transform(panel, pair, outputs, tmp_path):
@@ -258,6 +320,7 @@ def test_a_second_apply_while_the_user_does_other_things(panel, pair, outputs):
     HOST.click(ui.applyButton)
     assert POOL.pids() == set()  # it is at work
     HOST.leave(panel)
+    slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutOneUpRedSliceView)
     old_confidence = outputs.confidence.GetID()
     slicer.mrmlScene.RemoveNode(outputs.confidence)
     other = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode", "other")
@@ -265,6 +328,8 @@ def test_a_second_apply_while_the_user_does_other_things(panel, pair, outputs):
     wait_for_end(panel)
     run = panel.registration.run
     assert run.state == "finished" and panel.registration.views.review.target is pair[2] and POOL.pids() == worker
+    layout, side_by_side = slicer.app.layoutManager().layout, slicer.vtkMRMLLayoutNode.SlicerLayoutThreeOverThreeView
+    assert layout != side_by_side and not ui.sideBySideButton.checked  # the views belong to the other module
     again = run.outputs
     assert again.transform is outputs.transform and again.warpedSegmentation is outputs.warpedSegmentation
     new = {again.confidence.GetID(), again.confidence.GetDisplayNode().GetID(), other.GetID()}
@@ -277,6 +342,7 @@ def test_a_second_apply_while_the_user_does_other_things(panel, pair, outputs):
 
     HOST.enter(panel)
     assert ui.tabs.isVisible() and "Done" in ui.statusLabel.text
+    assert slicer.app.layoutManager().layout == side_by_side and ui.sideBySideButton.checked
     request = panel.registration.makeRequest()  # for another target: the results of this one are kept
     assert request.target is other and request.transform is None and request.confidence is None
 
@@ -285,6 +351,7 @@ def test_a_deleted_result_cannot_be_shown(panel):
     slicer.mrmlScene.RemoveNode(panel.registration.run.outputs.confidence)
     HOST.click(panel.ui.checkerboardButton)
     assert "deleted" in panel.ui.summaryLabel.text and not panel.ui.blendButton.enabled
+    assert not slicer.mrmlScene.GetSingletonNode("Red", "vtkMRMLSliceNode").HasObserver(vtk.vtkCommand.ModifiedEvent)
 
 
 def test_closing_the_scene_clears_the_result(panel):

@@ -9,11 +9,11 @@ import types
 from pathlib import Path
 
 import slicer
-import vtk
 from PySide6 import QtCore, QtWidgets
 from PySide6.QtCore import Signal
 
 from .files import CoreIOManager
+from .layouts import LayoutManager
 from .pythonqt import stand_in
 
 LOGICS = {  # slicer.modules.<key>.logic()
@@ -101,60 +101,6 @@ class qSlicerAppMainWindow(QtWidgets.QMainWindow):
 
     def moduleSelector(self):
         return self._selector
-
-
-class _SliceWidget:
-    """One slice view, without a window."""
-
-    def __init__(self, logic):
-        self._logic = logic
-
-    def sliceLogic(self):
-        return self._logic
-
-    def mrmlSliceNode(self):
-        return self._logic.GetSliceNode()
-
-    def mrmlSliceCompositeNode(self):
-        return self._logic.GetSliceCompositeNode()
-
-
-class LayoutManager:
-    """Three slice views on real slice logics and no 3D view; a layout is only remembered."""
-
-    threeDViewCount = tableViewCount = plotViewCount = 0
-
-    def __init__(self, application_logic):
-        self.layout = slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView
-        self._logics = {}
-        application_logic.SetSliceLogics(vtk.vtkCollection())
-        slicer.vtkMRMLSliceNode.AddDefaultSliceOrientationPresets(slicer.mrmlScene)
-        for name, orientation in (("Red", "Axial"), ("Green", "Coronal"), ("Yellow", "Sagittal")):
-            logic = slicer.vtkMRMLSliceLogic()
-            logic.SetMRMLApplicationLogic(application_logic)
-            logic.SetMRMLScene(slicer.mrmlScene)
-            logic.AddSliceNode(name).SetOrientation(orientation)
-            application_logic.GetSliceLogics().AddItem(logic)
-            self._logics[name] = logic
-
-    def sliceViewNames(self):
-        return tuple(self._logics)
-
-    def sliceWidget(self, name):
-        return _SliceWidget(self._logics[name])
-
-    def mrmlSliceLogics(self):
-        return slicer.app.applicationLogic().GetSliceLogics()
-
-    def resetSliceViews(self):
-        for logic in self._logics.values():
-            logic.FitSliceToBackground()
-
-    def resetThreeDViews(self):
-        pass
-
-    def setLayout(self, layout):
-        self.layout = layout
 
 
 class _Signals(QtCore.QObject):

@@ -7,12 +7,12 @@ import slicer
 from .parameters import INPUTS, OPTIONS, OUTPUTS
 from .request import Outputs, Request
 from .result_nodes import belongs_to_other_scans
-from .review import Review
+from .result_table import ResultTable, describe_least_sure_segments
 from .review_buttons import ReviewButtons
 from .run import Run
 from .translation import _
 from .verdict_view import show_verdict
-from .widgets import DisplayErrors, Panel, fill_table, format_cell, make_timer
+from .widgets import DisplayErrors, Panel, make_timer
 
 POLL_MS = 50
 
@@ -24,6 +24,7 @@ class RegistrationTab:
         self.panel, self.ui, self.logic = panel, panel.ui, panel.logic
         self.run: Run | None = None
         self.views = ReviewButtons(panel.ui)
+        self.table = ResultTable(panel)
         self._timer = make_timer(POLL_MS, self.onTimer)
         self.ui.applyButton.connect("clicked(bool)", self.onApply)
         self.ui.cancelButton.connect("clicked(bool)", self.onCancel)
@@ -72,12 +73,13 @@ class RegistrationTab:
         return ""
 
     def makeRequest(self) -> Request:
-        """What is chosen. Outputs that hold the result of another pair of scans are replaced by new nodes."""
+        """What is chosen, which stays as it is. New nodes take the place of outputs that hold the result of another pair
+        of scans."""
         parameters = self.panel.parameters
-        for name in OUTPUTS:
-            if belongs_to_other_scans(getattr(parameters, name), parameters.template, parameters.target):
-                setattr(parameters, name, None)
         values = {name: getattr(parameters, name) for name in (*INPUTS, *OUTPUTS, *OPTIONS)}
+        for name in OUTPUTS:
+            if belongs_to_other_scans(values[name], parameters.template, parameters.target):
+                values[name] = None
         return Request(model=self.logic.model(parameters.model), **values)
 
     # ---- running
@@ -87,7 +89,7 @@ class RegistrationTab:
             # checked again, since the scene may have changed during the installation
             if not self.panel.ensureInstalled() or not self.panel.parameters or self.findMissing():
                 return
-            self.views.close()
+            self.views.close(forGood=False)
             self._clearResult()
             self.run = self.logic.start(self.makeRequest())
             self.ui.cancelButton.enabled = True
@@ -101,6 +103,8 @@ class RegistrationTab:
             self.logic.warmUp(self.panel.parameters.model)  # its process has ended with it
 
     def onTimer(self) -> None:
+        if not self.panel.parameters:
+            return  # a scene is being loaded
         state = self.run.poll()
         if state != "running":
             self._timer.stop()
@@ -110,7 +114,17 @@ class RegistrationTab:
             self._showOutputs(self.run.outputs)
         elif state == "failed":
             self._end(_("Failed: {reason}").format(reason=self.run.error))
-            slicer.util.errorDisplay(self.run.error)
+            if self.run.nearest:
+                self._offerNearest(self.run.nearest)
+            else:
+                slicer.util.errorDisplay(self.run.error)
+
+    def _offerNearest(self, model: str) -> None:
+        """No model knows the scans: register with the one that comes nearest, if the user wants that."""
+        question = _("Do you want to register with {model} all the same?").format(model=model)
+        if slicer.util.confirmYesNoDisplay(f"{self.run.error}\n\n{question}") and self.panel.parameters:
+            self.panel.parameters.model = model
+            self.onApply()
 
     def _end(self, text: str) -> None:
         self._timer.stop()
@@ -135,7 +149,7 @@ class RegistrationTab:
             else _("{stage}: {percent:.0f} %, about {seconds:.0f} s left")
         )
         text = text.format(stage=run.message, percent=100 * run.fraction, seconds=run.remaining or 0)
-        self.ui.statusLabel.text = "\n".join(filter(None, [text, run.device, run.warning]))
+        self.ui.statusLabel.text = "\n".join(filter(None, [text, run.model, run.device, run.warning]))
 
     def _showOutputs(self, outputs: Outputs) -> None:
         """The verdict, measures in words and as a table, the scans in the views, the nodes in the output selectors."""
@@ -148,35 +162,37 @@ class RegistrationTab:
         )
         show_verdict(self.ui, outputs.verdict)
         warning = self.run.warning if outputs.verdict["sentence"] not in self.run.warning else ""
-        self.ui.summaryLabel.text = "\n".join(filter(None, [warning, *_summarise(report)]))
-        fill_table(
-            self.ui.resultsTable,
-            [_("Segment"), _("Dice\nbefore"), _("Dice\nafter"), _("HD95 (mm)\nbefore"), _("HD95 (mm)\nafter")],
-            [
-                [name, *(format_cell(dice) for dice in row[:2]), *(format_cell(hd95, 1) for hd95 in row[2:])]
-                for name, *row in outputs.rows()
-            ],
-        )
-        self.views.show(Review(self.run.request.template, self.run.request.target, outputs))
-        slicer.util.resetSliceViews()
+        self.ui.summaryLabel.text = "\n".join(filter(None, [warning, *_summarise(outputs)]))
+        self.table.show(outputs)
+        # a result that comes while the user is in another module must not take over the views
+        self.views.show(self.views.makeReview(self.run.request, outputs), now=bool(self.panel.parent.isEntered))
+
+    def showPending(self) -> None:
+        """The user comes back to the module: show the result that came meanwhile."""
+        self.views.enter()
 
     def _clearResult(self) -> None:
         show_verdict(self.ui, None)
         self.ui.summaryLabel.text = ""
         self.ui.logText.plainText = ""
-        fill_table(self.ui.resultsTable, [], [])
+        self.table.clear()
 
 
-def _summarise(report: dict) -> list[str]:
-    """Sentences on how good a registration is, and what was noted on reading. report: the content of report.json."""
+def _summarise(outputs: Outputs) -> list[str]:
+    """Sentences on how good a registration is, and what was noted on reading."""
+    report = outputs.report
     folding = _("The transform folds in {percent:.2f} % of the template.").format(percent=report["folding_percent"])
     lines = [folding]
+    if choice := report.get("model_choice"):
+        lines.insert(0, _("Model: {reason}").format(reason=choice["reason"]))
     if "after" in report:
         lines.append(
             _("Mean Dice {before:.3f} before, {after:.3f} after.").format(
                 before=report["before"]["mean_dice"], after=report["after"]["mean_dice"]
             )
         )
+    elif least_sure := describe_least_sure_segments(outputs):
+        lines.append(least_sure)
     if not report["own_template"]:
         lines.append(
             _("This is not the template that the model was trained with; its supervoxels were predicted as well.")

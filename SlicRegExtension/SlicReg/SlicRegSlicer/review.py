@@ -1,27 +1,36 @@
-"""Shows a registration in the slice views: blend, flicker, checkerboard, deformed grid, confidence, supervoxels."""
+"""Shows a registration in the views: side by side, on target, on template, in 3-D, and comparisons on the template."""
 
 from __future__ import annotations
 
-import numpy as np
 import slicer
 import slicer.util
-import vtk
 
-from .result_nodes import VOLUME, ResultNodes
+from . import spaces
+from .result_nodes import TARGET_ROLE
+from .review_images import ReviewImages
+from .spaces import TARGET, TEMPLATE, Correspondence, Follower, SegmentViews
 
-CHECKERBOARD = "SlicReg.checkerboard"  # attribute of the volume that is made for the views and hidden from the user
-GRID_SPACING_MM = 12.0
-CONFIDENCE_COLOURS = "vtkMRMLColorTableNodeRainbow"  # red: low, blue: high
-CONFIDENCE_MAX = 1.3  # above 1: violet, the end of the rainbow, looks like its beginning
+SIDE = "+"  # ends the names of the lower views of Slicer's layout "three over three"; see vtkMRMLLayoutNode.cxx
 
 
 class Review:
-    """Shows one result: at most one comparison (blend, flicker, checkerboard) and one overlay at a time."""
+    """Shows one result. A view shows either the template's space, with the template's segments, or the target's own,
+    with the segments that were carried to it; never the segments of the one over an image of the other."""
 
-    def __init__(self, template, target, outputs):
-        """template, target: the registered volume nodes. outputs: `SlicRegSlicer.request.Outputs`."""
+    def __init__(
+        self, template, target, outputs, template_segmentation=None, target_segmentation=None, segment_views=None
+    ):
+        """template, target: the registered volume nodes. outputs: `SlicRegSlicer.request.Outputs`.
+
+        segment_views: the `SegmentViews` of the result that was shown before, which remembers how the segments looked.
+        """
         self.template, self.target, self.outputs = template, target, outputs
-        self._board = None
+        self.template_segmentation, self.target_segmentation = template_segmentation, target_segmentation
+        self.images = ReviewImages(template, outputs)
+        self.segment_views = segment_views or SegmentViews()
+        self.correspondence = Correspondence(outputs.transform, self.is_applied)
+        self._follower: Follower | None = None
+        self._spaces: dict[str, str] = {}  # of the views by their IDs
 
     def is_alive(self) -> bool:
         """Whether all nodes that are shown are still in the scene."""
@@ -29,9 +38,52 @@ class Review:
         needed = (outputs.warpedTarget, outputs.transform, outputs.confidence, outputs.supervoxels)
         return all(slicer.mrmlScene.IsNodePresent(node) for node in (self.template, self.target, *needed))
 
+    def has_segments(self) -> bool:
+        """Whether there are segments to show in 3-D."""
+        return any(self._is_present(node) for node in (self.template_segmentation, self.outputs.warpedSegmentation))
+
+    # ---- the result
+
+    def show_side_by_side(self) -> None:
+        """Above the template with its segments, below the target with the carried ones; the rows move together."""
+        self._set_layout(slicer.vtkMRMLLayoutNode.SlicerLayoutThreeOverThreeView)
+        upper = [node for node in spaces.list_slice_nodes() if not node.GetLayoutName().endswith(SIDE)]
+        lower = [node for node in spaces.list_slice_nodes() if node.GetLayoutName().endswith(SIDE)]
+        self._show({TEMPLATE: upper, TARGET: lower}, {TEMPLATE: spaces.list_3d_nodes()})
+        for node in (*upper, *lower):
+            composite = spaces.get_composite(node)
+            composite.SetLinkedControl(True)
+            composite.SetHotLinkedControl(True)
+        names = {node.GetLayoutName() + SIDE: node for node in upper}
+        pairs = [(names[node.GetLayoutName()], node) for node in lower if node.GetLayoutName() in names]
+        self._follower = Follower(self.correspondence, pairs)
+
+    def show_on_target(self) -> None:
+        """The target where it lies, with the carried segments; its own segments as outlines."""
+        self._leave_own_layouts()
+        self._show({TARGET: spaces.list_slice_nodes()}, {TARGET: spaces.list_3d_nodes()})
+
+    def show_on_template(self) -> None:
+        """The target as the transform brings it to the template, with the template's segments."""
+        self._show_comparison(self.outputs.warpedTarget, filled=True)
+
+    def show_surfaces(self) -> None:
+        """In 3-D the template's segments and, beside them, the carried ones; the slices show the target."""
+        for node in (self.template_segmentation, self.outputs.warpedSegmentation):
+            if self._is_present(node):
+                node.CreateClosedSurfaceRepresentation()
+                node.GetDisplayNode().SetVisibility3D(True)
+        self._set_layout(slicer.vtkMRMLLayoutNode.SlicerLayoutDual3DView)
+        first = [node for node in spaces.list_3d_nodes() if node.GetLayoutName() == "1"]
+        others = [node for node in spaces.list_3d_nodes() if node.GetLayoutName() != "1"]
+        self._show({TARGET: spaces.list_slice_nodes()}, {TEMPLATE: first, TARGET: others})
+        slicer.app.layoutManager().resetThreeDViews()
+
+    # ---- comparisons on the template
+
     def blend(self, opacity: float = 0.5) -> None:
         """The template below, the warped target above with this opacity."""
-        self._show(self.template, self.outputs.warpedTarget, opacity)
+        self._show_comparison(self.template, self.outputs.warpedTarget, opacity)
 
     def flick(self) -> None:
         """Switch from the template to the warped target, or back."""
@@ -41,101 +93,223 @@ class Review:
             and composite.GetForegroundVolumeID() == self.outputs.warpedTarget.GetID()
             and composite.GetForegroundOpacity() > 0.5
         )
-        self.blend(0.0 if above else 1.0)
+        for composite in _list_composites():
+            composite.SetForegroundOpacity(0.0 if above else 1.0)
 
     def show_checkerboard(self, fields: int = 8) -> None:
         """Template and warped target alternate in the fields of a 3-D checkerboard, ``fields`` along each axis."""
-        template, warped = (slicer.util.arrayFromVolume(v) for v in (self.template, self.outputs.warpedTarget))
-        index = [np.arange(n) * fields // n for n in template.shape]
-        odd = (index[0][:, None, None] + index[1][None, :, None] + index[2][None, None, :]) % 2 == 1
-        if not self._board or not slicer.mrmlScene.IsNodePresent(self._board):
-            self._board = self._add_board()
-        matrix = vtk.vtkMatrix4x4()
-        self.outputs.warpedTarget.GetIJKToRASMatrix(matrix)  # in the world, unlike a template under a parent transform
-        self._board.SetIJKToRASMatrix(matrix)
-        slicer.util.updateVolumeFromArray(self._board, np.where(odd, warped, template).astype(np.float32))
-        _copy_window(self.template, self._board)
-        self._show(self._board, None, 0.0)
+        self._show_comparison(self.images.make_checkerboard(fields))
 
-    def show_confidence(self, on: bool) -> None:
+    def show_confidence(self, on: bool = True) -> None:
         """The confidence in colours over the template; off: the blend."""
+        self._show_map(self.images.colour_confidence, 0.5, on)
+
+    def show_displacement(self, on: bool = True) -> None:
+        """The length of the displacement in colours over the template; off: the blend."""
+        self._show_map(self.images.make_displacement, 0.5, on)
+
+    def show_volume_change(self, on: bool = True) -> None:
+        """The determinant of the transform's Jacobian in colours over the template; off: the blend."""
+        self._show_map(self.images.make_volume_change, 0.5, on)
+
+    def show_difference(self, on: bool = True) -> None:
+        """Template minus warped target in colours; off: the blend."""
+        self._show_map(self.images.make_difference, 1.0, on)
+
+    def show_supervoxels(self, on: bool = True) -> None:
+        """The supervoxels that the network predicts in the target, over the target; off: the blend."""
         if not on:
             self.blend()
             return
-        volume = self.outputs.confidence
-        volume.CreateDefaultDisplayNodes()
-        display = volume.GetDisplayNode()
-        display.SetAndObserveColorNodeID(CONFIDENCE_COLOURS)
-        display.AutoWindowLevelOff()
-        display.SetWindowLevelMinMax(0.0, CONFIDENCE_MAX)
-        display.SetThreshold(0.01, 1.0)
-        display.SetApplyThreshold(True)
-        self._show(self.template, volume, 0.4)
-
-    def show_supervoxels(self, on: bool) -> None:
-        """The supervoxels that the network predicts in the target, over the target; off: the blend."""
+        self.show_on_target()
+        self._hide_segments()  # their outlines would be lost among the supervoxels
         for composite in _list_composites():
-            if on:
-                composite.SetBackgroundVolumeID(self.target.GetID())
-                composite.SetForegroundVolumeID(None)
-            composite.SetLabelVolumeID(self.outputs.supervoxels.GetID() if on else None)
+            composite.SetLabelVolumeID(self.outputs.supervoxels.GetID())
             composite.SetLabelOpacity(0.4)
-        if not on:
-            self.blend()
 
     def show_grid(self, on: bool) -> None:
-        """The transform as a deformed grid in the slice views."""
-        transform = self.outputs.transform
-        if not on and not transform.GetDisplayNode():
-            return
-        transform.CreateDefaultDisplayNodes()
-        display = transform.GetDisplayNode()
-        display.SetVisualizationMode(display.VIS_MODE_GRID)
-        display.SetGridSpacingMm(GRID_SPACING_MM)
-        display.SetGridLineDiameterMm(1.0)
-        display.SetVisibility(on)
-        display.SetVisibility2D(on)
-        display.SetVisibility3D(False)
+        """The target's regular grid as the transform deforms it, in the views of the template, inside the body."""
+        self.images.show_grid(on, self._list_view_nodes(TEMPLATE))
+
+    # ---- places
 
     def find_least_sure(self) -> list[tuple[float, float, float, float]]:
         """Places on the template where the transform agrees least with the network: (R, A, S mm, confidence)."""
         return [tuple(place) for place in self.outputs.verdict["least_sure"]]
 
     def centre(self, r: float, a: float, s: float) -> None:
-        """Centre all slice views on a point of the world."""
-        slice_node = slicer.vtkMRMLSliceNode
-        slice_node.JumpAllSlices(slicer.mrmlScene, r, a, s, slice_node.CenteredJumpSlice)
+        """Centre the slice views on a point of the template; those of the target on the place that corresponds."""
+        for node in spaces.list_slice_nodes():
+            to_target = self._spaces.get(node.GetID()) == TARGET
+            node.JumpSliceByCentering(*(self.correspondence.find((r, a, s), TARGET) if to_target else (r, a, s)))
 
-    def close(self) -> None:
-        """Remove grid, overlays and checkerboard from the views; template and warped target stay."""
-        self.show_grid(False)
-        self.show_supervoxels(False)
-        if self._board and slicer.mrmlScene.IsNodePresent(self._board):
-            slicer.mrmlScene.RemoveNode(self._board)
-        self._board = None
+    # ---- the transform on the target
 
-    def _add_board(self):
-        board = ResultNodes(self.target).reuse_or_add(None, VOLUME, "SlicReg checkerboard")
-        board.SetAttribute(CHECKERBOARD, "1")
-        board.SetHideFromEditors(True)
-        board.SetSaveWithScene(False)
-        return board
+    def is_applied(self) -> bool:
+        """Whether the target is under the transform."""
+        node = self.target
+        while node := node.GetParentTransformNode():
+            if node is self.outputs.transform:
+                return True
+        return False
 
-    def _show(self, background, foreground, opacity: float) -> None:
+    def apply_transform(self, on: bool) -> None:
+        """Put the target, its segments and what was carried to it under the transform, or take them off.
+
+        Parent transforms of the target stay between the two. They go along as a whole, with what else is under them.
+        """
+        transform, to = self.outputs.transform, TEMPLATE if on else TARGET
+        if on == self.is_applied():
+            return
+        self.pause()
+        centres = {  # views of the target go on showing the same anatomy
+            node: self.correspondence.transform_point(spaces.get_centre(node), to)
+            for node in self._list_view_nodes(TARGET)
+        }
+        for node in self._list_target_nodes():
+            top = node
+            while top.GetParentTransformNode() not in (None, transform):
+                top = top.GetParentTransformNode()
+            top.SetAndObserveTransformNodeID(transform.GetID() if on else None)
+        for node, centre in centres.items():
+            node.JumpSliceByCentering(*centre)
+        self.resume()
+
+    def can_apply(self) -> bool:
+        """Whether the target can be put under the transform without the template: they share no parent transform."""
+        top = _find_top(self.template)
+        return all(_find_top(node) is not top for node in self._list_target_nodes())
+
+    def _list_target_nodes(self) -> list:
+        outputs = self.outputs
+        nodes = (self.target, self.target_segmentation, outputs.warpedSegmentation, outputs.supervoxels)
+        return list(filter(self._is_present, nodes))
+
+    # ---- the end
+
+    def pause(self) -> None:
+        """The views belong to another module now: they do not follow each other."""
+        if self._follower:
+            self._follower.stop()
+
+    def resume(self) -> None:
+        """The views belong to this module again."""
+        if self._follower:
+            self._follower.start()
+
+    def close(self, for_good: bool = True) -> None:
+        """Remove what was made for the views. for_good: also draw all segments where they were drawn before."""
+        self.pause()
+        self._follower = None
         for composite in _list_composites():
-            composite.SetBackgroundVolumeID(background.GetID())
-            composite.SetForegroundVolumeID(foreground.GetID() if foreground else None)
-            composite.SetForegroundOpacity(opacity)
+            if composite.GetLabelVolumeID() == self.outputs.supervoxels.GetID():
+                composite.SetLabelVolumeID(None)
+        self.images.close()
+        if for_good:
+            self.segment_views.restore()
+
+    # ---- views
+
+    def _show_map(self, make, opacity: float, on: bool) -> None:
+        if not on:
+            self.blend()
+            return
+        volume, title = make()
+        self._show_comparison(self.template, volume, opacity)
+        self.images.show_legend(volume, title, [node.GetID() for node in spaces.list_slice_nodes()])
+
+    def _show_comparison(self, background, foreground=None, opacity: float = 0.0, filled: bool = False) -> None:
+        """All views show the template's space. filled: its segments are filled, which would hide a comparison."""
+        self._leave_own_layouts()
+        self._show({TEMPLATE: spaces.list_slice_nodes()}, {TEMPLATE: spaces.list_3d_nodes()}, filled)
+        for composite in _list_composites():
+            _set_layers(composite, background, foreground, opacity)
+
+    def _show(self, slices: dict[str, list], views_3d: dict[str, list], filled: bool = True) -> None:
+        """Show template and target plainly in the slice views of their space, and the segments with them."""
+        self.pause()
+        self._follower = None
+        self.images.hide_legends()
+        for space, nodes in slices.items():
+            for node in nodes:
+                composite = spaces.get_composite(node)
+                _set_layers(composite, self.template if space == TEMPLATE else self.target)
+                composite.SetLabelVolumeID(None)
+                self._move(node, space)
+        for space, nodes in views_3d.items():
+            self._spaces.update({node.GetID(): space for node in nodes})
+        self._place_segments(filled)
+
+    def _move(self, node, space: str) -> None:
+        """A view that shows the other space now keeps its zoom and shows the same anatomy."""
+        former = self._spaces.get(node.GetID())
+        self._spaces[node.GetID()] = space
+        if former not in (None, space):
+            node.JumpSliceByCentering(*self.correspondence.find(spaces.get_centre(node), space))
+
+    def _place_segments(self, filled: bool) -> None:
+        """Each segmentation is drawn in the views of its space alone."""
+        show = self.segment_views.show_in
+        show(self._present(self.template_segmentation), self._list_views(TEMPLATE), filled)
+        show(self._present(self.outputs.warpedSegmentation), self._list_views(TARGET))
+        slices = {node.GetID() for node in spaces.list_slice_nodes()}
+        own = [view for view in self._list_views(TARGET) if view in slices]  # in 3-D it would hide the carried ones
+        show(self._present(self.target_segmentation), own, filled=False)
+        self.images.place_grid(self._list_view_nodes(TEMPLATE))
+
+    def _hide_segments(self) -> None:
+        for node in (self.template_segmentation, self.target_segmentation, self.outputs.warpedSegmentation):
+            self.segment_views.show_in(self._present(node), [])
+
+    def _list_views(self, space: str) -> list[str]:
+        return [id_ for id_, shown in self._spaces.items() if shown == space and slicer.mrmlScene.GetNodeByID(id_)]
+
+    def _list_view_nodes(self, space: str) -> list:
+        """The slice views of a space."""
+        return [node for node in spaces.list_slice_nodes() if self._spaces.get(node.GetID()) == space]
+
+    def _set_layout(self, layout: int) -> None:
+        manager = slicer.app.layoutManager()
+        if manager and manager.layout != layout:
+            manager.setLayout(layout)
+            slicer.app.processEvents()  # so that new views have their sizes
+
+    def _leave_own_layouts(self) -> None:
+        """Leave the layouts that this class has chosen; one that the user has chosen stays."""
+        known, manager = slicer.vtkMRMLLayoutNode, slicer.app.layoutManager()
+        if manager and manager.layout in (known.SlicerLayoutThreeOverThreeView, known.SlicerLayoutDual3DView):
+            self._set_layout(known.SlicerLayoutFourUpView)
+
+    def _is_present(self, node) -> bool:
+        return bool(node) and bool(slicer.mrmlScene.IsNodePresent(node))
+
+    def _present(self, node):
+        return node if self._is_present(node) else None
+
+
+def find_segmentation_of(volume):
+    """The only segmentation, no result, whose segments are edited on this volume; None if there is none or several."""
+    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
+    found = [
+        node
+        for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
+        if node.GetNodeReference(role) is volume and node.GetNodeReferenceID(TARGET_ROLE) is None
+    ]
+    return found[0] if len(found) == 1 else None
+
+
+def _find_top(node):
+    """The topmost parent transform; the node itself without one."""
+    while node.GetParentTransformNode():
+        node = node.GetParentTransformNode()
+    return node
 
 
 def _list_composites() -> list:
     return list(slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"))
 
 
-def _copy_window(source, volume) -> None:
-    """Give a volume the window and level of another one."""
-    volume.CreateDefaultDisplayNodes()
-    shown, display = source.GetDisplayNode(), volume.GetDisplayNode()
-    if shown:
-        display.AutoWindowLevelOff()
-        display.SetWindowLevel(shown.GetWindow(), shown.GetLevel())
+def _set_layers(composite, background, foreground=None, opacity: float = 0.0) -> None:
+    composite.SetBackgroundVolumeID(background.GetID())
+    composite.SetForegroundVolumeID(foreground.GetID() if foreground else None)
+    composite.SetForegroundOpacity(opacity)

@@ -1,48 +1,121 @@
-"""The buttons that show a result in the slice views."""
+"""The buttons that show a result in the views."""
 
 from __future__ import annotations
 
+import slicer.util
+
 from .review import Review
+from .spaces import SegmentViews
 from .translation import _
-from .widgets import make_timer
+from .widgets import DisplayErrors, WaitCursor, make_timer
 
 FLICKER_MS = 600
 
 
 class ReviewButtons:
-    """Template and warped target are compared in one way at a time; the deformed grid can be added to each."""
+    """A result is shown in one way at a time; the deformed grid can be added to each that shows the template."""
 
     def __init__(self, ui):
         self.ui = ui
         self.review: Review | None = None
+        self._segmentViews = SegmentViews()
         self._place = -1  # of the least sure places the one that was shown last
+        self._waiting = False  # the result came while the user was in another module
+        on_template = _("All views show the template's space.")
         self._views = {
-            "flicker": self._flicker,
-            "checkerboard": lambda on: self.review.show_checkerboard() if on else self.review.blend(),
-            "blend": lambda on: self.review.blend(0.5 if on else 0.0),
-            "confidence": lambda on: self.review.show_confidence(on),
-            "supervoxels": lambda on: self.review.show_supervoxels(on),
+            "sideBySide": (
+                lambda: self.review.show_side_by_side(),
+                _("Above: the template with its segments. Below: the target where it lies, with the carried segments."),
+            ),
+            "onTarget": (
+                lambda: self.review.show_on_target(),
+                _("The target where it lies, with the carried segments; its own segments as outlines."),
+            ),
+            "onTemplate": (
+                lambda: self.review.show_on_template(),
+                _("The target, warped to the template, with the template's segments."),
+            ),
+            "surfaces": (
+                lambda: self.review.show_surfaces(),
+                _("3D: the template's segments, and beside them the carried ones. Slices: the target."),
+            ),
+            "blend": (lambda: self.review.blend(), _("Template and warped target, half and half.") + " " + on_template),
+            "flicker": (self._flicker, _("Template and warped target in turn.") + " " + on_template),
+            "checkerboard": (
+                lambda: self.review.show_checkerboard(),
+                _("Template and warped target in the fields of a checkerboard.") + " " + on_template,
+            ),
+            "difference": (
+                lambda: self.review.show_difference(),
+                _("Template minus warped target: white where they agree.") + " " + on_template,
+            ),
+            "confidence": (
+                lambda: self.review.show_confidence(),
+                _("How well the transform agrees with the network, over the template.") + " " + on_template,
+            ),
+            "displacement": (
+                lambda: self.review.show_displacement(),
+                _("How far the transform moves each place of the template.") + " " + on_template,
+            ),
+            "volumeChange": (
+                lambda: self.review.show_volume_change(),
+                _("Blue: smaller in the target; red: larger; magenta: folded.") + " " + on_template,
+            ),
+            "supervoxels": (
+                lambda: self.review.show_supervoxels(),
+                _("The supervoxels that the network found in the target, which is shown where it lies."),
+            ),
         }
+        """Name of the button -> (what shows the view, what is said of it)."""
         self._flickerTimer = make_timer(FLICKER_MS, self.onFlicker)
         for name in self._views:
             self._button(name).connect("clicked(bool)", lambda on, name=name: self.onView(name, on))
         self.ui.gridButton.connect("clicked(bool)", self.onGrid)
         self.ui.leastSureButton.connect("clicked(bool)", self.onLeastSure)
+        self.ui.applyTransformCheckBox.connect("clicked(bool)", self.onApplyTransform)
 
-    def show(self, review: Review) -> None:
-        """Enable the buttons for a result and blend its scans."""
+    def makeReview(self, request, outputs) -> Review:
+        """A review of a `SlicRegSlicer.request.Request` and its outputs."""
+        return Review(
+            request.template,
+            request.target,
+            outputs,
+            request.templateSegmentation,
+            request.targetSegmentation,
+            self._segmentViews,
+        )
+
+    def show(self, review: Review, now: bool = True) -> None:
+        """Enable the buttons for a result and show it side by side.
+
+        now: False if the views belong to another module; then they change when the user comes back, see `enter`.
+        """
         self.review = review
         self._enable(True)
         self._place = -1
         self.ui.leastSureButton.enabled = bool(review.find_least_sure())
-        self.ui.blendButton.checked = True
-        review.blend()
+        self.ui.surfacesButton.enabled = review.has_segments()
+        self.ui.applyTransformCheckBox.checked = review.is_applied()
+        self.ui.applyTransformCheckBox.enabled = review.can_apply()  # its tool tip says when it cannot
+        self._waiting = not now
+        if now:
+            self._showFirst()
 
-    def close(self) -> None:
-        """Remove from the views what belongs to the last result, and disable the buttons."""
+    def enter(self) -> None:
+        """The user comes back to the module."""
+        if self._waiting and self.review and self.review.is_alive():
+            self._showFirst()
+        elif self.ui.sideBySideButton.checked and self.review and self.review.is_alive():
+            self.review.resume()
+
+    def close(self, forGood: bool = True) -> None:
+        """Remove from the views what belongs to the last result, and disable the buttons. forGood: no result comes."""
         self._flickerTimer.stop()
-        if self.review and self.review.is_alive():
-            self.review.close()
+        self._waiting = False
+        if self.review:  # also where a node was deleted: its views would go on following each other
+            if not forGood and self.review.is_applied():
+                self.review.apply_transform(False)  # a target under it could not be registered
+            self.review.close(forGood)
         self.review = None
         self._enable(False)
 
@@ -50,16 +123,22 @@ class ReviewButtons:
         """Called when the user goes to another module, to which the views then belong."""
         self._flickerTimer.stop()
         self.ui.flickerButton.checked = False
+        if self.review:
+            self.review.pause()
 
-    def onView(self, name: str, on: bool) -> None:
+    def onView(self, name: str, on: bool = True) -> None:
+        """Show one view; a click on the button of the view that is shown leads back to the first one."""
         self._flickerTimer.stop()
         if not self._isAlive():
             return
+        if not on:
+            name = "sideBySide"
         for other in self._views:
-            if other != name:
-                self._button(other).checked = False
-        self.review.show_supervoxels(False)
-        self._views[name](on)
+            self._button(other).checked = other == name
+        show, text = self._views[name]
+        with DisplayErrors(), WaitCursor():
+            show()
+        self.ui.viewLabel.text = text
 
     def onFlicker(self) -> None:
         if self.review and self.review.is_alive():
@@ -68,16 +147,14 @@ class ReviewButtons:
             self._flickerTimer.stop()
 
     def onGrid(self, on: bool) -> None:
-        if self.review and self.review.is_alive():
-            self.review.show_grid(on)
+        if self._isAlive():
+            with DisplayErrors(), WaitCursor():
+                self.review.show_grid(on)
 
     def onLeastSure(self, clicked=False) -> None:
-        """Go to the next of the least sure places, from the worst one on; they are places of the template."""
+        """Go to the next of the least sure places, from the worst one on; the target's views go where it lies there."""
         if not self._isAlive():
             return
-        if self.ui.supervoxelsButton.checked:  # these are shown over the target
-            self.ui.blendButton.checked = True
-            self.onView("blend", True)
         places = self.review.find_least_sure()
         self._place = (self._place + 1) % len(places)
         *point, confidence = places[self._place]
@@ -85,6 +162,16 @@ class ReviewButtons:
         self.ui.leastSureButton.text = _("Least sure place {n} of {total}: confidence {confidence:.2f}").format(
             n=self._place + 1, total=len(places), confidence=confidence
         )
+
+    def onApplyTransform(self, on: bool) -> None:
+        if self._isAlive():
+            with WaitCursor():
+                self.review.apply_transform(on)
+
+    def _showFirst(self) -> None:
+        self._waiting = False
+        slicer.util.resetSliceViews()
+        self.onView("sideBySide")
 
     def _isAlive(self) -> bool:
         """Whether there is a result to show; if a node of it was deleted, the user is told."""
@@ -94,10 +181,9 @@ class ReviewButtons:
         self.ui.summaryLabel.text = _("A node of this result was deleted. Press Apply to register again.")
         return False
 
-    def _flicker(self, on: bool) -> None:
-        self.review.blend(1.0 if on else 0.5)
-        if on:
-            self._flickerTimer.start()
+    def _flicker(self) -> None:
+        self.review.blend(1.0)
+        self._flickerTimer.start()
 
     def _button(self, name: str):
         return getattr(self.ui, f"{name}Button")
@@ -107,5 +193,8 @@ class ReviewButtons:
             button = self._button(name)
             button.enabled = enabled
             button.checked = False
+        self.ui.viewLabel.text = ""
         self.ui.leastSureButton.enabled = enabled
         self.ui.leastSureButton.text = _("Least sure place")
+        self.ui.applyTransformCheckBox.enabled = enabled
+        self.ui.applyTransformCheckBox.checked = False

@@ -21,12 +21,13 @@ from SlicRegLib.jobs.command import ProgressEvent
 from SlicRegLib.jobs.memory import available_memory, estimate_memory
 from SlicRegLib.jobs.worker_pool import POOL
 from SlicRegLib.results.options import RegisterRequest
-from SlicRegLib.stages import DEVICE, LOADING, STARTING, WARNING
+from SlicRegLib.stages import DEVICE, LOADING, MODEL, NEAREST, STARTING, WARNING
 
 from . import stage_texts
 from .reading import Image, fill_segmentation, fill_transform, fill_volume, load_displacement_image, load_image
 from .request import Outputs, Request
 from .result_nodes import LABELS, SEGMENTATION, TRANSFORM, VOLUME, ResultNodes, find_supervoxels, mark_result
+from .segment_confidence import measure_segment_confidence
 from .segments import Segment
 from .translation import _
 from .writing import write_segmentation, write_volume
@@ -48,6 +49,10 @@ class Run:
         self.request, self.state, self.error = request, "running", ""
         self.outputs: Outputs | None = None
         self.fraction, self.message, self.device = 0.0, stage_texts.REGISTER[STARTING], ""
+        self.model = ""
+        """Which model was chosen, and why, where it is chosen; "" before."""
+        self.nearest = ""
+        """The model that knows most of the scans where none knows enough."""
         self.warning = ""
         """What is known before the end, such as that the model does not fit the scans; "" if nothing."""
         self.remaining: float | None = None
@@ -113,6 +118,10 @@ class Run:
         self.fraction = event.fraction
         if event.stage == DEVICE:
             self.device = event.message
+        elif event.stage == MODEL:
+            self.model = _("Model: {reason}").format(reason=event.message)
+        elif event.stage == NEAREST:
+            self.nearest = event.message
         elif event.stage == WARNING:
             self.warning = _("Warning: {warning}").format(warning=self._name_nodes(event.message))
         else:
@@ -149,6 +158,7 @@ class Run:
                 write_segmentation(request.targetSegmentation, request.target, target_label, names)
         return RegisterRequest(
             model=Path(request.model),
+            models=request.models,
             template=template,
             target=target,
             out=folder / "result",
@@ -175,7 +185,12 @@ class Run:
         images = [
             load_image(folder / f"{name}.nii.gz") for name in ("warped_target", "confidence", "supervoxels_target")
         ]
-        labels = load_image(folder / "warped_labels.nii.gz") if self._segments else None
+        labels = None
+        if self._segments:
+            labels = load_image(folder / "warped_labels.nii.gz")
+            report["segment_confidence"] = measure_segment_confidence(
+                load_image(self._folder / "template_label.nrrd"), images[1], [s.value for s in self._segments]
+            )
         added = ResultNodes(request.target)
         try:
             return self._fill_nodes(added, fields, images, labels, report)
