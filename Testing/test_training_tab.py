@@ -1,9 +1,15 @@
 """The Training tab, driven by clicks: once with a real training, else with a process that only owns the job folder."""
 
+import json
+import shutil
+
+import numpy as np
 import psutil
 import pytest
+import SimpleITK as sitk
 
 from host import available
+from SlicRegLib.images.itk import read_affine
 from SlicRegLib.jobs import control, lock, status
 from SlicRegLib.jobs.status import JobState
 from tiny import write_cohort
@@ -11,9 +17,18 @@ from tiny import write_cohort
 pytestmark = pytest.mark.skipif(not available(), reason="needs slicer-core and PySide6")
 if available():
     import slicer
+    import vtk
 
     from fake_job import start_fake_job
-    from panel_samples import HOST, fresh_panel, write_curve, write_findings, write_job
+    from panel_samples import (
+        HOST,
+        SETTING,
+        fresh_panel,
+        load_coarse_pair,
+        write_curve,
+        write_findings,
+        write_job,
+    )
 
 SMALL = {"spacing_mm": 12.0, "shape": (48, 32, 48)}  # a frame in which everything takes seconds
 PARTS = ("vtkMRMLTableNode", "vtkMRMLPlotSeriesNode", "vtkMRMLPlotChartNode")
@@ -103,11 +118,11 @@ def test_check_start_pause_resume_to_the_model(panel, cohort, folder):
     owner = lock.find_owner(folder)
     HOST.click(ui.trainingPauseButton)
     HOST.wait(lambda: tab.job.state.state == "paused")  # a process that is writing is held a moment later
-    assert "Paused" in ui.trainingStatusLabel.text and not ui.trainingPauseButton.enabled
+    assert "Paused" in ui.trainingStatusLabel.text and ui.trainingPauseButton.text == "Resume"
     assert psutil.Process(owner.pid).status() == psutil.STATUS_STOPPED
-    HOST.click(ui.trainingResumeButton)
+    HOST.click(ui.trainingPauseButton)
     HOST.wait(lambda: tab.job.state.state == "running")
-    assert not ui.trainingResumeButton.enabled
+    assert ui.trainingPauseButton.text == "Pause"
     values, texts = [], []
 
     def ended():
@@ -120,7 +135,7 @@ def test_check_start_pause_resume_to_the_model(panel, cohort, folder):
     assert values == sorted(values) and len(set(values)) > 3
     assert any("registering scan" in text and "of 5" in text for text in texts)
 
-    assert (panel.logic.userModels() / "mine.slicreg").is_file() and ui.modelComboBox.findText("mine") >= 0
+    assert (panel.logic.userModels() / "mine.slicreg").is_file() and ui.modelComboBox.findData("mine") >= 0
     assert ui.trainingPictureLabel.visible and ui.trainingProgressBar.value == 1000
     assert (
         not ui.trainingStartButton.enabled
@@ -134,6 +149,10 @@ def test_check_start_pause_resume_to_the_model(panel, cohort, folder):
     assert [(row[2], row[3]) for row in rows] == list(zip(training, validation, strict=True))
     HOST.click(ui.trainingReportButton)
     assert HOST.dialogs.opened == [str(folder / "report.html")] and not HOST.dialogs.texts()
+    assert inputs_are_enabled(ui)
+    HOST.click(ui.trainingUseButton)
+    assert ui.tabs.currentWidget() == ui.registrationTab and panel.parameters.model == "mine"
+    assert ui.modelComboBox.itemData(ui.modelComboBox.currentIndex) == "mine"
 
 
 # ---- process control
@@ -251,7 +270,7 @@ def test_tool_tips_name_what_is_missing(panel, cohort, folder):
         and "background" in ui.trainingStartButton.toolTip
     )
     assert not any(
-        getattr(ui, f"training{name}Button").enabled for name in ("Pause", "Resume", "Stop", "Curves", "Report")
+        getattr(ui, f"training{name}Button").enabled for name in ("Pause", "Stop", "Curves", "Report", "Use")
     )
 
 
@@ -334,3 +353,117 @@ def test_pictures(panel, folder):
     picture.scaled(100, 80).save(str(folder / "validation.png"))
     tab.watch()
     assert label.visible and label.pixmap.width() == 100
+
+
+def test_the_picture_of_the_check_stays_after_the_start(panel, cohort, folder):
+    import qt
+
+    label = panel.ui.trainingCheckPictureLabel
+    fill_in(panel, cohort, folder)
+    write_findings(folder, "5 scans, 4 usable")
+    picture = qt.QPixmap(100, 80)
+    picture.fill(qt.QColor("white"))
+    picture.save(str(folder / "cohort_unusual.png"))
+    panel.training.watch()
+    assert panel.ui.trainingPictureLabel.visible and not label.visible
+    scans = sorted((cohort / "img").iterdir())
+    facts = {"template": {"path": str(cohort / "template.nii.gz")}, "scans": [{"path": str(path)} for path in scans]}
+    (folder / "cohort.json").write_text(json.dumps({"summary": "", **facts}))
+    panel.logic.startTraining = start_fake_job
+    HOST.click(panel.ui.trainingStartButton)
+    assert panel.training.job.state.state == "running" and label.visible and label.pixmap.width() == 100
+
+
+def test_a_picture_of_other_scans_does_not_stay(panel, cohort, folder):
+    fill_in(panel, cohort, folder)
+    write_findings(folder, "of other scans")
+    (folder / "cohort_unusual.png").touch()
+    panel.logic.startTraining = start_fake_job
+    HOST.click(panel.ui.trainingStartButton)
+    assert panel.training.job.state.state == "running" and not (folder / "cohort_unusual.png").exists()
+
+
+# ---- a template of the scene, and the next training
+
+
+def test_a_volume_of_the_scene_is_the_template(panel, cohort, folder):
+    template = load_coarse_pair()[0]
+    fill_in(panel, cohort, folder, Template="")
+    ui = panel.ui
+    assert "template" in ui.trainingStartButton.toolTip
+    HOST.choose(ui.trainingTemplateVolumeSelector, template)
+    assert not ui.trainingTemplatePath.enabled and ui.trainingStartButton.enabled
+    panel.logic.startTraining = start_fake_job
+    HOST.click(ui.trainingStartButton)
+    config = panel.training.job.config
+    assert config["template"] == str(folder / "template.nrrd") and not HOST.dialogs.texts()
+    written = sitk.ReadImage(config["template"])
+    np.testing.assert_array_equal(sitk.GetArrayFromImage(written), slicer.util.arrayFromVolume(template))
+    matrix = vtk.vtkMatrix4x4()
+    template.GetIJKToRASMatrix(matrix)
+    np.testing.assert_allclose(read_affine(written), slicer.util.arrayFromVTKMatrix(matrix))
+    assert ui.trainingTemplatePath.currentPath == config["template"]
+    HOST.click(ui.trainingStopButton)
+
+
+def test_a_mistake_leaves_no_template_behind(panel, cohort, folder):
+    template = load_coarse_pair()[0]
+    fill_in(panel, cohort, folder, Template="", Start="no.slicreg")
+    HOST.choose(panel.ui.trainingTemplateVolumeSelector, template)
+    for button in (panel.ui.trainingCheckButton, panel.ui.trainingStartButton):
+        HOST.click(button)
+    assert len(HOST.dialogs.texts("error")) == 2 and not folder.exists()
+
+
+def test_after_a_finished_job_a_new_name_starts_another_one(panel, cohort, folder):
+    write_finished_job(cohort, folder)
+    ui = panel.ui
+    ui.trainingFolderPath.currentPath = str(folder)
+    assert inputs_are_enabled(ui) and ui.trainingNameEdit.text == "mine"
+    assert not ui.trainingStartButton.enabled and "Enter another model name" in ui.trainingStartButton.toolTip
+    (folder.parent / "taken").mkdir()
+    ui.trainingNameEdit.text = "taken"
+    assert not ui.trainingStartButton.enabled and "exists already" in ui.trainingStartButton.toolTip
+    ui.trainingNameEdit.text = "mine2"
+    ui.trainingIterationsSpinBox.value = 7
+    panel.training.watch()
+    assert ui.trainingNameEdit.text == "mine2" and ui.trainingStartButton.enabled
+    panel.logic.startTraining = start_fake_job
+    HOST.click(ui.trainingStartButton)
+    try:
+        assert panel.training.folder == str(folder.parent / "mine2") == ui.trainingFolderPath.currentPath
+        assert slicer.app.userSettings().value(SETTING) == str(folder.parent / "mine2")
+        config = panel.training.job.config
+        assert (config["name"], config["iterations"], config["images"]) == ("mine2", 7, str(cohort / "img"))
+        assert status.read_state(folder).state == "finished" and not HOST.dialogs.texts()
+    finally:
+        control.stop(folder.parent / "mine2")
+
+
+@pytest.mark.parametrize("new", ["job2", "other"])
+def test_after_a_finished_job_a_new_folder_starts_another_one(panel, cohort, folder, new):
+    write_finished_job(cohort, folder)
+    ui = panel.ui
+    ui.trainingFolderPath.currentPath = str(folder)
+    ui.trainingIterationsSpinBox.value = 7
+    ui.trainingFolderPath.currentPath = str(folder.parent / new)
+    assert ui.trainingIterationsSpinBox.value == 7 and ui.trainingNameEdit.text == "mine"
+    assert ui.trainingStartButton.enabled and ui.trainingTemplatePath.currentPath == str(cohort / "template.nii.gz")
+
+
+def write_finished_job(cohort, folder):
+    paths = {"template": str(cohort / "template.nii.gz"), "images": str(cohort / "img")}
+    write_job(folder, JobState("finished", fraction=1.0), **paths)
+
+
+def test_a_model_that_a_command_trained_can_be_used(panel, folder, tmp_path):
+    """It is not among the user's models yet."""
+    write_job(folder, JobState("finished", fraction=1.0), name="fresh")
+    panel.ui.trainingFolderPath.currentPath = str(folder)
+    HOST.click(panel.ui.trainingUseButton)
+    assert "fresh.slicreg" in HOST.dialogs.texts("error")[0]
+    shutil.copyfile(panel.logic.model("trunk-phantom"), folder / "fresh.slicreg")
+    HOST.click(panel.ui.trainingUseButton)
+    assert (panel.logic.userModels() / "fresh.slicreg").is_file()
+    assert panel.ui.tabs.currentWidget() == panel.ui.registrationTab
+    (panel.logic.userModels() / "fresh.slicreg").unlink()

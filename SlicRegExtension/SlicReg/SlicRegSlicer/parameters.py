@@ -9,23 +9,29 @@ from slicer.parameterNodeWrapper import Choice, WithinRange, parameterNodeWrappe
 
 from SlicRegLib.jobs.options import JobOptions
 from SlicRegLib.network.options import PRESETS
-from SlicRegLib.registration.options import AlignmentOptions, RegistrationOptions
+from SlicRegLib.registration.options import AlignmentOptions, ModeOptions, RegistrationOptions
 from SlicRegLib.results.options import RegisterRequest
 
 from . import training_request
 
 INPUTS = ("template", "target", "templateSegmentation", "targetSegmentation")
 OUTPUTS = ("transform", "inverse", "warpedTarget", "warpedSegmentation", "confidence")
-OPTIONS = ("device", "iterations", "alpha", "neighbours", "seed", "refine")
+OPTIONS = ("device", "mode", "iterations", "alpha", "neighbours", "seed", "refine")
 """Parameters with the names of `SlicRegSlicer.request.Request`."""
 
 SOURCES: dict[str, tuple[type, str]] = {
     "device": (RegisterRequest, "device"),
+    "mode": (ModeOptions, "mode"),
     **{name: (AlignmentOptions, name) for name in ("iterations", "alpha", "neighbours", "seed")},
     "refine": (RegistrationOptions, "refine"),
     **{parameter: (JobOptions, name) for name, parameter in training_request.PARAMETERS.items()},
 }
 """Parameter -> the options class of the library, and its field, from which default and tool tip come."""
+
+
+def name_keeping(output: str) -> str:
+    """The parameter that says whether one of `OUTPUTS` is wanted."""
+    return f"keep{output[0].upper()}{output[1:]}"
 
 
 def find_default(parameter: str) -> Any:
@@ -56,7 +62,14 @@ class SlicRegParameterNode:
     warpedTarget: vtkMRMLScalarVolumeNode
     warpedSegmentation: vtkMRMLSegmentationNode
     confidence: vtkMRMLScalarVolumeNode
+    # see `name_keeping`
+    keepTransform: bool = True
+    keepInverse: bool = True
+    keepWarpedTarget: bool = True
+    keepWarpedSegmentation: bool = True
+    keepConfidence: bool = True
     device: str = find_default("device")
+    mode: str = find_default("mode")
     iterations: Annotated[int, WithinRange(0, 1000)] = find_default("iterations")
     alpha: Annotated[float, WithinRange(0.0, 10.0)] = find_default("alpha")
     neighbours: Annotated[int, WithinRange(1, 64)] = find_default("neighbours")
@@ -67,6 +80,7 @@ class SlicRegParameterNode:
     batchInput: str = ""
     batchOutput: str = ""
     batchLabels: str = ""
+    trainingTemplateVolume: vtkMRMLScalarVolumeNode
     trainingTemplate: str = find_default("trainingTemplate")
     trainingImages: str = find_default("trainingImages")
     trainingFolder: str = ""

@@ -6,10 +6,12 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from SlicRegLib.images.files import list_images
+from SlicRegLib.images.files import list_images, make_folder
 from SlicRegLib.jobs.options import CheckRequest, JobOptions
 
+from .checks import check_volume
 from .translation import _
+from .writing import write_volume
 
 # option of JobOptions -> parameter of the panel; the names of the widgets begin with the parameter's
 PARAMETERS = {
@@ -24,6 +26,8 @@ PARAMETERS = {
     "template_label": "trainingTemplateLabel",
     "start": "trainingStart",
 }
+TEMPLATE_FILE = "template.nrrd"
+"""A template of the scene, in the job folder."""
 FOLDER = "trainingFolder"
 """The parameter for the job folder, which is no option of the job."""
 PATHS = tuple(PARAMETERS[name] for name in ("template", "images", "labels", "template_label", "start")) + (FOLDER,)
@@ -52,6 +56,14 @@ def make_job_options(values: dict[str, Any]) -> JobOptions:
         if folder and Path(folder).is_dir():  # otherwise it is a CSV file that lists scans
             list_images(folder)
     return options
+
+
+def write_template(volume, folder: str) -> None:
+    """Write a volume of the scene as the template of a training, but never over that of a job. Raises UserError."""
+    check_volume(volume, _("The template volume"))
+    if not (Path(folder) / "job.json").exists():
+        make_folder(folder)
+        write_volume(volume, Path(folder) / TEMPLATE_FILE)
 
 
 def make_check_request(options: JobOptions, folder: str) -> CheckRequest:

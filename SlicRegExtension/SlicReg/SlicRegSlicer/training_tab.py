@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import qt
 import slicer
@@ -14,9 +15,20 @@ from SlicRegLib.jobs.options import JobOptions
 from SlicRegLib.jobs.status import JobState
 from SlicRegLib.jobs.view import JobView, view_job
 
+from .finished_model import find_finished_model
 from .path_fields import PathFields
+from .training_buttons import BUTTONS, find_next_folder, find_reasons, is_finished
 from .training_nodes import LossChart
-from .training_request import FOLDER, PARAMETERS, PATHS, find_missing_input, make_job_options
+from .training_pictures import PictureLabel
+from .training_request import (
+    FOLDER,
+    PARAMETERS,
+    PATHS,
+    TEMPLATE_FILE,
+    find_missing_input,
+    make_job_options,
+    write_template,
+)
 from .training_words import describe_state
 from .translation import _
 from .widgets import DisplayErrors, Panel, WaitCursor, make_timer
@@ -25,8 +37,6 @@ CHECK_MS = 100
 WATCH_MS = 1000
 SETTING = "SlicReg/TrainingFolder"
 """The application setting that remembers the last job folder."""
-MARGIN = 28  # pixels beside a picture
-BUTTONS = ("Check", "Start", "Pause", "Resume", "Stop", "Curves", "Report")
 
 
 class TrainingTab:
@@ -46,7 +56,10 @@ class TrainingTab:
         self.chart = LossChart()
         self.extraOptions: dict = {}
         """Options of `JobOptions` that the tab does not show."""
-        self._pictureShown: tuple | None = None
+        self._filledFrom = ""
+        """The folder whose finished job has filled the form, which the user may change from then on."""
+        self.picture = PictureLabel(self.ui.trainingPictureLabel, self.ui.tabs)
+        self.checkPicture = PictureLabel(self.ui.trainingCheckPictureLabel, self.ui.tabs)
         self._tips = {name: self._button(name).toolTip for name in BUTTONS}
         self._inputs = [
             widget
@@ -75,15 +88,23 @@ class TrainingTab:
         """Called before the panel shows other parameters. Those without a job folder get the last one that was used."""
         if not parameters.trainingFolder:
             parameters.trainingFolder = slicer.app.userSettings().value(SETTING, "")
-        self.folder, self._own = "", None  # look at it again
+        self.folder, self._own, self._filledFrom = "", None, ""  # look at it again
 
     def makeOptions(self) -> JobOptions:
-        """The options that are shown. Raises UserError, see `make_job_options`."""
-        values = self._values()
-        return make_job_options({**values, "iterations": values["iterations"] or None, **self.extraOptions})
+        """The options that are shown. A template of the scene is written into the job folder. Raises UserError, see
+        `make_job_options`."""
+        values = {**self._values(), **self.extraOptions}
+        values["iterations"] = values["iterations"] or None
+        if volume := self.panel.parameters.trainingTemplateVolume:
+            make_job_options({**values, "template": values["images"]})  # so that no other mistake leaves a file
+            write_template(volume, self.folder)
+        return make_job_options(values)
 
     def _values(self) -> dict:
-        return {option: getattr(self.panel.parameters, name) for option, name in PARAMETERS.items()}
+        values = {option: getattr(self.panel.parameters, name) for option, name in PARAMETERS.items()}
+        if self.panel.parameters.trainingTemplateVolume and self.folder:
+            values["template"] = str(Path(self.folder) / TEMPLATE_FILE)
+        return values
 
     def onPath(self, name: str, path: str) -> None:
         if name == FOLDER:
@@ -94,6 +115,7 @@ class TrainingTab:
         parameters = self.panel.parameters
         if parameters.trainingFolder != self.folder:
             self._leaveJob(parameters.trainingFolder)
+            self._filledFrom = ""
             self.folder, self.job = parameters.trainingFolder, replace(self.job, state=JobState())
             self._endCheck()
             self.watch()
@@ -105,14 +127,28 @@ class TrainingTab:
         """Before another folder is looked at. If its path was typed on past the job's, nobody wanted that job: what the
         user had entered comes back. Otherwise the job's options stay, as a start for the next one."""
         own, self._own = self._own, None
-        if own and self.folder and (folder.startswith(self.folder) or folder == self.folder[:-1]):
+        if (
+            own
+            and not self._isEdited()
+            and self.folder
+            and (folder.startswith(self.folder) or folder == self.folder[:-1])
+        ):
             with slicer.util.NodeModify(self.panel.parameters):
                 for name, value in own.items():
                     setattr(self.panel.parameters, name, value)
 
+    def _isEdited(self) -> bool:
+        """Whether the form shows other options than those of the finished job."""
+        values = {option: getattr(self.panel.parameters, name) for option, name in PARAMETERS.items()}
+        config = self.job.config
+        return is_finished(self.job) and any((config.get(o, v) or type(v)()) != v for o, v in values.items())
+
     def _fillIn(self) -> None:
-        """Set the parameters to the options of the folder's job, if there is one."""
+        """Set the parameters to the options of the folder's job, if there is one. Those of a finished job are only a
+        start for the next one."""
         parameters = self.panel.parameters
+        if self._filledFrom == self.folder:
+            return
         if self.job.config and self._own is None:
             self._own = {name: getattr(parameters, name) for name in PARAMETERS.values()}
         with slicer.util.NodeModify(parameters):
@@ -121,38 +157,32 @@ class TrainingTab:
                 value = self.job.config.get(option, before) or type(before)()  # job.json may hold None
                 if value != before:
                     setattr(parameters, name, value)
+            if self.job.config:
+                parameters.trainingTemplateVolume = None  # the file is in the job's options
+        self._filledFrom = self.folder if is_finished(self.job) else ""
 
     def _enable(self) -> None:
         """Enable what makes sense now; the tool tips of the other buttons give the reason."""
         for name, reason in self._findReasons().items():
             self._button(name).enabled = not reason
             self._button(name).toolTip = reason or self._tips[name]
+        paused = self.job.state.state == "paused"
+        self.ui.trainingPauseButton.text = _("Resume") if paused else _("Pause")
+        if paused:
+            self.ui.trainingPauseButton.toolTip = _("Continue the paused training.")
         for widget in self._inputs:
-            widget.enabled = not self.job.config and not self.check
+            widget.enabled = (not self.job.config or is_finished(self.job)) and not self.check
+        volume = self.panel.parameters.trainingTemplateVolume
+        self.ui.trainingTemplatePath.enabled = self.ui.trainingTemplatePath.enabled and not volume
+
+    def _findNextFolder(self) -> str:
+        return find_next_folder(self.job, self.folder, self.panel.parameters.trainingName)
 
     def _findReasons(self) -> dict[str, str]:
-        """Button -> why it is disabled; "" where it is enabled."""
-        job, state = self.job, self.job.state.state
-        idle = "" if job.is_active else _("No training is running.")
-        blocked = ""
-        if self.panel.installing:
-            blocked = _("Wait until the packages are installed.")
-        elif self.check:
-            blocked = _("The scans are being checked.")
-        elif job.is_active:
-            blocked = _("The training is running.")
-        missing = "" if job.config else find_missing_input(self._values(), self.folder)
-        checked = _("The scans were checked when this training started.") if job.config else ""
-        finished = _("This training is finished. Choose another folder for a new one.") if state == "finished" else ""
-        return {
-            "Check": blocked or checked or missing,
-            "Start": blocked or finished or missing,
-            "Pause": idle or (_("The training is paused.") if state == "paused" else ""),
-            "Resume": idle or (_("The training is not paused.") if state == "running" else ""),
-            "Stop": "" if self.check else idle,
-            "Curves": "" if job.curve else _("There are no curves before the first validation."),
-            "Report": "" if job.report else _("The report is written at the end of the training."),
-        }
+        busy = _("Wait until the packages are installed.") if self.panel.installing else ""
+        busy = busy or (_("The scans are being checked.") if self.check else "")
+        missing = find_missing_input(self._values(), self.folder)
+        return find_reasons(self.job, busy, bool(self.check), missing, self._findNextFolder())
 
     # ---- the check of the scans
 
@@ -193,15 +223,21 @@ class TrainingTab:
             if self.panel.ensureInstalled():
                 try:
                     with WaitCursor(), self.panel.blockStarts():
+                        self._openNextFolder()
                         self.logic.startTraining(self.folder, None if self.job.config else self.makeOptions())
                 finally:
                     self.watch()
 
-    def onPause(self, clicked=False) -> None:
-        self._control(control.pause)
+    def _openNextFolder(self) -> None:
+        """After a finished job, go on in the folder of the next one."""
+        if folder := self._findNextFolder():
+            self._own = None  # the form is the next job's
+            self.panel.parameters.trainingFolder = folder
+            self.onPath(FOLDER, folder)
+            self.showParameters()
 
-    def onResume(self, clicked=False) -> None:
-        self._control(control.resume)
+    def onPause(self, clicked=False) -> None:
+        self._control(control.resume if self.job.state.state == "paused" else control.pause)
 
     def onStop(self, clicked=False) -> None:
         if self.check:
@@ -239,7 +275,8 @@ class TrainingTab:
         absent = job.state.state == "absent"
         text = job.findings if absent else describe_state(job.state, job.config, job.curve)
         self._showStatus(job.state.fraction, text)
-        self._showPicture(job.picture)
+        self.picture.show(job.picture)
+        self.checkPicture.show(None if absent else job.check_picture)
         if self.panel.parameters:
             self._fillIn()
             self._enable()
@@ -247,18 +284,6 @@ class TrainingTab:
     def _showStatus(self, fraction: float, text: str) -> None:
         self.ui.trainingProgressBar.value = int(self.ui.trainingProgressBar.maximum * fraction)
         self.ui.trainingStatusLabel.text = text
-
-    def _showPicture(self, path) -> None:
-        """At most as wide as the panel; read again only where the file has changed. path: None shows nothing."""
-        stamp = path and (path, path.stat().st_mtime_ns)
-        if stamp == self._pictureShown:
-            return
-        self._pictureShown = stamp
-        pixmap = qt.QPixmap(str(path)) if path else qt.QPixmap()
-        if pixmap.width() > (width := max(200, self.ui.tabs.width - MARGIN)):
-            pixmap = pixmap.scaledToWidth(width, qt.Qt.SmoothTransformation)
-        self.ui.trainingPictureLabel.setPixmap(pixmap)
-        self.ui.trainingPictureLabel.visible = not pixmap.isNull()
 
     def _title(self) -> str:
         return self.job.config.get("name", "")
@@ -268,3 +293,11 @@ class TrainingTab:
 
     def onReport(self, clicked=False) -> None:
         qt.QDesktopServices.openUrl(qt.QUrl.fromLocalFile(str(self.job.report)))
+
+    def onUse(self, clicked=False) -> None:
+        """Choose the finished model on the Registration tab, and open that."""
+        with DisplayErrors():
+            model = find_finished_model(Path(self.folder), self.job.config["name"], self.logic.userModels())
+            self._onModelFinished()
+            self.panel.parameters.model = model.name
+            self.ui.tabs.setCurrentWidget(self.ui.registrationTab)

@@ -104,7 +104,9 @@ def write_config(folder: Path, options: JobOptions) -> None:
     """Write job.json. Raises UserError if it exists with other options, except those that `MAY_CHANGE`."""
     content = options.to_json()
     if not (folder / "job.json").exists():
-        for name in ("cohort.json", "cohort_unusual.png"):  # from a check of other scans, perhaps
+        # the training checks again; until then the picture stays, unless it shows other scans
+        names = ("cohort.json",) if _was_checked(folder, options) else ("cohort.json", "cohort_unusual.png")
+        for name in names:
             (folder / name).unlink(missing_ok=True)
         write_json(folder / "job.json", content)
         return
@@ -117,6 +119,18 @@ def write_config(folder: Path, options: JobOptions) -> None:
         )
     if differing:
         write_json(folder / "job.json", content)
+
+
+def _was_checked(folder: Path, options: JobOptions) -> bool:
+    """Whether the last check in the folder was that of these scans."""
+    from ..cohort.listing import list_cohort
+
+    try:
+        cohort = read_json(folder / "cohort.json")
+        paths = {str(path) for path in list_cohort(Path(options.images), options.series)}
+        return cohort["template"]["path"] == options.template and {s["path"] for s in cohort["scans"]} == paths
+    except (UserError, OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 @dataclass(frozen=True, kw_only=True)

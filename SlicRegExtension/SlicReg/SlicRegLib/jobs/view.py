@@ -28,6 +28,8 @@ class JobView:
     """Summary of the last check of the scans."""
     picture: Path | None = None
     """The newest validation; in a folder without a job, the unusual scans."""
+    check_picture: Path | None = None
+    """The unusual scans of the last check."""
     report: Path | None = None
 
     @property
@@ -54,6 +56,7 @@ def view_job(folder: str) -> JobView:
         curve=read_curve(path) if config else [],
         findings=_read_findings(path),
         picture=_path_if_file(path / (CHECK_PICTURE if state.state == "absent" else PICTURE)),
+        check_picture=_path_if_file(path / CHECK_PICTURE),
         report=_path_if_file(path / REPORT),
     )
 
