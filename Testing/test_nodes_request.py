@@ -8,9 +8,9 @@ from scene_samples import add_segmentation, add_volume, make_labels, random_scan
 from SlicRegLib import MODELS
 from SlicRegLib.cli.parser import parse
 from SlicRegLib.errors import UserError
-from SlicRegLib.registration.options import AlignmentOptions, RegistrationOptions
+from SlicRegLib.registration.options import MODES, AlignmentOptions, RegistrationOptions
 from SlicRegLib.results.options import RegisterRequest
-from SlicRegLib.stages import LEARN, LOADING, REGISTER
+from SlicRegLib.stages import CHOICE, LEARN, LOADING, REGISTER
 from SlicRegSlicer import stage_texts
 from SlicRegSlicer.request import Request
 
@@ -40,11 +40,17 @@ def test_every_option_reaches_the_command_line():
     assert parsed.registration == RegistrationOptions(refine=False, alignment=AlignmentOptions(**values))
     nodes = {"template", "target", "templateSegmentation", "targetSegmentation", "transform", "inverse"}
     nodes |= {"warpedTarget", "warpedSegmentation", "confidence"}
-    assert {field.name for field in fields(Request)} == nodes | {"model", "device", "refine", *values}
+    assert {field.name for field in fields(Request)} == nodes | {"model", "device", "mode", "refine", *values}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_preset_counts_and_not_the_numbers(mode):
+    assert read_words(Request(None, None, MODEL, mode=mode, iterations=7)).registration == MODES[mode]
 
 
 def test_all_stages_have_a_text():
-    assert list(stage_texts.REGISTER) == [*REGISTER, LOADING]
+    first, *others = REGISTER
+    assert list(stage_texts.REGISTER) == [first, CHOICE, *others, LOADING]
     assert list(stage_texts.LEARN) == list(LEARN)
 
 

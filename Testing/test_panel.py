@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 import unittest
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ if available():
 
     from panel_samples import HOST, MODEL, WARM_UP, choose_inputs, fresh_panel, load_coarse_pair, node_ids, wait_for_end
     from SlicRegLib.jobs.worker_pool import POOL
+    from SlicRegLib.registration.options import MODES
 
 
 @pytest.fixture
@@ -63,9 +65,11 @@ def test_the_tool_tip_of_run_batch_names_what_is_missing(panel, pair, tmp_path):
 
 def test_the_model_that_is_shown_is_the_chosen_one(panel, pair):
     ui = panel.ui
-    assert panel.parameters.model == ui.modelComboBox.currentText != ""
+    assert panel.parameters.model == "auto" and ui.modelComboBox.currentText == "Automatic"
+    HOST.choose(ui.modelComboBox, MODEL)
+    assert panel.parameters.model == MODEL
     HOST.clear_scene()
-    assert panel.parameters.model == ui.modelComboBox.currentText != ""
+    assert panel.parameters.model == ui.modelComboBox.currentText == MODEL  # what is shown
     panel.parameters.model = "of another computer"  # as in a scene that was saved there
     panel.parameters.template, panel.parameters.target = (
         slicer.mrmlScene.AddNewNodeByClass("vtkMRMLScalarVolumeNode") for _ in range(2)
@@ -77,6 +81,7 @@ def test_own_models_are_added_and_removed(panel, tmp_path):
     mine = tmp_path / "mine.slicreg"
     mine.write_bytes(Path(panel.logic.model(MODEL)).read_bytes())
     HOST.dialogs.choose_path(mine)
+    HOST.click(panel.ui.modelDetailsButton)
     HOST.click(panel.ui.addModelButton)
     assert panel.ui.modelComboBox.currentText == "mine" and (panel.logic.userModels() / "mine.slicreg").is_file()
     assert "Trained on" in panel.ui.modelLabel.text and panel.ui.removeModelButton.enabled
@@ -107,6 +112,10 @@ def test_a_worker_is_warm_before_apply_and_ends_with_the_panel(panel, monkeypatc
     HOST.leave(panel)
     HOST.enter(panel)
     [pid] = POOL.pids()
+    assert loaded == []  # which model it will be is not known yet
+    HOST.choose(panel.ui.modelComboBox, MODEL)
+    HOST.leave(panel)
+    HOST.enter(panel)
     assert loaded == [("load", [panel.logic.model(panel.parameters.model)])]
     HOST.leave(panel)
     HOST.enter(panel)
@@ -127,6 +136,45 @@ def test_the_file_of_a_model_is_named_by_its_full_path(panel, tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     Path("mine.slicreg").touch()
     assert panel.logic.model("mine.slicreg") == str(tmp_path / "mine.slicreg")
+
+
+def test_one_line_tells_what_a_model_is_for(panel, tmp_path):
+    ui = panel.ui
+    lines = {}
+    for name in ("Automatic", "headneck-openkbp", MODEL):
+        HOST.choose(ui.modelComboBox, name)
+        lines[name] = ui.modelLineLabel.text
+    assert lines["headneck-openkbp"] == "Head and neck CT, 80 patients" and "knows both scans" in lines["Automatic"]
+    assert lines[MODEL].startswith("Trunk CT, 30 synthetic scans; ") and "real chests" in lines[MODEL]
+    assert not ui.modelLabel.visible  # the details are folded
+    HOST.click(ui.modelDetailsButton)
+    assert ui.modelLabel.visible and "Validation" in ui.modelLabel.text
+
+
+def test_a_model_of_few_right_classes_is_marked(panel, monkeypatch):
+    header = next(model for model in panel.logic.models() if model.name == MODEL)
+    validation = {"validation_loss": 4.0, "validation_accuracy": 0.085}
+    about = {**header.about, "provenance": {**header.about["provenance"], "validation": validation}}
+    poor = replace(header, name="poor", about=about)
+    monkeypatch.setattr(panel.logic, "models", lambda: [header, poor])
+    panel.models.fill()
+    HOST.choose(panel.ui.modelComboBox, "poor - only 8 % right")
+    assert panel.parameters.model == "poor" and "only 8 % right" in panel.ui.modelLineLabel.text
+    assert panel.ui.modelComboBox.findText(MODEL) == 1  # which is not marked
+
+
+def test_the_numbers_show_for_the_preset_custom_alone(panel):
+    ui = panel.ui
+    HOST.click(ui.advancedButton)
+    assert ui.modeComboBox.visible and not ui.alphaSpinBox.visible
+    for text, mode in (("Fast", "fast"), ("As published", "published"), ("Default", "default")):
+        HOST.choose(ui.modeComboBox, text)
+        assert panel.parameters.mode == mode and not ui.seedSpinBox.visible and ui.modeLabel.text
+    panel.parameters.iterations = 7
+    assert panel.registration.makeRequest().options() == MODES["default"]
+    HOST.choose(ui.modeComboBox, "Custom")
+    assert ui.alphaSpinBox.visible and ui.seedSpinBox.visible
+    assert panel.registration.makeRequest().options().alignment.iterations == 7
 
 
 # ---- mistakes and failures

@@ -10,7 +10,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .stages import WARNING
+from .stages import NEAREST, WARNING
 
 Progress = Callable[[str, float, str], None]
 """Called with the stage, the share of the stage that is done (0 to 1), and details for people."""
@@ -31,6 +31,8 @@ class Bars:
         if stage == WARNING:
             tqdm.write(f"Warning: {details}", file=sys.stderr)
             return
+        if stage == NEAREST:
+            return  # the error names it
         if stage == self.stage and self.bar is None and share >= 1:
             return  # its end was reported before
         if stage != self.stage or self.bar is None:

@@ -12,6 +12,8 @@ VERDICT = "verdict"
 """A message, not a stage: the last one of a registration, whether its result can be used."""
 MODEL = "model"
 """A message, not a stage: which model was chosen, and why."""
+NEAREST = "nearest"
+"""A message, not a stage: the name of the model that knows most of the scans, where none knows enough."""
 
 CHOICE = "choice"
 """Of a registration whose model is chosen: each model describes both scans."""

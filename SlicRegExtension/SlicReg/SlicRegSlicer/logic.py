@@ -19,13 +19,13 @@ from SlicRegLib.jobs.command_process import CommandProcess
 from SlicRegLib.jobs.options import JobOptions
 from SlicRegLib.jobs.python import find_python, make_environment
 from SlicRegLib.jobs.worker_pool import POOL
-from SlicRegLib.registration.model_header import ModelHeader, list_models
+from SlicRegLib.registration.model_header import AUTO, ModelHeader, list_models
 
 from .findings import Finding
 from .gpus import list_gpus
 from .installing import install
 from .parameters import SlicRegParameterNode
-from .request import Outputs, Request
+from .request import Outputs, Request, find_user_models
 from .requirements import describe_missing, find_missing, require_packages
 from .run import Run
 from .scene_batch import make_scene_batch
@@ -78,7 +78,8 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         """Register ``target`` to ``template`` (volume nodes) and wait for the result. Raises UserError, also where
         Python packages are missing: `installed` installs them.
 
-        model: name or path; None takes the first bundled one. progress: called with (fraction, stage, seconds left or
+        model: name or path; None takes the installed one that knows both scans best. progress: called with (fraction,
+        stage, seconds left or
         None); an exception in it cancels the registration. options: the other fields of `Request`, such as
         templateSegmentation, the output nodes, device and iterations.
         """
@@ -104,7 +105,8 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         at once. Does nothing where packages are missing."""
         if not find_missing():
             with contextlib.suppress(UserError):  # which the registration will tell
-                POOL.warm_up(self.model(model))
+                path = self.model(model)
+                POOL.warm_up("" if path == str(AUTO) else path)
 
     def close(self) -> None:
         """End that process, unless a registration runs in it: then it ends afterwards."""
@@ -139,11 +141,13 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         return list_models(MODELS, self.userModels())
 
     def model(self, name=None) -> str:
-        """The path of the model with this name or path; without a name, of the first bundled one."""
+        """The path of the model with this name or path; without a name `AUTO`: the one that knows the scans best."""
+        if not name or str(name) == str(AUTO):
+            return str(AUTO)
         if name and os.path.isfile(str(name)):
             return os.path.abspath(name)
         models = self.models()
-        found = [m for m in models if not name or str(name) in (m.name, pathlib.Path(m.path).stem)]
+        found = [m for m in models if str(name) in (m.name, pathlib.Path(m.path).stem)]
         if not found:
             raise UserError(
                 _("There is no model {name}; the models are: {names}.").format(
@@ -154,8 +158,8 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
 
     @staticmethod
     def userModels() -> pathlib.Path:
-        """The folder of the user's models: beside the settings, since Slicer empties its cache."""
-        return pathlib.Path(slicer.app.slicerUserSettingsFilePath).parent / "SlicReg" / "Models"
+        """The folder of the user's models."""
+        return find_user_models()
 
     def gpus(self) -> list[tuple[str, str]]:
         """[("cuda:0", its name), ...] without importing torch."""

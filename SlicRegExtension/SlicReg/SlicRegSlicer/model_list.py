@@ -5,10 +5,10 @@ from __future__ import annotations
 import qt
 import slicer
 
-from SlicRegLib.registration.model_header import ModelHeader, add_model, remove_model
+from SlicRegLib.registration.model_header import AUTO, ModelHeader, add_model, remove_model
 
 from .translation import _
-from .widgets import DisplayErrors, Panel, first_path, select_data
+from .widgets import DisplayErrors, Panel, first_path, select_data, selected_data
 
 
 class ModelList:
@@ -28,17 +28,24 @@ class ModelList:
         self.models = self.panel.logic.models()
         self._filling = True  # so that what is selected meanwhile is not taken for the user's choice
         self.ui.modelComboBox.clear()
+        self.ui.modelComboBox.addItem(_("Automatic"), str(AUTO))
         for model in self.models:
-            self.ui.modelComboBox.addItem(model.name, model.name)
+            self.ui.modelComboBox.addItem(" - ".join(filter(None, [model.name, describe_mark(model)])), model.name)
         self._filling = False
         if chosen:
             select_data(self.ui.modelComboBox, chosen)
         self.onChosen()
 
     def find_selected(self) -> ModelHeader | None:
-        """The model that the combo box shows; None where the parameters name one that is not on this computer."""
-        index = self.ui.modelComboBox.currentIndex
+        """The model that the combo box shows; None for "Automatic", and where the parameters name one that is not on
+        this computer."""
+        index = self.ui.modelComboBox.currentIndex - 1
         return self.models[index] if 0 <= index < len(self.models) else None
+
+    def chooseDefault(self) -> None:
+        """Choose what the list shows, which is "Automatic" at first, unless a model is chosen."""
+        if not self.panel.parameters.model:
+            self.panel.parameters.model = selected_data(self.ui.modelComboBox) or str(AUTO)
 
     def showParameters(self) -> None:
         if self.panel.parameters.model:
@@ -47,13 +54,21 @@ class ModelList:
     def onChosen(self, index=None) -> None:
         if self._filling:
             return
-        model = self.find_selected()
-        self.ui.modelLabel.text = (
-            model.describe() if model else _("No model is selected. Select one or add a model file.")
-        )
+        model, chosen = self.find_selected(), selected_data(self.ui.modelComboBox)
+        self.ui.modelLineLabel.text = self._summarise(model, chosen)
+        self.ui.modelLabel.text = model.describe() if model else "\n".join(map(_name_and_summarise, self.models))
         self.ui.removeModelButton.enabled = bool(model and not model.bundled)
-        if self.panel.parameters and model:
-            self.panel.parameters.model = model.name
+        if self.panel.parameters and chosen:
+            self.panel.parameters.model = chosen
+
+    @staticmethod
+    def _summarise(model: ModelHeader | None, chosen: str | None) -> str:
+        """One line on what is chosen."""
+        if model:
+            return model.summary
+        if chosen:
+            return _("The installed model that knows both scans best.")
+        return _("No model is selected. Select one or add a model file.")
 
     def onAdd(self, clicked=False) -> None:
         path = first_path(
@@ -74,6 +89,15 @@ class ModelList:
         if slicer.util.confirmYesNoDisplay(_("Delete the model file {path}?").format(path=model.path)):
             with DisplayErrors():
                 remove_model(model)
-                self.panel.parameters.model = ""
+                self.panel.parameters.model = str(AUTO)
                 self.fill()
                 self.panel.chooseDefaults()
+
+
+def describe_mark(model: ModelHeader) -> str:
+    """What stands beside the name of a model that should not be used without care."""
+    return _("cannot be used") if model.problem else model.mark
+
+
+def _name_and_summarise(model: ModelHeader) -> str:
+    return f"{model.name}: {model.summary}"

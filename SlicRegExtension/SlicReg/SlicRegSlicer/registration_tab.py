@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import slicer
 
-from .parameters import INPUTS, OPTIONS, OUTPUTS
+from .parameters import INPUTS, OPTIONS, OUTPUTS, name_keeping
 from .request import Outputs, Request
 from .result_nodes import belongs_to_other_scans
 from .result_table import ResultTable, describe_least_sure_segments
@@ -15,6 +15,8 @@ from .verdict_view import show_verdict
 from .widgets import DisplayErrors, Panel, make_timer
 
 POLL_MS = 50
+NEEDED_IN_VIEWS = {"transform", "warpedTarget", "confidence"}
+"""Outputs that are made even where they are not wanted: hidden, until the views show another result."""
 
 
 class RegistrationTab:
@@ -50,7 +52,9 @@ class RegistrationTab:
     # ---- parameters
 
     def showParameters(self) -> None:
-        """Enable Apply; its tool tip says what is missing."""
+        """Enable Apply, whose tool tip says what is missing, and the selectors of the outputs that are wanted."""
+        for name in OUTPUTS:
+            getattr(self.ui, f"{name}Selector").enabled = getattr(self.panel.parameters, name_keeping(name))
         missing = self.findMissing()
         self.ui.applyButton.enabled = not missing and not self.panel.isBusy()
         self.ui.applyButton.toolTip = missing or _("Register the target to the template.")
@@ -80,7 +84,13 @@ class RegistrationTab:
         for name in OUTPUTS:
             if belongs_to_other_scans(values[name], parameters.template, parameters.target):
                 values[name] = None
-        return Request(model=self.logic.model(parameters.model), **values)
+        off = {name for name in OUTPUTS if not getattr(parameters, name_keeping(name))}
+        return Request(
+            model=self.logic.model(parameters.model),
+            skipped=tuple(off - NEEDED_IN_VIEWS),
+            hidden=tuple(off & NEEDED_IN_VIEWS),
+            **values,
+        )
 
     # ---- running
 
@@ -154,7 +164,7 @@ class RegistrationTab:
     def _showOutputs(self, outputs: Outputs) -> None:
         """The verdict, measures in words and as a table, the scans in the views, the nodes in the output selectors."""
         for name in OUTPUTS:  # so that the next run updates the same nodes
-            if getattr(outputs, name):
+            if getattr(outputs, name) and getattr(self.panel.parameters, name_keeping(name)):
                 setattr(self.panel.parameters, name, getattr(outputs, name))
         report = outputs.report
         self._end(

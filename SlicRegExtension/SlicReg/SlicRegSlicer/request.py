@@ -6,15 +6,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import slicer
+
 from SlicRegLib.errors import UserError
 from SlicRegLib.jobs.arguments import write_arguments
 from SlicRegLib.option import flag_of
-from SlicRegLib.registration.options import AlignmentOptions, RegistrationOptions
+from SlicRegLib.registration.model_header import AUTO
+from SlicRegLib.registration.options import MODES, AlignmentOptions, RegistrationOptions
 from SlicRegLib.results.options import RegisterRequest
 
 from .checks import check_output, check_segmentation, check_volume
 from .segments import list_segment_names
 from .translation import _
+
+CUSTOM = "custom"
+"""The mode whose options are the request's own numbers."""
+
+
+def find_user_models() -> Path:
+    """The folder of the user's models: beside the settings, since Slicer empties its cache."""
+    return Path(slicer.app.slicerUserSettingsFilePath).parent / "SlicReg" / "Models"
 
 
 @dataclass
@@ -26,7 +37,7 @@ class Request:
     target: Any
     """Volume node, the moving scan."""
     model: str | Path
-    """Path of a .slicreg file."""
+    """Path of a .slicreg file, or `AUTO`: the installed model that knows both scans best."""
     templateSegmentation: Any = None
     targetSegmentation: Any = None
     transform: Any = None
@@ -34,8 +45,14 @@ class Request:
     warpedTarget: Any = None
     warpedSegmentation: Any = None
     confidence: Any = None
+    skipped: tuple[str, ...] = ()
+    """Names of outputs that are not made: None in `Outputs`."""
+    hidden: tuple[str, ...] = ()
+    """Names of outputs that are made for the views only: hidden from lists, not saved, see `result_nodes.hide`."""
     # options of the library, with its names, defaults and meanings
     device: str = RegisterRequest.device
+    mode: str = CUSTOM
+    """One of `MODES`, whose options are then taken, or `CUSTOM`: those below."""
     iterations: int = AlignmentOptions.iterations
     alpha: float = AlignmentOptions.alpha
     neighbours: int = AlignmentOptions.neighbours
@@ -54,12 +71,25 @@ class Request:
             check_segmentation(self.targetSegmentation, _("The target segmentation"))
         self._check_outputs()
         self._check_segment_names()
-        if not self.model or not Path(self.model).is_file():
+        if not self.is_automatic and not (self.model and Path(self.model).is_file()):
             raise UserError(_("The model {model} does not exist; choose another model.").format(model=self.model))
         self.options()
 
+    @property
+    def is_automatic(self) -> bool:
+        """Whether the model is to be chosen."""
+        return bool(self.model) and Path(self.model) == AUTO
+
+    @property
+    def models(self) -> Path | None:
+        """The folder of models from which `AUTO` can choose beside the bundled ones; None while there is none."""
+        folder = find_user_models()
+        return folder if self.is_automatic and folder.is_dir() else None
+
     def options(self) -> RegistrationOptions:
         """The library's options. Raises UserError for values out of range."""
+        if self.mode in MODES:
+            return MODES[self.mode]
         alignment = AlignmentOptions(
             iterations=self.iterations, alpha=self.alpha, neighbours=self.neighbours, seed=self.seed
         )
@@ -99,7 +129,7 @@ class Request:
 
 @dataclass
 class Outputs:
-    """The nodes that a registration filled, and its measures."""
+    """The nodes that a registration filled, None for those that were skipped, and its measures."""
 
     transform: Any
     inverse: Any

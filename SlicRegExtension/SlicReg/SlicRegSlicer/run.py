@@ -26,7 +26,7 @@ from SlicRegLib.stages import DEVICE, LOADING, MODEL, NEAREST, STARTING, WARNING
 from . import stage_texts
 from .reading import Image, fill_segmentation, fill_transform, fill_volume, load_displacement_image, load_image
 from .request import Outputs, Request
-from .result_nodes import LABELS, SEGMENTATION, TRANSFORM, VOLUME, ResultNodes, find_supervoxels, mark_result
+from .result_nodes import LABELS, SEGMENTATION, TRANSFORM, VOLUME, ResultNodes, find_supervoxels, hide, mark_result
 from .segment_confidence import measure_segment_confidence
 from .segments import Segment
 from .translation import _
@@ -191,7 +191,10 @@ class Run:
             report["segment_confidence"] = measure_segment_confidence(
                 load_image(self._folder / "template_label.nrrd"), images[1], [s.value for s in self._segments]
             )
-        added = ResultNodes(request.target)
+        folder_name = _("{target} registered to {template}").format(
+            target=request.target.GetName(), template=request.template.GetName()
+        )
+        added = ResultNodes(request.target, folder_name)
         try:
             return self._fill_nodes(added, fields, images, labels, report)
         except BaseException:
@@ -203,29 +206,41 @@ class Run:
     ) -> Outputs:
         """fields: transform, inverse. images: warped target, confidence, supervoxels of the target."""
         request, name = self.request, self.request.target.GetName()
+
+        def add(output: str, class_name: str, text: str):
+            if output in request.skipped:
+                return None
+            wanted = None if output in request.hidden else getattr(request, output)
+            return nodes.reuse_or_add(wanted, class_name, text.format(name=name))
+
         outputs = Outputs(
-            transform=nodes.reuse_or_add(request.transform, TRANSFORM, _("{name} to template").format(name=name)),
-            inverse=nodes.reuse_or_add(request.inverse, TRANSFORM, _("Template to {name}").format(name=name)),
-            warpedTarget=nodes.reuse_or_add(request.warpedTarget, VOLUME, _("{name} on template").format(name=name)),
-            confidence=nodes.reuse_or_add(request.confidence, VOLUME, _("{name} confidence").format(name=name)),
+            transform=add("transform", TRANSFORM, _("{name} to template")),
+            inverse=add("inverse", TRANSFORM, _("Template to {name}")),
+            warpedTarget=add("warpedTarget", VOLUME, _("{name} on template")),
+            confidence=add("confidence", VOLUME, _("{name} confidence")),
             supervoxels=nodes.reuse_or_add(
                 find_supervoxels(request.target), LABELS, _("{name} supervoxels").format(name=name)
             ),
             report=report,
         )
-        fill_transform(outputs.transform, fields[0], fixed=request.template, moving=request.target)
-        fill_transform(outputs.inverse, fields[1], fixed=request.target, moving=request.template)
-        fill_volume(outputs.warpedTarget, images[0], like=request.target)
-        fill_volume(outputs.confidence, images[1])
+        if outputs.transform:
+            fill_transform(outputs.transform, fields[0], fixed=request.template, moving=request.target)
+        if outputs.inverse:
+            fill_transform(outputs.inverse, fields[1], fixed=request.target, moving=request.template)
+        if outputs.warpedTarget:
+            fill_volume(outputs.warpedTarget, images[0], like=request.target)
+        if outputs.confidence:
+            fill_volume(outputs.confidence, images[1])
         fill_volume(outputs.supervoxels, images[2])
         outputs.supervoxels.SetHideFromEditors(True)  # only the panel's button shows it
-        if labels:
-            outputs.warpedSegmentation = nodes.reuse_or_add(
-                request.warpedSegmentation, SEGMENTATION, _("Template segments on {name}").format(name=name)
-            )
+        if labels and "warpedSegmentation" not in request.skipped:
+            outputs.warpedSegmentation = add("warpedSegmentation", SEGMENTATION, _("Template segments on {name}"))
             fill_segmentation(outputs.warpedSegmentation, labels, self._segments, request.target)
         for node in outputs.nodes():
             mark_result(node, request.template, request.target, outputs.verdict["word"])
+        for output in request.hidden:
+            if node := getattr(outputs, output):
+                hide(node)
         return outputs
 
 

@@ -94,6 +94,7 @@ class BatchPreparation:
             inputs / "template_label.nrrd" if self.request.templateSegmentation else None,
             self._labels,
             left_out=self._left_out,
+            models=self.request.models,
         )
 
     def _write_template(self, inputs: Path) -> None:

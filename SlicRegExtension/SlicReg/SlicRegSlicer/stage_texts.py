@@ -8,6 +8,7 @@ from .translation import _
 
 REGISTER = {
     stages.STARTING: _("Starting"),
+    stages.CHOICE: _("Choosing the model"),
     stages.PREPARATION: _("Preparation"),
     stages.PREDICTION: _("Prediction"),
     stages.ALIGNMENT: _("Alignment"),

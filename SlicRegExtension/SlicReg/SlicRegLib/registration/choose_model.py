@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..images.volumes import Volume
 from ..network.prediction import locate_layers
 from ..progress import Progress, silent
-from ..stages import CHOICE, MODEL
+from ..stages import CHOICE, MODEL, NEAREST
 from .common_supervoxels import CommonSupervoxels
 from .fixed_side import FixedSide
 from .model import Model, load_model
@@ -106,10 +106,11 @@ def choose_model(
     ordered = dict(sorted(shares.items(), key=lambda item: -item[1]))
     if best.share < KNOWN:
         nearest = best.header.name
+        progress(NEAREST, 1.0, nearest)
         raise UnknownAnatomyError(
             f"No installed model knows the anatomy of both scans: {nearest} comes nearest, but finds only "
             f"{100 * best.share:.0f} % of its supervoxels in both, where {100 * KNOWN:.0f} % are needed; check that "
-            f"template and target show the same part of the body, or give --model {nearest} to register all the same.",
+            f"template and target show the same part of the body, or choose the model {nearest} yourself.",
             nearest,
         )
     choice = Choice(best, ordered)
