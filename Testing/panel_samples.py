@@ -90,6 +90,7 @@ def choose_inputs(panel, pair, model: str = MODEL) -> None:
 
 def switch_refinement_off(panel) -> None:
     HOST.click(panel.ui.advancedButton)
+    HOST.choose(panel.ui.modeComboBox, "Custom")
     HOST.click(panel.ui.refineCheckBox)
 
 

@@ -12,8 +12,10 @@ from SlicRegSlicer.result_nodes import (
     ResultNodes,
     belongs_to_other_scans,
     find_supervoxels,
+    hide,
     list_scans,
     mark_result,
+    remove,
 )
 
 pytest_plugins = ["scene_fixtures"]
@@ -49,6 +51,35 @@ def test_results_are_placed_beside_the_target_and_discarded(scene, oblique):
     results.discard()
     assert scene.IsNodePresent(mine) and not any(scene.IsNodePresent(node) for node in made)
     assert hierarchy.GetNumberOfItemChildren(study) == 1
+
+
+def test_results_lie_in_a_folder_of_their_own(scene, oblique):
+    target = add_volume(scene, random_scan(oblique().shape), oblique().affine, "target")
+    hierarchy = slicer.vtkMRMLSubjectHierarchyNode.GetSubjectHierarchyNode(scene)
+    patient = hierarchy.CreateSubjectItem(hierarchy.GetSceneItemID(), "patient")
+    hierarchy.CreateItem(patient, target)
+    first, second = (ResultNodes(target, "target registered to template") for _ in range(2))
+    nodes = [results.reuse_or_add(None, VOLUME, "warped") for results in (first, second)]
+    folders = {hierarchy.GetItemParent(hierarchy.GetItemByDataNode(node)) for node in nodes}
+    (folder,) = folders
+    assert hierarchy.GetItemName(folder) == "target registered to template"
+    assert hierarchy.GetItemParent(folder) == patient
+    second.discard()
+    assert hierarchy.GetNumberOfItemChildren(folder) == 1  # the other result stays
+    hierarchy.RemoveItem(hierarchy.GetItemByDataNode(nodes[0]), False, False)
+    scene.RemoveNode(nodes[0])
+    first.discard()
+    assert hierarchy.GetItemChildWithName(patient, "target registered to template") == 0
+
+
+def test_nodes_for_the_views_are_hidden_and_removed_whole(scene):
+    node = scene.AddNewNodeByClass(VOLUME, "map")
+    node.CreateDefaultDisplayNodes()
+    before = scene.GetNumberOfNodes()
+    hide(node)
+    assert node not in list_scans() and not node.GetSaveWithScene() and not node.GetDisplayNode().GetSaveWithScene()
+    remove(node)
+    assert scene.GetNumberOfNodes() == before - 2
 
 
 def test_an_output_that_was_deleted_is_created_again(scene):

@@ -315,6 +315,9 @@ def test_a_second_apply_while_the_user_does_other_things(panel, pair, outputs):
     """
     ui, field, report = panel.ui, displacements(outputs.transform), outputs.report
     turn_in_place(pair[2], pair[3])
+    HOST.click(ui.keepInverseCheckBox)
+    HOST.click(ui.keepConfidenceCheckBox)
+    assert not ui.confidenceSelector.enabled and ui.transformSelector.enabled
     before, worker = node_ids(), POOL.pids()
     assert len(worker) == 1
     HOST.click(ui.applyButton)
@@ -335,6 +338,9 @@ def test_a_second_apply_while_the_user_does_other_things(panel, pair, outputs):
     new = {again.confidence.GetID(), again.confidence.GetDisplayNode().GetID(), other.GetID()}
     assert node_ids() - before <= new and old_confidence not in node_ids()
 
+    assert again.inverse is None and panel.parameters.inverse is outputs.inverse  # the former one is left alone
+    assert again.confidence.GetHideFromEditors() and not again.confidence.GetSaveWithScene()
+    assert panel.parameters.confidence is None  # it serves the views alone
     assert again.warpedTarget.GetParentTransformNode() is None
     np.testing.assert_allclose(displacements(again.transform), field, atol=1.0)  # mm
     dice = again.report["after"]["mean_dice"]
@@ -351,7 +357,10 @@ def test_a_deleted_result_cannot_be_shown(panel):
     slicer.mrmlScene.RemoveNode(panel.registration.run.outputs.confidence)
     HOST.click(panel.ui.checkerboardButton)
     assert "deleted" in panel.ui.summaryLabel.text and not panel.ui.blendButton.enabled
-    assert not slicer.mrmlScene.GetSingletonNode("Red", "vtkMRMLSliceNode").HasObserver(vtk.vtkCommand.ModifiedEvent)
+    red, below = (slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode") for name in ("Red", "Red+"))
+    before = below.GetSliceOffset()
+    red.SetSliceOffset(red.GetSliceOffset() + 30)
+    assert below.GetSliceOffset() == before  # it does not follow any more
 
 
 def test_closing_the_scene_clears_the_result(panel):

@@ -8,15 +8,18 @@ import slicer.util
 TRANSFORM, VOLUME, SEGMENTATION = "vtkMRMLTransformNode", "vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode"
 LABELS = "vtkMRMLLabelMapVolumeNode"
 TEMPLATE_ROLE, TARGET_ROLE = "SlicReg.template", "SlicReg.target"  # of references from a result to its scans
+TEMPORARY = "SlicReg.temporary"  # attribute of what is made for the views and removed when they show something else
 VERDICT = "SlicReg.verdict"  # attribute of a result: the word of its verdict
 
 
 class ResultNodes:
     """The user's output nodes, and new ones where there are none; `discard` removes the new ones."""
 
-    def __init__(self, beside=None):
-        """beside: the node whose folder in the subject hierarchy new nodes share."""
-        self.beside, self.created = beside, []
+    def __init__(self, beside=None, folder: str = ""):
+        """beside: the node whose folder in the subject hierarchy new nodes share. folder: name of a folder in it for
+        them, which is made where it is not there yet."""
+        self.beside, self.folder, self.created = beside, folder, []
+        self._madeFolder = 0  # item
 
     def reuse_or_add(self, existing, class_name: str, name: str):
         """``existing`` if it is still in the scene, otherwise a new node whose name is made unique."""
@@ -40,17 +43,47 @@ class ResultNodes:
             if hierarchy and hierarchy.GetItemByDataNode(made):  # the application removes it by itself
                 hierarchy.RemoveItem(hierarchy.GetItemByDataNode(made), False, False)
         self.created = []
+        hierarchy = _subject_hierarchy()
+        if hierarchy and self._madeFolder and not hierarchy.GetNumberOfItemChildren(self._madeFolder):
+            hierarchy.RemoveItem(self._madeFolder, False, False)
+        self._madeFolder = 0
 
     def _place(self, made) -> None:
         hierarchy = _subject_hierarchy()
         item = hierarchy.GetItemByDataNode(self.beside) if hierarchy and self.beside else 0
         if not item:
             return
-        parent, own = hierarchy.GetItemParent(item), hierarchy.GetItemByDataNode(made)
+        parent, own = self._find_folder(hierarchy, hierarchy.GetItemParent(item)), hierarchy.GetItemByDataNode(made)
         if own:
             hierarchy.SetItemParent(own, parent)
         else:
             hierarchy.CreateItem(parent, made)
+
+    def _find_folder(self, hierarchy, parent: int) -> int:
+        if not self.folder:
+            return parent
+        found = hierarchy.GetItemChildWithName(parent, self.folder)
+        if not found:
+            found = self._madeFolder = hierarchy.CreateFolderItem(parent, self.folder)
+        return found
+
+
+def hide(node) -> None:
+    """Keep a node out of the user's lists and saved scenes: it is there for the views."""
+    node.SetHideFromEditors(True)
+    for part in (node, *(node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes()))):
+        if part:
+            part.SetSaveWithScene(False)
+    node.SetAttribute(TEMPORARY, "1")
+
+
+def remove(node) -> None:
+    """Remove a node with its display nodes."""
+    for n in reversed(range(node.GetNumberOfDisplayNodes())):
+        display = node.GetNthDisplayNode(n)
+        if display:
+            slicer.mrmlScene.RemoveNode(display)
+    slicer.mrmlScene.RemoveNode(node)
 
 
 def mark_result(node, template, target, verdict: str = "") -> None:

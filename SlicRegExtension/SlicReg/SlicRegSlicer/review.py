@@ -6,7 +6,7 @@ import slicer
 import slicer.util
 
 from . import spaces
-from .result_nodes import TARGET_ROLE
+from .result_nodes import TARGET_ROLE, TEMPORARY, remove
 from .review_images import ReviewImages
 from .spaces import TARGET, TEMPLATE, Correspondence, Follower, SegmentViews
 
@@ -178,6 +178,8 @@ class Review:
     def can_apply(self) -> bool:
         """Whether the target can be put under the transform without the template: they share no parent transform."""
         top = _find_top(self.template)
+        if self.outputs.transform.GetAttribute(TEMPORARY):
+            return False  # it is removed with this review
         return all(_find_top(node) is not top for node in self._list_target_nodes())
 
     def _list_target_nodes(self) -> list:
@@ -197,14 +199,21 @@ class Review:
         if self._follower:
             self._follower.start()
 
-    def close(self, for_good: bool = True) -> None:
-        """Remove what was made for the views. for_good: also draw all segments where they were drawn before."""
+    def leave_views(self) -> None:
+        """Remove what was made for the views."""
         self.pause()
         self._follower = None
+        self.images.close()
+
+    def close(self, for_good: bool = True) -> None:
+        """Leave the views and remove hidden results. for_good: also draw all segments where they were drawn before."""
+        self.leave_views()
         for composite in _list_composites():
             if composite.GetLabelVolumeID() == self.outputs.supervoxels.GetID():
                 composite.SetLabelVolumeID(None)
-        self.images.close()
+        for node in self.outputs.nodes():
+            if node.GetAttribute(TEMPORARY) and self._is_present(node):
+                remove(node)
         if for_good:
             self.segment_views.restore()
 

@@ -90,6 +90,8 @@ class ReviewButtons:
 
         now: False if the views belong to another module; then they change when the user comes back, see `enter`.
         """
+        if self.review:
+            self.review.leave_views()
         self.review = review
         self._enable(True)
         self._place = -1

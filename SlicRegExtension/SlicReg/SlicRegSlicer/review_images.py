@@ -7,7 +7,7 @@ import slicer
 import slicer.util
 
 from . import colours, maps
-from .result_nodes import VOLUME, ResultNodes
+from .result_nodes import VOLUME, ResultNodes, hide, remove
 from .spaces import get_normal_axis
 from .translation import _
 
@@ -41,7 +41,6 @@ class ReviewImages:
         # the warped target's grid lies in the world, unlike that of a template under a parent transform
         slicer.util.updateVolumeFromArray(self._board, np.where(odd, warped, template).astype(np.float32))
         self._board.SetIJKToRASMatrix(_get_matrix(self.outputs.warpedTarget))
-        self._board.CreateDefaultDisplayNodes()
         shown, display = self.template.GetDisplayNode(), self._board.GetDisplayNode()
         if shown:
             display.AutoWindowLevelOff()
@@ -108,13 +107,11 @@ class ReviewImages:
         for sheet in maps.make_grid_sheets(field, self.outputs.confidence, GRID_SPACING_MM, GRID_STEP_MM):
             model = self._hide(slicer.mrmlScene.AddNewNodeByClass("vtkMRMLModelNode", "SlicReg grid"), GRID)
             model.SetAndObservePolyData(sheet)
-            model.CreateDefaultDisplayNodes()
             display = model.GetDisplayNode()
             display.SetColor(*GRID_COLOUR)
             display.SetVisibility2D(True)
             display.SetSliceIntersectionThickness(1)
             display.SetVisibility3D(False)
-            display.SetSaveWithScene(False)
             sheets.append(model)
         return sheets
 
@@ -125,7 +122,7 @@ class ReviewImages:
         self.hide_legends()
         for node in (self._board, *self._maps.values(), *self._sheets):
             if node and slicer.mrmlScene.IsNodePresent(node):
-                _remove(node)
+                remove(node)
         self._board, self._maps, self._sheets = None, {}, []
 
     def _make_map(self, name: str, title: str, measure, table: str, limits: tuple[float, float] | None):
@@ -147,12 +144,12 @@ class ReviewImages:
         return name in self._maps and bool(slicer.mrmlScene.IsNodePresent(self._maps[name]))
 
     def _add_volume(self, attribute: str, name: str):
-        return self._hide(ResultNodes(self.outputs.warpedTarget).reuse_or_add(None, VOLUME, name), attribute)
+        return self._hide(ResultNodes().reuse_or_add(None, VOLUME, name), attribute)
 
     def _hide(self, node, attribute: str):
         node.SetAttribute(attribute, "1")
-        node.SetHideFromEditors(True)
-        node.SetSaveWithScene(False)
+        node.CreateDefaultDisplayNodes()
+        hide(node)
         return node
 
 
@@ -162,12 +159,3 @@ def _get_matrix(volume):
     matrix = vtk.vtkMatrix4x4()
     volume.GetIJKToRASMatrix(matrix)
     return matrix
-
-
-def _remove(node) -> None:
-    """Remove a node with its display nodes and legends."""
-    for n in reversed(range(node.GetNumberOfDisplayNodes())):
-        display = node.GetNthDisplayNode(n)
-        if display:
-            slicer.mrmlScene.RemoveNode(display)
-    slicer.mrmlScene.RemoveNode(node)
