@@ -256,7 +256,7 @@ def test_a_rotated_target(gpu, model, template, target, monkeypatch, shows_less)
     turn[:3, :3] = Rotation.from_euler("z", 15, degrees=True).as_matrix()
     centroids = torch.cat([torch.full((2, 128, 1), 100.0), 60 * random(2, 128, 3)], -1).double()
     moved = torch.cat([centroids[..., :1], apply_affine(turn, centroids[..., 1:])], -1)
-    for module, known in (("register", moved), ("fixed_side", centroids)):
+    for module, known in (("moving_side", moved), ("fixed_side", centroids)):
         monkeypatch.setattr(
             f"SlicRegLib.registration.{module}.locate", lambda net, scan, _, known=known: known.to(scan.voxels.device)
         )

@@ -96,6 +96,20 @@ def test_without_packaging_pip_compares_all_versions(gone, slicer_modules):
     assert call[1] == [package.requirement for package in REQUIREMENTS.values() if package.source == PIP]
 
 
+def test_what_is_broken_is_installed_again_and_nothing_else(slicer_modules):
+    install(broken=["skimage", "numpy"])  # numpy is Slicer's
+    (call,) = slicer_modules.calls
+    assert call[:2] == ("pip_install", ["--force-reinstall", "--no-deps", "scikit-image>=0.21"])
+    assert re.search(r"^torch==\d", call[2], re.MULTILINE)
+
+
+def test_what_is_broken_and_what_is_missing_together(gone, slicer_modules):
+    gone.add("nibabel")
+    slicer_modules.packaging.pip_ensure = clearing(gone, slicer_modules.packaging.pip_ensure)
+    install(broken=["torch", "nibabel"])
+    assert [call[0] for call in slicer_modules.calls] == ["uninstallTorch", "installTorch", "pip_ensure"]
+
+
 def test_a_broken_torch_is_removed_first(slicer_modules):
     install(broken=["torch"])
     assert [call[0] for call in slicer_modules.calls] == ["uninstallTorch", "installTorch"]

@@ -2,12 +2,14 @@
 
 import importlib.metadata
 import importlib.util
+import platform
 import re
 import sys
 from pathlib import Path
 
 import pytest
 
+from SlicRegLib.errors import UserError
 from SlicRegSlicer import gpus, requirements
 from SlicRegSlicer.requirements import REQUIREMENTS, describe_missing, find_missing, is_older
 
@@ -98,3 +100,13 @@ def test_the_driver_knows_the_gpus(tmp_path, monkeypatch):
     assert gpus.describe_driver() == "" and gpus.list_gpus() == []
     monkeypatch.setenv("PATH", "")
     assert gpus.describe_driver() == ""
+    monkeypatch.setattr(sys, "platform", "darwin")
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    assert gpus.list_gpus() == [("mps", "Apple GPU")]
+
+
+def test_what_a_script_is_told_where_packages_are_missing(monkeypatch):
+    requirements.require_packages()
+    hide_packages(monkeypatch, "torch", "psutil")
+    with pytest.raises(UserError, match=r"2 Python packages .*torch, psutil.* run SlicRegLogic\(\)\.installed"):
+        requirements.require_packages()

@@ -3,11 +3,12 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
-from SlicRegSlicer import selfcheck
+from SlicRegSlicer import selfcheck, waiting
 from SlicRegSlicer.findings import Finding
 from SlicRegSlicer.requirements import REQUIREMENTS
 from SlicRegSlicer.selfcheck import check_installation
@@ -30,12 +31,16 @@ def select_problems(findings: list[Finding]) -> list[Finding]:
     return [f for f in findings if not f.ok]
 
 
+def list_repairs(findings: list[Finding]) -> list[str]:
+    return [name for finding in findings for name in finding.repair]
+
+
 def test_this_python_works():
     import torch
 
     findings = check_installation()
     assert select_problems([f for f in findings if "GPU" not in f.title and "NVIDIA" not in f.title]) == []
-    assert findings[0].title.startswith(f"PyTorch {torch.__version__}")
+    assert findings[0].title.startswith(f"PyTorch {torch.__version__}") and list_repairs(findings) == []
     assert any(f.title == "The CPU works" and "gradients took" in f.detail for f in findings)
     working = sum(f.title.startswith("The GPU") and f.title.endswith("works") for f in findings)
     assert working == torch.cuda.device_count()
@@ -75,6 +80,50 @@ def test_a_python_without_packages(no_driver, tmp_path):
     torch, others = select_problems(check_installation(str(python)))
     assert torch.title == "PyTorch is not installed" and "Press Apply" in torch.cure
     assert "nibabel is missing" in others.detail and others.blocking and "Press Apply" in others.cure
+
+
+def write_package(folder: Path, name: str, code: str) -> None:
+    (folder / name).mkdir()
+    (folder / name / "__init__.py").write_text(code)
+
+
+def test_only_what_is_broken_is_repaired(tmp_path, monkeypatch, no_driver):
+    """A broken torch hides no other package, and none hides torch."""
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    write_package(tmp_path, "skimage", "raise ImportError('DLL load failed')")
+    write_package(tmp_path, "torch", "raise ImportError('libtorch_cpu.so')")
+    assert list_repairs(check_installation()) == ["torch", "skimage"]
+
+
+def test_a_package_that_ends_the_process(tmp_path, monkeypatch, no_driver):
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    write_package(tmp_path, "h5py", "import os; os._exit(3)")
+    findings = check_installation()
+    (found,) = select_problems(findings)
+    assert found.repair == ("h5py",) and "h5py cannot be imported" in found.detail
+    assert any(f.title == "The CPU works" for f in findings)
+
+
+def test_the_application_handles_events_meanwhile(monkeypatch):
+    """At least every tenth of a second, and a program that takes too long is ended."""
+    calls = []
+    monkeypatch.setattr(waiting, "handle_events", lambda: calls.append(time.monotonic()) or time.sleep(0.02))
+    ended = waiting.run_program([sys.executable, "-c", "import time; print(1, flush=True); time.sleep(60)"], 0.5)
+    assert ended.code is None and ended.output.strip() == "1" and len(calls) > 5
+
+
+def test_apples_gpu_is_tried(monkeypatch):
+    lacking = "NotImplementedError: The operator 'aten::x' is not currently implemented for the MPS device."
+
+    def probe_device(python, device, timeout):
+        report = {"absent": [], "version": "2.5.1", "devices": [], "mps": True}
+        return (report, lacking) if device == "mps" else ({**report, "seconds": 0.1}, "")
+
+    monkeypatch.setattr(selfcheck, "describe_driver", lambda: "")
+    monkeypatch.setattr(selfcheck, "probe_device", probe_device)
+    (found,) = select_problems(check_installation())
+    assert found.title == "The Apple GPU (mps) does not work" and not found.blocking and not found.repair
+    assert "choose the CPU" in found.cure
 
 
 def test_a_python_that_does_not_start(no_driver):

@@ -6,13 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import SimpleITK as sitk
 import slicer
 import slicer.util
 
 from SlicRegLib.errors import UserError
 from SlicRegLib.images.files import split_series
-from SlicRegLib.images.itk import read_affine
 from SlicRegLib.images.json_reading import read_json
 from SlicRegLib.images.options import TransformFormat
 from SlicRegLib.jobs.batch import Row
@@ -124,6 +122,10 @@ def _load_scan(path: Path) -> Image | None:
     folder, series = split_series(path)
     if not folder.is_dir():
         return load_image(path)
+    import SimpleITK as sitk  # not loaded when Slicer starts
+
+    from SlicRegLib.images.itk import read_affine
+
     names = sitk.ImageSeriesReader.GetGDCMSeriesIDs(str(folder))
     if len(names) != 1 and series not in names:
         return None

@@ -9,15 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import SimpleITK as sitk
 import slicer
 import slicer.util
 import vtk
 from vtk.util.numpy_support import numpy_to_vtk
 
 from SlicRegLib.errors import UserError
-from SlicRegLib.images.displacements import read_displacements
-from SlicRegLib.images.itk import read_affine
 
 from .node_arrays import compute_voxel_to_world, make_oriented_image
 from .segments import Segment, make_vtk_segment
@@ -39,6 +36,8 @@ class Image:
 
 def load_displacement_image(path: str | Path) -> Image:
     """The displacement field of a transform file, in the resampling direction: float32 vectors."""
+    from SlicRegLib.images.displacements import read_displacements  # SimpleITK is not loaded when Slicer starts
+
     try:
         vectors, matrix = read_displacements(path)
     except UserError as error:
@@ -50,6 +49,10 @@ def load_displacement_image(path: str | Path) -> Image:
 
 def load_image(path: str | Path) -> Image:
     """A 3-D scan or label map file."""
+    import SimpleITK as sitk
+
+    from SlicRegLib.images.itk import read_affine
+
     try:
         image = sitk.ReadImage(str(path))
     except RuntimeError as error:

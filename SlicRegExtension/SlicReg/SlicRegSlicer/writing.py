@@ -11,8 +11,6 @@ import numpy as np
 import slicer
 
 from SlicRegLib.errors import UserError
-from SlicRegLib.images.itk import make_image
-from SlicRegLib.images.itk_writing import write_image
 
 from .checks import check_matrix, check_parent
 from .node_arrays import (
@@ -132,5 +130,8 @@ def _with_labelmaps(node, geometry):
 
 def _write(voxels: np.ndarray, matrix: np.ndarray, path: str | Path) -> None:
     """voxels: (K, J, I). Uncompressed, since the file is read once."""
+    from SlicRegLib.images.itk import make_image  # SimpleITK is not loaded when Slicer starts
+    from SlicRegLib.images.itk_writing import write_image
+
     check_matrix(matrix, Path(path).name)
     write_image(path, make_image(voxels.T, matrix), compress=False)
