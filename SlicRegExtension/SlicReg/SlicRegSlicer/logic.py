@@ -21,6 +21,7 @@ from SlicRegLib.jobs.python import find_python, make_environment
 from SlicRegLib.jobs.worker_pool import POOL
 from SlicRegLib.registration.model_header import AUTO, ModelHeader, list_models
 
+from .carry import carry_node
 from .findings import Finding
 from .gpus import list_gpus
 from .installing import install
@@ -117,6 +118,11 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         labels: a folder of label files with the names of those in ``folder``, to measure Dice."""
         require_packages()
         return make_scene_batch(request, pathlib.Path(out), volumes, folder, labels)
+
+    def carry(self, node, transform, direction="template-to-target"):
+        """A copy of markups (points, lines, curves) or of a model where the ``transform`` of a result takes it. The
+        other direction is "target-to-template". Raises UserError."""
+        return carry_node(node, transform, direction)
 
     def checkScans(self, options: JobOptions, folder) -> CommandProcess:
         """Check the scans of a training; the findings go to ``folder``. Call the result's `poll` until its state is not

@@ -11,6 +11,7 @@ from slicer.ScriptedLoadableModule import ScriptedLoadableModuleWidget
 from slicer.util import VTKObservationMixin
 
 from .batch_tab import BatchTab
+from .carry_section import CarrySection
 from .device_list import DeviceList
 from .diagnostics import Diagnostics
 from .logic import SlicRegLogic
@@ -54,6 +55,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.devices = DeviceList(self)
         self.diagnostics = Diagnostics(self)
         self.registration = RegistrationTab(self)
+        self.carry = CarrySection(self)
         self.batch = BatchTab(self, self.registration.makeRequest)
         self.training = TrainingTab(self, onModelFinished=self.models.fill)
         self.ui.tabs.connect("currentChanged(int)", self.onTab)
@@ -152,7 +154,8 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         """Show the parameters that no widget is bound to, and enable what can be started now."""
         self.diagnostics.showParameters()
         if self.parameters:
-            for part in (self.models, self.modes, self.devices, self.registration, self.batch, self.training):
+            lists, tabs = (self.models, self.modes, self.devices), (self.registration, self.batch, self.training)
+            for part in (*lists, *tabs, self.carry):
                 part.showParameters()
 
     # ---- one thing at a time
