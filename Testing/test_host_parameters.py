@@ -98,3 +98,8 @@ def test_what_slicer_cannot_bind_is_refused(host):
     for name, cls in (("number", ctk.ctkSliderWidget), ("text", qt.QComboBox), ("path", ctk.ctkPathLineEdit)):
         with pytest.raises(RuntimeError):
             parameters.connectParametersToGui({name: cls()})
+
+
+def test_an_empty_path_is_a_dot(tiny):
+    """As with Slicer's PathSerializer, whose default is ``Path()``: a reason to keep paths as text."""
+    assert str(tiny.parameters.model) == "." == tiny.ui.modelEdit.currentPath

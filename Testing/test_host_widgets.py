@@ -101,3 +101,48 @@ def test_what_a_user_cannot_reach_cannot_be_clicked(host, tiny):
     host.click(tiny.ui.section)
     host.click(tiny.ui.applyButton)
     assert len(tiny.applied) == 2
+
+
+def test_a_path_field_tells_of_acceptable_paths_only(host, tmp_path):
+    """Without name filters anything but nothing is acceptable; clearing is told by the other signal alone."""
+    import ctk
+
+    edit, told = ctk.ctkPathLineEdit(), []
+    edit.connect("currentPathChanged(QString)", lambda path: told.append(path))
+    edit.connect("validInputChanged(bool)", lambda valid: told.append(valid))
+    edit.currentPath = "no/such/file"
+    edit.currentPath = "another"
+    edit.currentPath = ""
+    assert told == ["no/such/file", True, "another", False] and edit.currentPath == ""
+    told.clear()
+    edit.nameFilters = ["Models (*.slicreg *.pt)", "Text (*.txt)"]
+    for path in ("a.png", "a.pt", "a.slicreg"):
+        edit.currentPath = path
+    assert told == ["a.pt", True, "a.slicreg"]
+
+
+def test_a_file_chooser_that_is_cancelled_changes_no_path(host):
+    import ctk
+
+    edit = ctk.ctkPathLineEdit()
+    edit.currentPath = "before"
+    host.dialogs.choose_path("", "after")
+    edit.browse()
+    assert edit.currentPath == "before"
+    edit.browse()
+    assert edit.currentPath == "after"
+
+
+def test_a_selector_lists_nothing_while_the_scene_imports(host):
+    import slicer
+
+    scene, selector = slicer.mrmlScene, slicer.qMRMLNodeComboBox()
+    selector.nodeTypes = ["vtkMRMLScalarVolumeNode"]
+    selector.setMRMLScene(scene)
+    first = add_volume("first")
+    scene.StartState(scene.ImportState)
+    add_volume("second")
+    assert selector._combo.findText("second") < 0 and selector.currentNode() is first
+    scene.EndState(scene.ImportState)
+    assert selector._combo.findText("second") >= 0 and selector.currentNode() is first
+    selector.setMRMLScene(None)

@@ -1,4 +1,7 @@
-"""Typed attributes kept in a parameter node, as string parameters or as node references."""
+"""Typed attributes kept in a parameter node, as string parameters or as node references.
+
+Follows ``Base/Python/slicer/parameterNodeWrapper/serializers.py`` of Slicer.
+"""
 
 from __future__ import annotations
 
@@ -83,7 +86,7 @@ def find_kind(type_) -> Kind:
     if type_ is str:
         return Kind(str, "")
     if isinstance(type_, type) and issubclass(type_, pathlib.PurePath):
-        return Kind(type_, type_())
+        return Kind(type_, type_())  # PathSerializer.default: an empty path is written as "."
     if isinstance(type_, type) and issubclass(type_, enum.Enum):
         return Kind(type_, next(iter(type_)), to_text=lambda value: value.name, from_text=lambda text: type_[text])
     if _is_node_class(type_):
