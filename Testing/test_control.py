@@ -45,6 +45,17 @@ def test_start_returns_the_process_that_owns_the_folder(folder):
     assert os.getsid(pid) == pid  # a session of its own
 
 
+def test_a_window_handles_its_events_while_a_job_starts(folder):
+    seen = []
+
+    def wait(seconds: float) -> None:
+        seen.append(seconds)
+        time.sleep(seconds)
+
+    start(folder, wait=wait)
+    assert len(seen) > 1 and max(seen) < 0.1
+
+
 def test_pause_and_resume_reach_every_process(folder):
     pid = start(folder, helpers=2)
     assert len(find_tree(pid)) == 3
