@@ -10,7 +10,7 @@ from typing import Any
 from ..jobs.options import BatchRequest, CheckRequest, read_options, write_config
 from ..progress import Progress
 from ..registration.verdict_text import GOOD, describe_counts, describe_verdict
-from ..results.options import EvaluateRequest, RegisterRequest
+from ..results.options import CarryRequest, EvaluateRequest, RegisterRequest
 from ..teaching.options import PrepareRequest
 from ..training.options import TrainRequest
 from .registration_text import OTHER_TEMPLATE, describe_registration, make_verdict_step
@@ -39,6 +39,8 @@ def evaluate(request: EvaluateRequest, output: OutputOptions, progress: Progress
     results = evaluate_files(request, progress)
     mean = results["mean"]
     lines = [] if results["own_template"] else [OTHER_TEMPLATE]
+    if "model_choice" in results:
+        lines.insert(0, f"Model: {results['model_choice']['reason']}")
     lines.append(
         f"{mean['cases']} cases: mean Dice {mean['before_dice']:.3f} before, {mean['after_dice']:.3f} after; "
         f"HD95 {_mm(mean['before_hd95_mm'])} before, {_mm(mean['after_hd95_mm'])} after; folding "
@@ -55,6 +57,12 @@ def evaluate(request: EvaluateRequest, output: OutputOptions, progress: Progress
             lines.append(f"  {name}: left out, since only one of the scans has them: labels {case['left_out']}")
     lines += [f"  {name}: failed: {reason}" for name, reason in results["failed"].items()]
     return "\n".join(lines)
+
+
+def carry(request: CarryRequest, output: OutputOptions, progress: Progress) -> str:
+    from ..results.carry_points import carry_points
+
+    return carry_points(request)
 
 
 def learn(request: LearnRequest, output: OutputOptions, progress: Progress) -> str:

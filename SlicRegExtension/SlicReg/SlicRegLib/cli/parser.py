@@ -20,7 +20,7 @@ from ..jobs.arguments import changed_arguments, write_arguments
 from ..jobs.options import BatchRequest, CheckRequest
 from ..option import Word, word_of
 from ..registration.options import MODES, ModeOptions, RegistrationOptions
-from ..results.options import EvaluateRequest, RegisterRequest
+from ..results.options import CarryRequest, EvaluateRequest, RegisterRequest
 from ..teaching.options import PrepareRequest
 from ..training.options import TrainRequest
 from .requests import (
@@ -36,6 +36,7 @@ REQUESTS: dict[str, type] = {
     "register": RegisterRequest,
     "batch": BatchRequest,
     "evaluate": EvaluateRequest,
+    "carry": CarryRequest,
     "learn": LearnRequest,
     "job": JobRequest,
     "check": CheckRequest,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from ..images.options import SeriesOptions, TransformOptions
 from ..network.options import DeviceOptions
@@ -61,3 +61,17 @@ class EvaluateRequest(SeriesOptions, DeviceOptions):
     out: Annotated[Path, Word(metavar="JSON")]
     """File for the results: each scan's, their means, and what failed."""
     registration: RegistrationOptions = field(default_factory=RegistrationOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CarryRequest:
+    """Carry points from the template to the target or back along the transform of a result."""
+
+    transform: Annotated[Path, Word(metavar="PATH")]
+    """Folder of a result, or its transform file (.h5, .nrrd or .nii.gz)."""
+    points: Annotated[Path, Word(metavar="FILE")]
+    """Points: Slicer's markups (.mrk.json, .fcsv), or a table with the columns r, a, s or l, p, s in mm (.csv)."""
+    direction: Literal["template-to-target", "target-to-template"] = "template-to-target"
+    """On which scan the points lie, and where they are carried."""
+    out: Annotated[Path, Word(metavar="FILE")]
+    """File for the carried points, in the same format; everything but the positions is kept."""
