@@ -11,11 +11,11 @@ if available():
     from panel_samples import fresh_panel
     from SlicRegLib.option import describe_options
     from SlicRegSlicer.option_widgets import find_option_widgets
-    from SlicRegSlicer.parameters import OPTIONS, SOURCES
+    from SlicRegSlicer.parameters import OPTIONS, OUTPUTS, SOURCES, name_keeping
     from SlicRegSlicer.run import Request
 
-NO_OPTIONS = {"batchScene", "batchInput", "batchOutput"}
-"""Parameters bound to a widget, nodes apart, that no options class of the library has."""
+    NO_OPTIONS = {"batchScene", "batchInput", "batchOutput", *map(name_keeping, OUTPUTS)}
+    """Parameters bound to a widget, nodes apart, that no options class of the library has."""
 
 
 @pytest.fixture(scope="module")

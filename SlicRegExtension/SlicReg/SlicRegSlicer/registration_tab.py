@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import slicer
 
+from . import sample
 from .parameters import INPUTS, OPTIONS, OUTPUTS, name_keeping
 from .request import Outputs, Request
 from .result_nodes import belongs_to_other_scans
 from .result_table import ResultTable, describe_least_sure_segments
 from .review_buttons import ReviewButtons
 from .run import Run
+from .scene_batch import find_segmentation
 from .translation import _
 from .verdict_view import show_verdict
-from .widgets import DisplayErrors, Panel, make_timer
+from .widgets import DisplayErrors, Panel, WaitCursor, make_timer
 
 POLL_MS = 50
 NEEDED_IN_VIEWS = {"transform", "warpedTarget", "confidence"}
@@ -25,9 +27,12 @@ class RegistrationTab:
     def __init__(self, panel: Panel):
         self.panel, self.ui, self.logic = panel, panel.ui, panel.logic
         self.run: Run | None = None
+        self._followed = None, None  # template and segmentation when the parameters were last shown
+        self._declined = False  # whether the user has chosen no segmentation for this template
         self.views = ReviewButtons(panel.ui)
         self.table = ResultTable(panel)
         self._timer = make_timer(POLL_MS, self.onTimer)
+        self.ui.sampleButton.connect("clicked(bool)", self.onSample)
         self.ui.applyButton.connect("clicked(bool)", self.onApply)
         self.ui.cancelButton.connect("clicked(bool)", self.onCancel)
 
@@ -40,7 +45,7 @@ class RegistrationTab:
         if self.run:
             self.run.cancel()
         self.views.close()
-        self.run = None
+        self.run, self._followed = None, (None, None)
         self.ui.cancelButton.enabled = False
 
     def clear(self) -> None:
@@ -55,9 +60,26 @@ class RegistrationTab:
         """Enable Apply, whose tool tip says what is missing, and the selectors of the outputs that are wanted."""
         for name in OUTPUTS:
             getattr(self.ui, f"{name}Selector").enabled = getattr(self.panel.parameters, name_keeping(name))
+        self._followTemplate()
         missing = self.findMissing()
         self.ui.applyButton.enabled = not missing and not self.panel.isBusy()
         self.ui.applyButton.toolTip = missing or _("Register the target to the template.")
+
+    def _followTemplate(self) -> None:
+        """Choose the segmentation that was drawn on the template, unless the user has chosen another one, or none."""
+        parameters, (former, formerly_chosen) = self.panel.parameters, self._followed
+        template, chosen = parameters.template, parameters.templateSegmentation
+        if template is not former:
+            self._declined = False
+            if former and chosen and chosen is find_segmentation(former):
+                chosen = None
+        elif formerly_chosen and not chosen:
+            self._declined = True
+        self._followed = template, chosen
+        if template and not chosen and not self._declined:
+            found = find_segmentation(template)
+            self._followed = template, found
+            parameters.templateSegmentation = found
 
     def findMissing(self) -> str:
         """A sentence that says what must still be chosen; "" if nothing."""
@@ -76,9 +98,15 @@ class RegistrationTab:
             return _("The model {model} is not on this computer. Choose another one.").format(model=parameters.model)
         return ""
 
+    def onSample(self, clicked=False) -> None:
+        with DisplayErrors(), WaitCursor():
+            nodes = sample.load()
+        names = ("template", "templateSegmentation", "target", "targetSegmentation")
+        for name, node in zip(names, nodes, strict=True):
+            setattr(self.panel.parameters, name, node)
+
     def makeRequest(self) -> Request:
-        """What is chosen, which stays as it is. New nodes take the place of outputs that hold the result of another pair
-        of scans."""
+        """What is chosen, which stays as it is. New nodes replace outputs that hold the result of another pair."""
         parameters = self.panel.parameters
         values = {name: getattr(parameters, name) for name in (*INPUTS, *OUTPUTS, *OPTIONS)}
         for name in OUTPUTS:
@@ -178,7 +206,8 @@ class RegistrationTab:
         self.views.show(self.views.makeReview(self.run.request, outputs), now=bool(self.panel.parent.isEntered))
 
     def showPending(self) -> None:
-        """The user comes back to the module: show the result that came meanwhile."""
+        """The user comes back to the module: show the result that came meanwhile, and what was loaded."""
+        self._followTemplate()
         self.views.enter()
 
     def _clearResult(self) -> None:

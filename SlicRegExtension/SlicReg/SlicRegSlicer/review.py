@@ -6,9 +6,10 @@ import slicer
 import slicer.util
 
 from . import spaces
-from .result_nodes import TARGET_ROLE, TEMPORARY, remove
+from .result_nodes import TEMPORARY, remove
 from .review_images import ReviewImages
 from .spaces import TARGET, TEMPLATE, Correspondence, Follower, SegmentViews
+from .target_placement import TargetPlacement
 
 SIDE = "+"  # ends the names of the lower views of Slicer's layout "three over three"; see vtkMRMLLayoutNode.cxx
 
@@ -28,6 +29,8 @@ class Review:
         self.template_segmentation, self.target_segmentation = template_segmentation, target_segmentation
         self.images = ReviewImages(template, outputs)
         self.segment_views = segment_views or SegmentViews()
+        moved = (target, target_segmentation, outputs.warpedSegmentation, outputs.supervoxels)
+        self._placement = TargetPlacement(template, outputs.transform, moved)
         self.correspondence = Correspondence(outputs.transform, self.is_applied)
         self._follower: Follower | None = None
         self._spaces: dict[str, str] = {}  # of the views by their IDs
@@ -147,45 +150,26 @@ class Review:
 
     def is_applied(self) -> bool:
         """Whether the target is under the transform."""
-        node = self.target
-        while node := node.GetParentTransformNode():
-            if node is self.outputs.transform:
-                return True
-        return False
+        return self._placement.is_applied()
+
+    def can_apply(self) -> bool:
+        """Whether the target can be put under the transform."""
+        return self._placement.can_apply()
 
     def apply_transform(self, on: bool) -> None:
-        """Put the target, its segments and what was carried to it under the transform, or take them off.
-
-        Parent transforms of the target stay between the two. They go along as a whole, with what else is under them.
-        """
-        transform, to = self.outputs.transform, TEMPLATE if on else TARGET
+        """Put the target and what goes with it under the transform, or take it off; the views show the same anatomy."""
         if on == self.is_applied():
             return
         self.pause()
-        centres = {  # views of the target go on showing the same anatomy
+        to = TEMPLATE if on else TARGET
+        centres = {
             node: self.correspondence.transform_point(spaces.get_centre(node), to)
             for node in self._list_view_nodes(TARGET)
         }
-        for node in self._list_target_nodes():
-            top = node
-            while top.GetParentTransformNode() not in (None, transform):
-                top = top.GetParentTransformNode()
-            top.SetAndObserveTransformNodeID(transform.GetID() if on else None)
+        self._placement.apply(on)
         for node, centre in centres.items():
             node.JumpSliceByCentering(*centre)
         self.resume()
-
-    def can_apply(self) -> bool:
-        """Whether the target can be put under the transform without the template: they share no parent transform."""
-        top = _find_top(self.template)
-        if self.outputs.transform.GetAttribute(TEMPORARY):
-            return False  # it is removed with this review
-        return all(_find_top(node) is not top for node in self._list_target_nodes())
-
-    def _list_target_nodes(self) -> list:
-        outputs = self.outputs
-        nodes = (self.target, self.target_segmentation, outputs.warpedSegmentation, outputs.supervoxels)
-        return list(filter(self._is_present, nodes))
 
     # ---- the end
 
@@ -294,24 +278,6 @@ class Review:
 
     def _present(self, node):
         return node if self._is_present(node) else None
-
-
-def find_segmentation_of(volume):
-    """The only segmentation, no result, whose segments are edited on this volume; None if there is none or several."""
-    role = slicer.vtkMRMLSegmentationNode.GetReferenceImageGeometryReferenceRole()
-    found = [
-        node
-        for node in slicer.util.getNodesByClass("vtkMRMLSegmentationNode")
-        if node.GetNodeReference(role) is volume and node.GetNodeReferenceID(TARGET_ROLE) is None
-    ]
-    return found[0] if len(found) == 1 else None
-
-
-def _find_top(node):
-    """The topmost parent transform; the node itself without one."""
-    while node.GetParentTransformNode():
-        node = node.GetParentTransformNode()
-    return node
 
 
 def _list_composites() -> list:
