@@ -98,6 +98,15 @@ def test_what_to_look_at(changes, text):
     assert cells[0][-1] == text
 
 
+def test_dice_has_a_column_where_it_was_measured():
+    from SlicRegSlicer.batch_words import make_table
+
+    plain = {**dict.fromkeys(COLUMNS), "name": "a", "status": "done", "error": ""}
+    header, cells = make_table([plain | {"dice_before": 0.215, "dice_after": 0.693}, plain])
+    assert header[3].startswith("Dice") and [row[3] for row in cells] == ["0.21 → 0.69", ""]
+    assert len(make_table([plain])[0]) == len(header) - 1
+
+
 def test_a_folder_of_scans(panel, started, tmp_path):
     from SlicRegSlicer.writing import write_volume
 
@@ -166,8 +175,8 @@ def test_the_scans_of_a_folder_are_counted_before_the_start(panel, tmp_path):
     ui.batchOutputPath.currentPath = str(out)
     counted(
         panel,
-        "3 scans, 1 with labels for Dice. 1 of them have a result in the output folder, which is kept where nothing "
-        "has changed.",
+        "3 scans, 1 with labels for Dice. Results in the output folder: 1; those whose scan and options are unchanged "
+        "are kept.",
     )
     panel.parameters.templateSegmentation = None
     HOST.wait(lambda: "Choose a template segmentation" in ui.batchCountLabel.text, 10)

@@ -36,7 +36,7 @@ class BatchCounts:
     """Scans that have a result in the output folder."""
 
     def describe(self, has_template_labels: bool) -> str:
-        """Such as "12 scans, 3 with labels. 2 have a result in the output folder."."""
+        """Such as "12 scans, 3 with labels for Dice. Results in the output folder: 2; ..."."""
         first = _("1 scan") if self.scans == 1 else _("{n} scans").format(n=self.scans)
         if self.labelled and has_template_labels:
             first = _("{scans}, {n} with labels for Dice").format(scans=first, n=self.labelled)
@@ -44,7 +44,7 @@ class BatchCounts:
         if self.labelled and not has_template_labels:
             sentences.append(_("Choose a template segmentation on the Registration tab to measure Dice."))
         if self.done:
-            text = _("{n} of them have a result in the output folder, which is kept where nothing has changed.")
+            text = _("Results in the output folder: {n}; those whose scan and options are unchanged are kept.")
             sentences.append(text.format(n=self.done))
         return " ".join(sentences)
 
@@ -84,13 +84,14 @@ def describe_running(rows: Sequence[Row], name: str, remaining: float | None) ->
 def make_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
     """(header, cells) of the table of scans. Dice has a column only where it was measured."""
     measured = any(row["dice_after"] is not None for row in rows)
-    dice = [_("Dice before"), _("Dice after")] if measured else []
+    dice = [_("Dice, before → after")] if measured else []
     header = [_("Scan"), _("State"), _("Verdict"), *dice, _("Seconds"), _("Folding, %"), _("What to look at")]
     return header, [_format_row(row, measured) for row in rows]
 
 
 def _format_row(row: Row, measured: bool) -> list[str]:
-    dice = [format_cell(row[column]) for column in ("dice_before", "dice_after")] if measured else []
+    values = [format_cell(row[column], 2) for column in ("dice_before", "dice_after")]
+    dice = [" → ".join(filter(None, values))] if measured else []
     figures = [format_cell(row["seconds"], 1), format_cell(row["folding_percent"])]
     state, verdict = STATES.get(row["status"], row["status"]), describe_word(row["verdict"])
     return [row["name"], state, verdict, *dice, *figures, explain_row(row)]
