@@ -11,7 +11,7 @@ from scene_samples import add_volume, put_under, rigid, slicer, transform_points
 from SlicRegLib.errors import UserError
 from SlicRegSlicer.carry import CLASSES, carry_node, find_partner, is_inverse
 from SlicRegSlicer.reading import Image, fill_transform
-from SlicRegSlicer.result_nodes import mark_result
+from SlicRegSlicer.result_nodes import FIXED_ROLE, mark_result
 
 pytest_plugins = ["scene_fixtures"]
 
@@ -187,3 +187,12 @@ def test_what_cannot_be_carried_is_one_sentence_and_makes_no_node(scene, result)
         with pytest.raises(UserError, match=text):
             carry_node(node, used)
     assert scene.GetNumberOfNodes() == before + 1  # the empty model
+
+
+def test_the_side_of_a_field_is_known_without_slicers_own_reference(result):
+    """Older versions of Slicer have none; scenes of older versions of SlicReg have nothing else."""
+    transform, inverse = result
+    inverse.SetNodeReferenceID(inverse.GetFixedNodeReferenceRole(), None)
+    assert is_inverse(inverse) and not is_inverse(transform)
+    transform.SetNodeReferenceID(FIXED_ROLE, None)
+    assert not is_inverse(transform) and find_partner(transform) is inverse

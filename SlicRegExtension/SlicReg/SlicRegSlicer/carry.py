@@ -1,9 +1,9 @@
 """Markups and models from the template to the target and back: copies under the hardened transform of a result.
 
 A result's transform node holds the resampling field, which leads from a point of the fixed scan to one of the moving
-scan; Slicer calls this from-parent, since a volume is resampled by asking where each voxel comes from. So points go from
-the template to the target along the field itself, and back along the field of the inverse, which the registration has
-written, where it is in the scene.
+scan; Slicer calls this from-parent, since a volume is resampled by asking where each voxel comes from. So points go
+from the template to the target along the field itself, and back along the field of the inverse, which the registration
+has written, where it is in the scene.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import vtk
 
 from SlicRegLib.errors import UserError
 
-from .result_nodes import TARGET_ROLE, TEMPLATE_ROLE, TRANSFORM, ResultNodes
+from .result_nodes import FIXED_ROLE, TARGET_ROLE, TEMPLATE_ROLE, TRANSFORM, ResultNodes
 from .translation import _
 
 Direction = Literal["template-to-target", "target-to-template"]
@@ -72,8 +72,16 @@ def carry_node(node, transform, direction: Direction = TO_TARGET):
 
 def is_inverse(transform) -> bool:
     """Whether the node is the inverse of a result: its fixed scan is the target."""
-    target = transform.GetNodeReference(TARGET_ROLE)
-    return target is not None and transform.GetNodeReference(transform.GetFixedNodeReferenceRole()) is target
+    target = transform.GetNodeReferenceID(TARGET_ROLE)
+    return target is not None and _find_fixed(transform) == target
+
+
+def _find_fixed(transform) -> str | None:
+    """ID of the scan on whose side the field lies. Scenes of earlier versions have Slicer's own reference alone."""
+    fixed = transform.GetNodeReferenceID(FIXED_ROLE)
+    if fixed is None and hasattr(transform, "GetFixedNodeReferenceRole"):
+        fixed = transform.GetNodeReferenceID(transform.GetFixedNodeReferenceRole())
+    return fixed
 
 
 def find_partner(transform):

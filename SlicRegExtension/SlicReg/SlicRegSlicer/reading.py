@@ -17,6 +17,7 @@ from vtk.util.numpy_support import numpy_to_vtk
 from SlicRegLib.errors import UserError
 
 from .node_arrays import compute_voxel_to_world, make_oriented_image
+from .result_nodes import FIXED_ROLE
 from .segments import Segment, make_vtk_segment
 from .transform_storage import keep_small
 from .translation import _
@@ -84,6 +85,7 @@ def fill_transform(node, vectors: Image, fixed, moving) -> None:
         node.SetAndObserveTransformNodeID(None)
         node.SetAndObserveTransformToParent(None)  # clears both directions of a reused node
         node.SetAndObserveTransformFromParent(transform)
+        node.SetNodeReferenceID(FIXED_ROLE, fixed.GetID() if fixed else None)
         for role, end in (("GetMovingNodeReferenceRole", moving), ("GetFixedNodeReferenceRole", fixed)):
             if end and hasattr(node, role):  # Slicer shows "registration of ... to ..." from these
                 node.SetNodeReferenceID(getattr(node, role)(), end.GetID())

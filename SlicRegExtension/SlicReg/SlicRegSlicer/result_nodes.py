@@ -9,6 +9,8 @@ TRANSFORM, VOLUME, SEGMENTATION = "vtkMRMLTransformNode", "vtkMRMLScalarVolumeNo
 LABELS = "vtkMRMLLabelMapVolumeNode"
 TEMPLATE_ROLE, TARGET_ROLE = "SlicReg.template", "SlicReg.target"  # of references from a result to its scans
 TEMPORARY = "SlicReg.temporary"  # attribute of what is made for the views and removed when they show something else
+FIXED_ROLE = "SlicReg.fixed"
+"""Of the reference from a transform to the scan on whose side its field lies: the template, or the inverse's target."""
 VERDICT = "SlicReg.verdict"  # attribute of a result: the word of its verdict
 
 
