@@ -15,7 +15,7 @@ CHECKERBOARD = "SlicReg.checkerboard"  # attribute of the volume that is made fo
 MAP, GRID = "SlicReg.map", "SlicReg.grid"
 MAP_MM = 4.0
 """Largest voxels of a map."""
-GRID_SPACING_MM = 12.0
+GRID_SPACING_MM = 20.0
 GRID_STEP_MM = 6.0
 GRID_COLOUR = (1.0, 0.85, 0.2)
 INSIDE = (maps.OUTSIDE + 1, 1e9)
@@ -111,6 +111,7 @@ class ReviewImages:
             display.SetColor(*GRID_COLOUR)
             display.SetVisibility2D(True)
             display.SetSliceIntersectionThickness(1)
+            display.SetSliceIntersectionOpacity(0.7)  # the anatomy below stays visible
             display.SetVisibility3D(False)
             sheets.append(model)
         return sheets
