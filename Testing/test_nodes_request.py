@@ -40,7 +40,22 @@ def test_every_option_reaches_the_command_line():
     assert parsed.registration == RegistrationOptions(refine=False, alignment=AlignmentOptions(**values))
     nodes = {"template", "target", "templateSegmentation", "targetSegmentation", "transform", "inverse"}
     nodes |= {"warpedTarget", "warpedSegmentation", "confidence"}
-    assert {field.name for field in fields(Request)} == nodes | {"model", "device", "mode", "refine", *values}
+    assert {field.name for field in fields(Request)} == nodes | {
+        "model",
+        "device",
+        "mode",
+        "refine",
+        "skipped",
+        "hidden",
+        *values,
+    }
+
+
+def test_an_unknown_output_cannot_be_switched_off():
+    for names in ({"skipped": ("warped",)}, {"hidden": ("warped",)}):
+        with pytest.raises(UserError, match="no output warped; the outputs are transform"):
+            Request(None, None, MODEL, **names)._check_outputs()
+    Request(None, None, MODEL, skipped=("inverse",), hidden=("confidence",))._check_outputs()
 
 
 @pytest.mark.parametrize("mode", MODES)

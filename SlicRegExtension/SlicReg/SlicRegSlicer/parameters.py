@@ -12,10 +12,10 @@ from SlicRegLib.network.options import PRESETS
 from SlicRegLib.registration.options import AlignmentOptions, ModeOptions, RegistrationOptions
 from SlicRegLib.results.options import RegisterRequest
 
-from . import training_request
+from . import request, training_request
 
 INPUTS = ("template", "target", "templateSegmentation", "targetSegmentation")
-OUTPUTS = ("transform", "inverse", "warpedTarget", "warpedSegmentation", "confidence")
+OUTPUTS = request.OUTPUTS
 OPTIONS = ("device", "mode", "iterations", "alpha", "neighbours", "seed", "refine")
 """Parameters with the names of `SlicRegSlicer.request.Request`."""
 

@@ -19,6 +19,7 @@ from .checks import check_output, check_segmentation, check_volume
 from .segments import list_segment_names
 from .translation import _
 
+OUTPUTS = ("transform", "inverse", "warpedTarget", "warpedSegmentation", "confidence")
 CUSTOM = "custom"
 """The mode whose options are the request's own numbers."""
 
@@ -100,6 +101,11 @@ class Request:
         return [flag_of(RegisterRequest, "device"), self.device, *write_arguments(self.options())]
 
     def _check_outputs(self) -> None:
+        unknown = next((name for name in (*self.skipped, *self.hidden) if name not in OUTPUTS), None)
+        if unknown:
+            raise UserError(
+                _("There is no output {name}; the outputs are {names}.").format(name=unknown, names=", ".join(OUTPUTS))
+            )
         inputs = (self.template, self.target, self.templateSegmentation, self.targetSegmentation)
         outputs = {
             _("The output transform"): self.transform,
