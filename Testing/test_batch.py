@@ -388,3 +388,27 @@ def test_two_batches_in_one_folder(cohort):
         "results.csv",
         "results.html",
     ]
+
+
+def test_the_first_scan_chooses_the_model_for_all(cohort):
+    """Also for a repeated batch with this template, as long as the model is there."""
+    batch = make(cohort, model="auto", models=cohort)
+    words = batch.next()
+    assert words[words.index("--model") + 1] == "auto" and words[words.index("--models") + 1] == str(cohort)
+    batch.record(SimpleNamespace(state="failed", error="It cannot be read.", elapsed=1.0, log=""))
+    words = batch.next()  # the first one told nothing
+    assert words[words.index("--model") + 1] == "auto"
+    chosen = cohort / "model.slicreg"
+    batch.record(finish(cohort / "out" / "b", {**REPORT, "model": str(chosen)}))
+    words = batch.next()
+    assert words[words.index("--model") + 1] == str(chosen) and "--models" not in words
+    assert "Model: model, chosen automatically for all scans." in batch.summary()
+
+    def status(**changes):
+        again = make(cohort, **changes)
+        return [row["status"] for row in again.rows()], again.model.name
+
+    assert status(model="auto") == (["waiting", "done", "waiting"], "model.slicreg")
+    assert status(model=chosen) == (["waiting", "done", "waiting"], "model.slicreg")
+    (cohort / "template.nii.gz").write_text("another one")
+    assert status(model="auto") == (["waiting", "waiting", "waiting"], "auto")

@@ -20,8 +20,9 @@ from .model import Model, load_model
 from .model_header import AUTO, ModelHeader
 from .moving_side import MovingSide, see_target
 from .options import RegistrationOptions
+from .verdict import LONGER, SHORTER
 
-KNOWN = 0.5
+KNOWN = 0.4
 """Share of its supervoxels that a model must find in both scans. How it was measured: docs/results.md and
 ``benchmarks/models.py``."""
 
@@ -121,12 +122,19 @@ def choose_model(
 def known_share(fixed: FixedSide, moving: MovingSide) -> float:
     """The share, 0 to 1, of a model's supervoxels that both scans show where they lie in the model's own template.
 
-    The smaller share of the two scans. A scan that shows a part of the template is not blamed for the rest, see
-    `CommonSupervoxels.found`. (Two scans of an anatomy that the model does not know have much in common with each
-    other, but little with the model's template.)
+    The smaller share of the two scans, each as it lies: turned and scaled until it fits, a leg looks much like a
+    trunk. A scan that shows a part of the template is not blamed for the rest, see `CommonSupervoxels.found`. (Two
+    scans of an anatomy that the model does not know have much in common with each other, but little with its template.)
     """
     own = _own_centroids(fixed.model, fixed.device)
-    return min(CommonSupervoxels(own, centroids).found for centroids in (fixed.centroids, moving.centroids))
+    return min(_find_share(own, centroids) for centroids in (fixed.centroids, moving.at_first))
+
+
+def _find_share(own: torch.Tensor, scan: torch.Tensor) -> float:
+    """`CommonSupervoxels.found`; 0 where the scan would be much wider or narrower than the model's template."""
+    common = CommonSupervoxels(own, scan)
+    right, front, _ = common.stretches
+    return common.found if all(SHORTER[1] < stretch < LONGER[1] for stretch in (right, front)) else 0.0
 
 
 def _own_centroids(model: Model, device: torch.device) -> torch.Tensor:

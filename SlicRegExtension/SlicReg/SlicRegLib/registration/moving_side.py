@@ -21,12 +21,14 @@ class MovingSide:
     """A target as a model sees it beside a template.
 
     encoded: in the target's own frame, or upright in the template's. centroids: (layers, classes, 4) of its
-    supervoxels, as in `Description`. affine: 4x4 world matrix from the template to the target, by the supervoxels that
-    both show, or by their centres where these tell none.
+    supervoxels, as in `Description`. at_first: the same in the target's own frame, before any turn. affine: 4x4 world
+    matrix from the template to the target, by the supervoxels that both show, or by their centres where these tell
+    none.
     """
 
     encoded: EncodedScan
     centroids: torch.Tensor
+    at_first: torch.Tensor
     affine: np.ndarray
 
 
@@ -38,7 +40,7 @@ def see_target(fixed: FixedSide, target: Volume, prepared: PreparedScan | None =
     net, options = fixed.model.network(fixed.device), fixed.options
     frame = fixed.scan.grid
     encoded = encode(net, prepared, options.prediction)
-    centroids = locate(net, encoded, options.prediction)
+    at_first = centroids = locate(net, encoded, options.prediction)
     affine = translation(prepared.grid.centre - frame.centre)
     if options.alignment.affine_start:
         fit = fit_affine(fixed.centroids, centroids)
@@ -47,7 +49,7 @@ def see_target(fixed: FixedSide, target: Volume, prepared: PreparedScan | None =
             encoded, centroids = _better_of(upright, encoded, centroids, fixed)
             fit = fit_affine(fixed.centroids, centroids)
         affine = affine if fit is None else fit
-    return MovingSide(encoded, centroids, affine)
+    return MovingSide(encoded, centroids, at_first, affine)
 
 
 def _prepare_upright(fixed: FixedSide, target: Volume, pose: np.ndarray) -> PreparedScan:
