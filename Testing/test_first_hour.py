@@ -1,0 +1,211 @@
+"""The first hour of a new user, from an empty scene to an own model, by mouse clicks alone, in one go.
+
+What each part does in detail is tested elsewhere; here they follow one another in one application.
+"""
+
+import os
+
+import numpy as np
+import pytest
+
+from host import available
+from tiny import write_cohort
+
+pytestmark = pytest.mark.skipif(not available(), reason="needs slicer-core and PySide6")
+if available():
+    import slicer
+    import vtk
+    from vtk.util.numpy_support import vtk_to_numpy
+
+    from panel_samples import HOST, MODEL, fresh_panel, load_coarse_pair, switch_refinement_off, wait_for_end
+    from SlicRegSlicer import logic, sample
+    from SlicRegSlicer.writing import write_volume
+
+FRAME = {"spacing_mm": 12.0, "shape": (48, 32, 48)}  # in which a training takes seconds
+VIEWS = ["sideBySide", "onTarget", "onTemplate", "surfaces", "flicker", "checkerboard", "blend"]
+MAPS = ["confidence", "supervoxels", "difference", "volumeChange", "displacement"]
+
+
+def installed_later(monkeypatch):
+    """torch is missing until it is installed, by something that stands in for pip; returns what was installed."""
+    done = []
+    monkeypatch.setattr(logic, "find_missing", lambda: [] if done else ["torch"])
+    monkeypatch.setattr(logic, "describe_missing", lambda: "" if done else "SlicReg needs torch.")
+    monkeypatch.setattr(logic, "install", lambda progress, **options: done.append("torch"))
+    return done
+
+
+def mask_of(segmentation, index):
+    """A segment as an image with its geometry, and its voxels (I, J, K)."""
+    content, image = segmentation.GetSegmentation(), slicer.vtkOrientedImageData()
+    assert segmentation.GetBinaryLabelmapRepresentation(content.GetNthSegmentID(index), image)
+    shape = image.GetDimensions()
+    scalars = vtk_to_numpy(image.GetPointData().GetScalars()).reshape(shape[::-1]).T
+    matrix = vtk.vtkMatrix4x4()
+    image.GetImageToWorldMatrix(matrix)
+    return slicer.util.arrayFromVTKMatrix(matrix), np.array(image.GetExtent()[::2]), scalars > 0
+
+
+def share_led_back(transform, carried, organs, index):
+    """The share of a carried segment's voxels that the transform leads into the template's segment."""
+    matrix, first, mask = mask_of(carried, index)
+    there, low, organ = mask_of(organs, index)
+    points = (np.argwhere(mask) + first) @ matrix[:3, :3].T + matrix[:3, 3]
+    led = np.array([transform.GetTransformToParent().TransformPoint(point) for point in points[::61]])
+    voxels = np.round((led - there[:3, 3]) @ np.linalg.inv(there[:3, :3]).T).astype(int) - low
+    inside = ((voxels >= 0) & (voxels < organ.shape)).all(1)
+    return organ[tuple(voxels[inside].T)].sum() / len(voxels)
+
+
+def named(nodes):
+    return sorted(node.GetName() for node in nodes)
+
+
+def test_the_first_hour(tmp_path, monkeypatch):
+    monkeypatch.setattr(sample, "load", lambda: load_coarse_pair())  # as it is, but a third of the time
+    done = installed_later(monkeypatch)
+    with fresh_panel() as panel:
+        install_and_register_the_sample(panel, done)
+        look_at_the_result(panel)
+        register_again(panel)
+        register_own_files(panel, tmp_path)
+        register_a_batch(panel, tmp_path)
+        model = train(panel, tmp_path)
+        use_the_model(panel, model)
+        save_close_and_open(panel, tmp_path)
+    assert HOST.dialogs.texts("error") == []
+
+
+def install_and_register_the_sample(panel, done):
+    ui = panel.ui
+    assert not ui.applyButton.enabled and "template" in ui.applyButton.toolTip
+    HOST.click(ui.sampleButton)
+    parameters = panel.parameters
+    assert parameters.template.GetName() == "Phantom template" and parameters.target.GetName() == "Phantom target"
+    assert parameters.templateSegmentation and parameters.targetSegmentation
+    assert ui.modelComboBox.currentText.startswith("Automatic")  # the first choice
+    switch_refinement_off(panel)
+    HOST.dialogs.answer(False)  # not now
+    HOST.click(ui.applyButton)
+    assert not panel.isBusy() and done == []
+    HOST.dialogs.answer(True)
+    HOST.click(ui.applyButton)
+    assert done == ["torch"]
+    wait_for_end(panel)
+    assert panel.registration.run.state == "finished", panel.registration.run.log
+    assert "trunk-phantom" in ui.summaryLabel.text + ui.statusLabel.text  # which model was taken
+    assert ui.verdictLabel.text and ui.resultsTable.rowCount >= 13
+
+
+def look_at_the_result(panel):
+    """Every button shows something, and the carried organs lie where the transform says."""
+    ui, outputs = panel.ui, panel.registration.run.outputs
+    for name in (*VIEWS, *MAPS):
+        HOST.click(getattr(ui, f"{name}Button"))
+        if name == "flicker":
+            HOST.click(ui.blendButton)
+    HOST.click(ui.gridButton)
+    HOST.click(ui.sideBySideButton)
+    HOST.click(ui.copyTableButton)
+    organs, carried = panel.parameters.templateSegmentation, outputs.warpedSegmentation
+    shares = [share_led_back(outputs.transform, carried, organs, index) for index in range(13)]
+    assert np.median(shares) > 0.8
+
+
+def register_again(panel):
+    """The second Apply fills the same nodes."""
+    first = panel.registration.run.outputs
+    HOST.choose(panel.ui.modelComboBox, MODEL)  # from now on, which saves the choice
+    HOST.click(panel.ui.applyButton)
+    wait_for_end(panel)
+    second = panel.registration.run.outputs
+    assert panel.registration.run.state == "finished" and second is not first
+    assert (second.transform, second.warpedSegmentation) == (first.transform, first.warpedSegmentation)
+
+
+def register_own_files(panel, folder):
+    """A scan from a file, as another target."""
+    path = str(folder / "own.nrrd")
+    write_volume(panel.parameters.target, path)
+    own = slicer.util.loadVolume(path)
+    HOST.choose(panel.ui.targetSelector, own)
+    HOST.choose(panel.ui.targetSegmentationSelector, None)
+    first = panel.registration.run.outputs.transform
+    HOST.click(panel.ui.applyButton)
+    wait_for_end(panel)
+    assert panel.registration.run.state == "finished"
+    assert panel.registration.run.outputs.transform is not first  # which belongs to the other target
+    assert panel.ui.resultsTable.rowCount > 0  # the confidence of each segment
+
+
+def register_a_batch(panel, folder):
+    """Three scans, stopped after the first, and resumed."""
+    ui, scans, out = panel.ui, folder / "scans", folder / "batch"
+    scans.mkdir()
+    for name in ("a", "b", "c"):
+        write_volume(panel.parameters.target, str(scans / f"{name}.nrrd"))
+    ui.tabs.setCurrentWidget(ui.batchTab)
+    ui.batchInputPath.currentPath, ui.batchOutputPath.currentPath = str(scans), str(out)
+    HOST.wait(lambda: "3" in ui.batchCountLabel.text)
+    HOST.click(ui.batchApplyButton)
+    HOST.wait(lambda: list_states(ui).get("a") == "done", 120)
+    HOST.click(ui.batchCancelButton)
+    assert not panel.isBusy() and list_states(ui)["a"] == "done" and list_states(ui)["c"] != "done"
+    HOST.click(ui.batchApplyButton)
+    wait_for_end(panel)
+    assert set(list_states(ui).values()) == {"done"}
+    HOST.click(ui.batchSheetButton)
+    assert HOST.dialogs.opened[-1].endswith("results.html")
+    ui.batchTable.selectRow(1)
+    before = len(slicer.util.getNodesByClass("vtkMRMLTransformNode"))
+    HOST.click(ui.batchLoadButton)
+    assert len(slicer.util.getNodesByClass("vtkMRMLTransformNode")) > before
+
+
+def list_states(ui):
+    return {ui.batchTable.item(n, 0).text(): ui.batchTable.item(n, 1).text() for n in range(ui.batchTable.rowCount)}
+
+
+def train(panel, folder):
+    ui, cohort = panel.ui, write_cohort(folder / "cohort", 5)
+    ui.tabs.setCurrentWidget(ui.trainingTab)
+    panel.training.extraOptions = FRAME
+    ui.trainingTemplatePath.currentPath = str(cohort / "template.nii.gz")
+    ui.trainingImagesPath.currentPath, ui.trainingFolderPath.currentPath = str(cohort / "img"), str(folder / "job")
+    ui.trainingNameEdit.text, ui.trainingIterationsSpinBox.value = "mine", 4
+    HOST.choose(ui.trainingDeviceComboBox, "CPU")
+    HOST.click(ui.trainingStartButton)
+    HOST.wait(lambda: panel.training.job.state.state != "running", 300)
+    assert panel.training.job.state.state == "finished", panel.training.job.state
+    return cohort
+
+
+def use_the_model(panel, cohort):
+    """It belongs to other anatomy than the sample, so that its own template is registered to one of its scans."""
+    ui = panel.ui
+    HOST.click(ui.trainingUseButton)
+    assert ui.tabs.currentWidget() == ui.registrationTab and panel.parameters.model == "mine"
+    template = slicer.util.loadVolume(str(cohort / "template.nii.gz"))
+    scan = slicer.util.loadVolume(str(sorted((cohort / "img").iterdir())[0]))
+    HOST.choose(ui.templateSelector, template)
+    HOST.choose(ui.targetSelector, scan)
+    HOST.choose(ui.templateSegmentationSelector, None)
+    HOST.click(ui.applyButton)
+    wait_for_end(panel)
+    assert panel.registration.run.state == "finished", panel.registration.run.log
+    assert ui.verdictLabel.text  # of a network of four iterations, whatever it says
+
+
+def save_close_and_open(panel, folder):
+    """Template and target stay chosen; the size of the saved scene is within reason; Reload works."""
+    chosen = named([panel.parameters.template, panel.parameters.target])
+    path = str(folder / "scene.mrb")
+    assert slicer.util.saveScene(path) and os.path.getsize(path) < 4 * 20e6  # four results
+    HOST.clear_scene()
+    slicer.util.loadScene(path)
+    HOST.enter(panel)
+    assert named([panel.parameters.template, panel.parameters.target]) == chosen
+    HOST.unload_module()
+    again = HOST.load_module()
+    HOST.enter(again)
+    assert named([again.parameters.template, again.parameters.target]) == chosen
