@@ -120,3 +120,48 @@ def test_bundled_models_go_by_their_names(tmp_path, monkeypatch):
         load_model("No-such")
     with pytest.raises(UserError, match="does not exist"):
         load_model(tmp_path / "trunk-phantom")  # a path is not a name
+
+
+def citation() -> dict[str, str]:
+    """The lines ``name: value`` of CITATION.cff, where address, contributors and the paper's link are kept."""
+    text = (ROOT / "CITATION.cff").read_text(encoding="utf-8")
+    return dict(re.findall(r"^ *(?:- )?([\w-]+): (\S.*)$", text, re.MULTILINE))
+
+
+def test_address_contributors_and_paper_are_those_of_the_citation():
+    known = citation()
+    home, paper = known["repository-code"], known["url"]
+    owner = home.removeprefix("https://github.com/")
+    (authors,) = re.findall(r"^authors:\n(.*?)^\w", (ROOT / "CITATION.cff").read_text(), re.MULTILINE | re.DOTALL)
+    author = re.search(r"name: (.*)\n +affiliation: (.*)\n +website: (.*)\n", authors)
+    assert author[3] == f"{home}/graphs/contributors"
+    cmake = dict(re.findall(r'^set\(EXTENSION_(\w+) "(.*)"\)$', (ROOT / "CMakeLists.txt").read_text(), re.MULTILINE))
+    assert cmake["HOMEPAGE"] == home and cmake["CONTRIBUTORS"] == f"{author[1]} ({author[2]})"
+    module = (ROOT / "SlicRegExtension" / "SlicReg" / "SlicReg.py").read_text(encoding="utf-8")
+    assert f'HOMEPAGE = "{home}"' in module and f'PAPER = "{paper}"' in module
+    assert f'parent.contributors = ["{cmake["CONTRIBUTORS"]}"]' in module
+    assert json.loads((ROOT / "SlicReg.json").read_text())["scm_url"] == f"{home}.git"
+    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "mkdocs.yml", ROOT / "CMakeLists.txt"]
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        found = re.findall(r"(?:github|raw\.githubusercontent)\.com/([\w.-]*SlicReg[\w.-]*/[\w-]+)", text)
+        assert set(found) <= {owner}, page
+        assert set(re.findall(r"https://openreview\.net/[^\s)]*", text)) <= {paper}, page
+    for url in (cmake["ICONURL"], *cmake["SCREENSHOTURLS"].split()):
+        start = f"https://raw.githubusercontent.com/{owner}/main/"
+        assert url.startswith(start) and (ROOT / url.removeprefix(start)).is_file(), url
+
+
+def test_the_readme_says_what_the_extension_index_asks():
+    """An address to get it, the paper, patents, why the name does not begin with Slicer, and no medical device."""
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    wanted = (
+        citation()["repository-code"],
+        citation()["url"],
+        "Patents:",
+        "need no Slicer, hence the name",
+        "not a medical",
+    )
+    assert [words for words in wanted if words not in text] == []
+    description = re.search('EXTENSION_DESCRIPTION "(.*)"', (ROOT / "CMakeLists.txt").read_text())[1]
+    assert not re.search("supervoxel|displacement field|optimis|cohort", description)

@@ -18,6 +18,10 @@ from SlicRegSlicer.panel import SlicRegWidget  # noqa: F401 (Slicer looks for it
 from SlicRegSlicer.requirements import find_missing
 from SlicRegSlicer.transform_storage import watch_scene
 
+HOMEPAGE = "https://github.com/SlicReg/SlicReg"
+PAPER = "https://openreview.net/forum?id=zZA5TpNdC4Z"
+"""As in CITATION.cff."""
+
 
 class SlicReg(ScriptedLoadableModule):
     """What Slicer shows of the module before it is opened. Once Slicer has started, it offers the sample data and
@@ -30,13 +34,17 @@ class SlicReg(ScriptedLoadableModule):
         parent.dependencies = []
         parent.contributors = ["SlicReg contributors (SlicReg)"]
         parent.helpText = _(
-            "Registers a CT scan to a template of another patient: a network finds the template's supervoxels in the "
-            "scan, and an optimiser turns them into a smooth transform. "
-            "Choose template, target and model, then press Apply."
-        )
+            "Aligns a CT scan (the target) with a reference scan of another patient (the template), without landmarks. "
+            "Organs that were outlined on the template are carried to the target. "
+            "Choose template and target, then press Apply. The result says whether it can be used, and where to look. "
+            '<p><a href="{homepage}/blob/main/docs/slicer.md">Documentation</a>, '
+            '<a href="{homepage}/blob/main/docs/tutorial.md">tutorial</a>, '
+            '<a href="{homepage}/issues">questions and problems</a>.</p>'
+        ).format(homepage=HOMEPAGE)
         parent.acknowledgementText = _(
-            "The method is Slic-Reg (M. P. Heinrich, Medical Imaging with Deep Learning, 2021)."
-        )
+            'The method is Slic-Reg: <a href="{paper}">M. P. Heinrich, Medical Imaging with Deep Learning, 2021</a>. '
+            'Contributors: <a href="{homepage}/graphs/contributors">list</a>.'
+        ).format(paper=PAPER, homepage=HOMEPAGE)
         slicer.app.connect("startupCompleted()", sample.register)
         slicer.app.connect("startupCompleted()", watch_scene)
 
