@@ -11,7 +11,7 @@ from .widgets import Panel, select_data, selected_data
 TEXTS = {"default": _("Default"), "fast": _("Fast"), "published": _("As published"), CUSTOM: _("Custom")}
 EXPLANATIONS = {
     "default": _("The whole method."),
-    "fast": _("Refines on coarse features only, in less time."),
+    "fast": _("Half the steps of the refinement, in three quarters of the time."),
     "published": _("The method of the paper, without refinement."),
     CUSTOM: _("The numbers below."),
 }

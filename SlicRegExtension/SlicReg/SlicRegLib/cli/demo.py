@@ -14,6 +14,7 @@ from ..images.files import check_output, make_folder, write_json
 from ..images.volumes import Volume, save_volume
 from ..phantoms.phantom import ORGANS, make_phantom
 from ..progress import Progress
+from ..registration.model_header import PHANTOM_TRUNK
 from ..registration.verdict_text import count_verdicts, describe_counts
 from ..results.options import RegisterRequest
 from ..results.register_files import register_files
@@ -33,8 +34,9 @@ def run_demo(request: DemoRequest, progress: Progress) -> str:
     """`slicreg demo`: register the held-out phantoms to the template; returns the text to print."""
     names = ("summary.json", f"template/img/phantom_{TEMPLATE_SEED}.nii.gz", PHANTOM_MODEL.name)
     check_output(request.out, folder=True, names=names, inputs=(PHANTOM_MODEL,))
-    model = train_phantom_model(request, progress) if request.train else PHANTOM_MODEL
-    if not model.is_file():
+    given = PHANTOM_MODEL if request.model == Path(PHANTOM_TRUNK) else request.model
+    model = train_phantom_model(request, progress) if request.train else given
+    if given == PHANTOM_MODEL and not model.is_file():
         raise UserError(f"The phantom model {model} is missing; make it with `slicreg demo --train`.")
     template, template_label = write_phantom(request.out / "template", TEMPLATE_SEED)
     reports, folders = [], [request.out / f"phantom_{seed}" for seed in HELD_OUT_SEEDS]

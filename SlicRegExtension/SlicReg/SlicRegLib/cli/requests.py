@@ -13,6 +13,7 @@ from ..jobs.options import JobOptions
 from ..jobs.worker_pool import FOLDER_PREFIX
 from ..network.options import DeviceOptions
 from ..option import Range, Word, find_problems
+from ..registration.model_header import PHANTOM_TRUNK
 from ..teaching.options import WORKERS
 
 
@@ -63,6 +64,8 @@ class DemoRequest(DeviceOptions):
 
     out: Annotated[Path, Word(metavar="DIR")] = Path("demo")
     """Folder for everything that is written."""
+    model: Path = Path(PHANTOM_TRUNK)
+    """Model file (.slicreg), the name of a bundled model, or auto: the installed one that knows the phantoms best."""
     train: bool = False
     """Run the whole method: phantoms, teacher, supervoxels, training, registration."""
     iterations: Annotated[int, Range(1, 100_000)] = 800

@@ -91,13 +91,13 @@ class ModeOptions:
     """How a registration is done, as a set of options."""
 
     mode: Literal["default", "fast", "published"] = "default"
-    """Values of the options of the registration that are not given: fast refines on coarse features only, published is
-    the method of the paper."""
+    """Values of the options of the registration that are not given: fast has half the steps of the refinement,
+    published is the method of the paper."""
 
 
 MODES = {
     "default": RegistrationOptions(),
-    "fast": RegistrationOptions(refinement=RefinementOptions(coarse_iterations=20, fine_iterations=0)),
+    "fast": RegistrationOptions(refinement=RefinementOptions(coarse_iterations=20, fine_iterations=15)),
     "published": RegistrationOptions(
         refine=False,
         prediction=PredictionOptions(features="labels"),
