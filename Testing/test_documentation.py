@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -240,3 +241,21 @@ def test_the_site_builds_without_warnings(tmp_path):
     assert "--key-points" in options
     pages = "".join(p.read_text(encoding="utf-8") for p in (tmp_path / "site").rglob("*.html"))
     assert re.findall(r'<(?:script|link|img)[^>]+(?:src|href)="https?://', pages) == []  # nothing from other hosts
+
+
+def test_the_tutorial_follows_the_panel():
+    """The tabs are named as in the panel and come in its order, and so are the buttons and fields of each step."""
+    tree = ElementTree.parse(SOURCES / "Resources" / "UI" / "SlicReg.ui").getroot()
+    tabs = [entry.text for entry in tree.findall(".//attribute[@name='title']/string")]
+    text = " ".join(prose(TUTORIAL).split())
+    assert list(dict.fromkeys(re.findall(r"\btab \*([^*]+)\*", text))) == tabs
+    shown = {entry.text.strip(":.").lower() for entry in tree.iter("string") if entry.text} | {"automatic"}
+    steps = [
+        " ".join(part.split()) for part in prose(TUTORIAL).split("\n\n") if part.startswith(("*In Slicer*", "1. **"))
+    ]
+    named = {name for step in steps for name in re.findall(r"(?<!\*)\*([^*]+)\*(?!\*)", step)} - {"In Slicer"}
+    assert len(named) > 20
+    assert [name for name in named if name.lower() not in shown | {"template file"}] == []
+    wanted = ["Install", "sample", "first result", "own scans", "many", "Train"]
+    titles = re.findall(r"^## \d\. (.*)$", prose(TUTORIAL), re.MULTILINE)
+    assert len(titles) == len(wanted) and all(word in title for word, title in zip(wanted, titles, strict=True))
