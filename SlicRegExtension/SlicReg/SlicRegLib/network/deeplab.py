@@ -155,14 +155,15 @@ class DeepLabTrunk(nn.Module):
 def _keep_statistics(module: nn.Module) -> Iterator[None]:
     """What is computed again does not count a second time in the running statistics."""
     norms = [part for part in module.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
-    momenta = [norm.momentum for norm in norms]
+    before = [(norm.momentum, torch.as_tensor(norm.num_batches_tracked).clone()) for norm in norms]
     for norm in norms:
         norm.momentum = 0.0
     try:
         yield
     finally:
-        for norm, momentum in zip(norms, momenta, strict=True):
+        for norm, (momentum, batches) in zip(norms, before, strict=True):
             norm.momentum = momentum
+            torch.as_tensor(norm.num_batches_tracked).copy_(batches)
 
 
 def _has_ample_memory(image: torch.Tensor) -> bool:
