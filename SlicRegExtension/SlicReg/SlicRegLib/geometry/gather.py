@@ -51,8 +51,8 @@ SIDES = torch.tensor(list(product((0, 1), repeat=3))).T
 def corner_factors(upper: torch.Tensor) -> tuple[torch.Tensor, ...]:
     """Three factors (n, 8), of i, j and k, of the corners' weights in trilinear interpolation.
 
-    upper: (3, n), how far each point is from its cell's first corner towards the last one, 0 to 1. All corners of a
-    point side by side are faster than the two of each axis multiplied (``benchmarks/kernels.py``).
+    upper: (3, n), how far each point is from its cell's first corner towards the last one, 0 to 1. The corners of
+    a point lie side by side in each of them, so that products of them pass over memory in its order.
     """
     sides = SIDES.to(upper)
     return tuple(

@@ -1,5 +1,4 @@
-"""Masks grown and shrunk. Shifted slices do this several times faster than pooling or scipy (``benchmarks/kernels.py``)
-and give the same."""
+"""Masks grown and shrunk by shifted slices: as pooling and scipy do it, and faster (``benchmarks/kernels.py``)."""
 
 from __future__ import annotations
 

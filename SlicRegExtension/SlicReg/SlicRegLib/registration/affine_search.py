@@ -30,9 +30,8 @@ def search_affine(fixed: ComparedScan, moving: ComparedScan) -> np.ndarray:
     device = fixed.features.values.device
     comparison = FeatureComparison(fixed.features.average, moving.features.average, fixed.scan.region, control.shape)
     centre = (torch.tensor(control.shape, device=device) - 1) / 2
-    size = (
-        centre.square().mean().sqrt().clamp_min(1)
-    )  # so that steps of all parameters move the frame's border about as far
+    # so that steps of all parameters move the frame's border about as far
+    size = centre.square().mean().sqrt().clamp_min(1)
     basis = torch.cat([(control.voxels(device) - centre) / size, torch.ones(*control.shape, 1, device=device)], -1)
 
     def compare(parameters: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
