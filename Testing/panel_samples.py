@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import csv
 import json
+import shutil
 from pathlib import Path
 
 from host import start
@@ -20,6 +21,7 @@ from SlicRegLib.jobs.status import JobState  # noqa: E402
 from SlicRegLib.jobs.worker_pool import POOL  # noqa: E402
 from SlicRegLib.phantoms.phantom import ORGANS, PhantomOptions, make_phantom  # noqa: E402
 from SlicRegSlicer import sample  # noqa: E402
+from SlicRegSlicer.request import find_user_models  # noqa: E402
 
 MODEL = "trunk-phantom"
 WARM_UP = POOL.warm_up
@@ -61,8 +63,9 @@ def _add_phantom(name: str, seed: int):
 
 @contextlib.contextmanager
 def fresh_panel():
-    """A panel on an empty scene that remembers no job folder. Hidden errors fail the test."""
+    """A panel on an empty scene that remembers no job folder and no own model. Hidden errors fail the test."""
     HOST.clear_scene(singletons=True)
+    shutil.rmtree(find_user_models(), ignore_errors=True)
     HOST.dialogs.clear()
     slicer.app.userSettings().remove(SETTING)
     with HOST.watch():
