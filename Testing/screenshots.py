@@ -2,13 +2,14 @@
 
     python Testing/screenshots.py            panel.png, first.png, views.png and surfaces.png; about a minute
     python Testing/screenshots.py training   training.png; some minutes, until the first validation of a training
+    python Testing/screenshots.py --out /tmp/look
 
-They go to SlicRegExtension/Resources/Screenshots. Slicer's own displayable managers draw the views, Qt draws the panel.
+Slicer's own displayable managers draw the views, Qt draws the panel.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from pathlib import Path
 
@@ -27,7 +28,7 @@ SIZE = 420
 FOCUS = (0.0, 0.0, -20.0)  # RAS mm: through liver and kidneys
 
 
-def draw_registration():
+def draw_registration(out: Path):
     """The Registration tab after a registration, the views that it shows first, the other ones, and the surfaces."""
     panel = HOST.load_module()
     HOST.enter(panel)
@@ -37,14 +38,14 @@ def draw_registration():
     wait_for_end(panel, 300)
     run = panel.registration.run
     assert run.state == "finished", run.log
-    save_panel(panel, OUT / "panel.png")
+    save_panel(panel, out / "panel.png")
     views = Views(SIZE)
     views.draw()  # gives the views their size
     slicer.util.resetSliceViews()
     panel.registration.views.review.centre(*FOCUS)
-    save_montage([(views.draw(), "template, and below the target with the carried segments")], OUT / "first.png", 1, 11)
-    save_montage(draw_views(panel.ui, views), OUT / "views.png")
-    save_montage(draw_surfaces(panel, views, pair[3]), OUT / "surfaces.png")
+    save_montage([(views.draw(), "template, and below the target with the carried segments")], out / "first.png", 1, 11)
+    save_montage(draw_views(panel.ui, views), out / "views.png")
+    save_montage(draw_surfaces(panel, views, pair[3]), out / "surfaces.png")
     HOST.unload_module()
 
 
@@ -88,7 +89,7 @@ def draw_surfaces(panel, views, target_organs) -> list:
     return [*pictures, (views.draw_3d(second), "the target's own organs")]
 
 
-def draw_training():
+def draw_training(out: Path):
     """The Training tab after the first validation of a training on coarse phantoms."""
     with tempfile.TemporaryDirectory(prefix="SlicReg-") as scratch:
         cohort, folder = write_cohort(Path(scratch) / "phantoms"), Path(scratch) / "job"
@@ -114,7 +115,7 @@ def draw_training():
             for widget, path in paths.items():  # names instead of this computer's paths
                 widget.blockSignals(True)
                 widget.currentPath = str(path.relative_to(scratch))
-            save_panel(panel, OUT / "training.png", ui.trainingReportButton)
+            save_panel(panel, out / "training.png", ui.trainingReportButton)
         finally:
             if lock.find_owner(folder):
                 control.stop(folder)
@@ -159,6 +160,14 @@ def save_montage(pictures, path, columns=3, width=4):
     plt.close(figure)
 
 
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", nargs="?", choices=["registration", "training"], default="registration")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder; by default that of the repository's screenshots")
+    given = parser.parse_args()
+    given.out.mkdir(parents=True, exist_ok=True)
+    (draw_training if given.part == "training" else draw_registration)(given.out)
+
+
 if __name__ == "__main__":
-    OUT.mkdir(parents=True, exist_ok=True)
-    draw_training() if "training" in sys.argv[1:] else draw_registration()
+    main()
