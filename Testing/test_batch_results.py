@@ -34,6 +34,7 @@ AFFINE = np.diag([2.0, 3.0, 4.0, 1.0])
 AFFINE[:3, 3] = (-10.0, 5.0, 20.0)
 SHIFT = np.array([6.0, -3.0, 4.0])  # from the template to the target
 ROW = {**dict.fromkeys(COLUMNS), "name": "pt 1", "status": "done", "verdict": "doubtful", "error": ""}
+REPORT = {"after": {"dice": {"1": 0.5, "9": 0.6}}}
 CLASSES = ("vtkMRMLTransformNode", "vtkMRMLScalarVolumeNode", "vtkMRMLSegmentationNode")
 
 
@@ -57,7 +58,7 @@ def result(scene, tmp_path):
     write_image(folder / "warped_target.nii.gz", make_image(scan, AFFINE))
     write_image(folder / "warped_labels.nii.gz", make_image(make_labels(SHAPE), moved))
     write_image(tmp_path / "scan.nii.gz", make_image(scan, moved))
-    (folder / "report.json").write_text("{}")
+    (folder / "report.json").write_text(json.dumps(REPORT))
     return SimpleNamespace(out=tmp_path, scan=tmp_path / "scan.nii.gz", template=template, segmentation=node)
 
 
@@ -67,20 +68,22 @@ def count() -> list[int]:
 
 def test_a_result_becomes_the_nodes_of_a_registration(result):
     before = count()
-    loaded = load_result(ROW, result.out, result.scan, result.template)
+    target, loaded = load_result(ROW, result.out, result.scan, result.template)
     assert [after - n for after, n in zip(count(), before, strict=True)] == [2, 2, 1]
     points = np.array([[0.0, 10.0, 30.0], [4.0, 20.0, 40.0]])
     np.testing.assert_allclose(transform_points(get_from_world(loaded.transform), points), points + SHIFT, atol=1e-4)
     np.testing.assert_allclose(transform_points(get_from_world(loaded.inverse), points + SHIFT), points, atol=1e-4)
     # the target lies where its file says, the segments on it
-    assert loaded.target in list_scans() and loaded.warpedTarget not in list_scans()
+    assert target in list_scans() and loaded.warpedTarget not in list_scans()
     bounds, expected = np.zeros(6), np.zeros(6)
     loaded.warpedSegmentation.GetRASBounds(bounds)
     result.segmentation.GetRASBounds(expected)
     np.testing.assert_allclose(bounds, expected + np.repeat(SHIFT, 2), atol=1e-3)
     assert list_segment_names(loaded.warpedSegmentation) == list_segment_names(result.segmentation)
     assert loaded.transform.GetAttribute(VERDICT) == "doubtful"
-    assert loaded.transform.GetName() == "pt 1 to template" and loaded.target.GetName() == "pt 1"
+    assert loaded.report["segments"]["1"] == list_segment_names(result.segmentation)[0]
+    assert loaded.report["segments"]["9"] == "9"  # of a label that the template's segments lack now
+    assert loaded.transform.GetName() == "pt 1 to template" and target.GetName() == "pt 1"
 
 
 def test_loaded_again_it_fills_the_same_nodes(result):
@@ -91,17 +94,17 @@ def test_loaded_again_it_fills_the_same_nodes(result):
 
 
 def test_a_target_of_the_scene_is_used(scene, result):
-    target = add_volume(scene, np.zeros(SHAPE, np.int16), AFFINE, "mine")
-    loaded = load_result(ROW, result.out, result.scan, result.template, target)
-    assert loaded.target is target and count() == [2, 3, 2]
+    mine = add_volume(scene, np.zeros(SHAPE, np.int16), AFFINE, "mine")
+    target, _outputs = load_result(ROW, result.out, result.scan, result.template, mine)
+    assert target is mine and count() == [2, 3, 2]
 
 
 def test_without_template_and_target(scene, result):
     scene.RemoveNode(result.template)
     result.scan.unlink()
     result.scan.mkdir()  # as a folder of several DICOM series
-    loaded = load_result(ROW, result.out, result.scan)
-    assert loaded.target is None and loaded.warpedSegmentation.GetSegmentation().GetNumberOfSegments() == 3
+    target, loaded = load_result(ROW, result.out, result.scan)
+    assert target is None and loaded.warpedSegmentation.GetSegmentation().GetNumberOfSegments() == 3
     assert count() == [2, 1, 2]
 
 
@@ -119,6 +122,15 @@ def test_an_incomplete_result_leaves_the_scene_as_it_was(scene, result, file, te
     (result.out / file).unlink()
     before = scene.GetNumberOfNodes()
     with pytest.raises(UserError, match=text):
+        load_result(ROW, result.out, result.scan, result.template)
+    assert scene.GetNumberOfNodes() == before
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"after": 3}', '{"after": {"dice": NaN}}'])
+def test_a_damaged_report_leaves_the_scene_as_it_was(scene, result, content):
+    (result.out / "pt 1" / "report.json").write_text(content)
+    before = scene.GetNumberOfNodes()
+    with pytest.raises(UserError, match="is missing or damaged; run the batch again"):
         load_result(ROW, result.out, result.scan, result.template)
     assert scene.GetNumberOfNodes() == before
 

@@ -1,13 +1,16 @@
 """The Batch tab, driven by mouse clicks, with a process that only pretends to register."""
 
+import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from host import available
 from SlicRegLib.cli.parser import parse
 from SlicRegLib.errors import UserError
+from SlicRegLib.images.displacements import write_displacements
 from SlicRegLib.jobs.batch import COLUMNS
 from SlicRegLib.jobs.batch_folder import hold_batch_folder
 from SlicRegLib.jobs.command_process import CommandProcess
@@ -17,6 +20,8 @@ if available():
     import slicer
 
     from panel_samples import HOST, choose_inputs, fresh_panel, load_coarse_pair, switch_refinement_off, wait_for_end
+    from SlicRegSlicer.node_arrays import compute_voxel_to_world
+    from SlicRegSlicer.writing import write_segmentation, write_volume
 
 FAKE = [sys.executable, str(Path(__file__).with_name("fake_register.py"))]
 
@@ -108,8 +113,6 @@ def test_dice_has_a_column_where_it_was_measured():
 
 
 def test_a_folder_of_scans(panel, started, tmp_path):
-    from SlicRegSlicer.writing import write_volume
-
     (tmp_path / "scans").mkdir()
     for name in ("a", "noise"):
         write_volume(panel.parameters.target, tmp_path / "scans" / f"{name}.nrrd")
@@ -257,6 +260,52 @@ def test_a_damaged_result_is_one_sentence(panel, tmp_path):
     HOST.click(ui.batchLoadButton)
     (error,) = HOST.dialogs.texts("error")
     assert "is not a displacement field" in error and slicer.mrmlScene.GetNumberOfNodes() == before
+
+
+def write_real_result(panel, folder):
+    """What a registration leaves where template and target lie the same way: results that can be loaded and shown."""
+    template, organs = panel.parameters.template, panel.parameters.templateSegmentation
+    affine = compute_voxel_to_world(template)
+    shape = template.GetImageData().GetDimensions()
+    for name in ("transform", "transform_inverse"):
+        write_displacements(folder / f"{name}.h5", np.zeros((*shape, 3)), affine)
+    write_volume(template, folder / "warped_target.nii.gz")
+    segments = write_segmentation(organs, template, folder / "warped_labels.nii.gz")
+    figures = {"mean_dice": 0.6, "dice": {str(segments[0].value): 0.6}, "hd95_mm": {str(segments[0].value): 4.0}}
+    verdict = {"word": "doubtful", "sentence": "Look at the liver.", "least_sure": [[0.0, 0.0, 0.0, 0.2]]}
+    report = {"verdict": verdict, "folding_percent": 0.25, "own_template": True, "notes": []}
+    (folder / "report.json").write_text(json.dumps({**report, "before": figures, "after": figures}))
+    return segments[0].name
+
+
+def test_a_loaded_result_is_shown_like_one_of_apply(panel, tmp_path):
+    ui, out = panel.ui, tmp_path / "batch"
+    HOST.click(ui.batchSceneCheckBox)
+    ui.batchOutputPath.currentPath = str(out)
+    HOST.click(ui.batchApplyButton)
+    wait_for_end(panel)
+    organ = write_real_result(panel, out / "Phantom target")
+    ui.batchTable.selectRow(0)
+    chosen = panel.parameters.target
+    HOST.click(ui.batchLoadButton)
+    assert HOST.dialogs.texts("error") == []
+    assert ui.tabs.currentWidget() == ui.registrationTab and panel.parameters.target is chosen
+    assert ui.verdictLabel.text == "DOUBTFUL" and "Phantom target of the batch" in ui.summaryLabel.text
+    assert ui.resultsTable.item(0, 0).text() == organ and ui.resultsTable.item(0, 2).text() == "0.600"
+    review = panel.registration.views.review
+    assert review.target is chosen and review.template_segmentation is panel.parameters.templateSegmentation
+    assert ui.sideBySideButton.checked and review.target_segmentation is panel.parameters.targetSegmentation
+    for name in ("onTarget", "onTemplate", "surfaces", "flicker", "checkerboard", "difference", "blend"):
+        HOST.click(getattr(ui, f"{name}Button"))
+        assert getattr(ui, f"{name}Button").checked
+    HOST.click(ui.leastSureButton)
+    HOST.click(ui.applyTransformCheckBox)
+    assert chosen.GetParentTransformNode() is review.outputs.transform
+    for name in ("confidence", "displacement", "volumeChange", "supervoxels", "grid"):
+        assert not getattr(ui, f"{name}Button").enabled
+        assert "A batch does not write this" in getattr(ui, f"{name}Button").toolTip
+    HOST.clear_scene()
+    assert "A batch" not in ui.gridButton.toolTip and panel.registration.views.review is None
 
 
 def test_stopped_while_the_scans_are_written(panel, started, tmp_path):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +17,7 @@ from SlicRegLib.jobs.batch import Row
 from SlicRegLib.results.result_folder import REPORT_FILE
 
 from .reading import Image, fill_segmentation, fill_transform, fill_volume, load_displacement_image, load_image
+from .request import Outputs
 from .result_nodes import SEGMENTATION, TRANSFORM, VOLUME, ResultNodes, mark_result
 from .scene_batch import INPUTS, SEGMENTS
 from .segments import Segment
@@ -26,23 +27,12 @@ FILE = "SlicReg.file"
 """Attribute of nodes that were read from a batch's folder, by which they are found again: the file that they hold."""
 
 
-@dataclass(frozen=True)
-class LoadedResult:
-    """The nodes of a scan of a batch; None for what its folder does not hold."""
-
-    target: Any
-    transform: Any
-    inverse: Any
-    warpedTarget: Any
-    warpedSegmentation: Any
-
-
-def load_result(row: Row, out: Path, scan: Path, template=None, target=None) -> LoadedResult:
+def load_result(row: Row, out: Path, scan: Path, template=None, target=None) -> tuple[Any, Outputs]:
     """Load the result of a row of a batch's table into the scene; a second time, into the same nodes.
 
     out: the batch's folder. scan: the target's file. template, target: their nodes; None where they are not in the
-    scene: then the target is loaded from its file, if it can be. Raises UserError where the result is not complete;
-    then the scene stays as it was.
+    scene: then the target is loaded from its file, if it can be. Returns the target, or None, and the outputs without
+    what a batch does not write. Raises UserError where the result is not complete; then the scene stays as it was.
     """
     folder, name = out / row["name"], row["name"]
     if not (folder / REPORT_FILE).is_file():
@@ -52,6 +42,7 @@ def load_result(row: Row, out: Path, scan: Path, template=None, target=None) -> 
     warped = load_image(folder / "warped_target.nii.gz")
     labels = folder / "warped_labels.nii.gz"
     segments = _read_segments(out) if labels.is_file() else []
+    report = _read_report(folder / REPORT_FILE, segments)
     label_image = load_image(labels) if segments else None
     scan_image = None if target else _load_scan(scan)
 
@@ -71,17 +62,19 @@ def load_result(row: Row, out: Path, scan: Path, template=None, target=None) -> 
         fill_transform(transform, fields[0], fixed=template, moving=target)
         fill_transform(inverse, fields[1], fixed=target, moving=template)
         fill_volume(warpedTarget, warped, like=target or template)
-        results = [transform, inverse, warpedTarget]
+        outputs = Outputs(transform, inverse, warpedTarget, confidence=None, supervoxels=None, report=report)
         if label_image:
             title = _("Template segments on {name}").format(name=name)
-            results.append(_find_or_add(nodes, folder / "warped_labels", SEGMENTATION, title))
-            _fill_labels(results[3], label_image, segments, target)
-        for node in results if template and target else ():
+            outputs = replace(
+                outputs, warpedSegmentation=_find_or_add(nodes, folder / "warped_labels", SEGMENTATION, title)
+            )
+            _fill_labels(outputs.warpedSegmentation, label_image, segments, target)
+        for node in outputs.nodes() if template and target else ():
             mark_result(node, template, target, row["verdict"] or "")
     except BaseException:
         nodes.discard()
         raise
-    return LoadedResult(target, *results[:3], results[3] if label_image else None)
+    return target, outputs
 
 
 def _find_transform(folder: Path, name: str) -> Path:
@@ -104,6 +97,16 @@ def _read_segments(out: Path) -> list[Segment]:
         return [Segment(**{**segment, "color": tuple(segment["color"])}) for segment in read_json(path)["segments"]]
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(_("{path} is missing or damaged; run the batch again.").format(path=path)) from error
+
+
+def _read_report(path: Path, segments: list[Segment]) -> dict[str, Any]:
+    """As in `Outputs`. Raises UserError where the file is damaged."""
+    try:
+        report = read_json(path)
+        names = {value: value for value in report.get("after", {}).get("dice", {})}
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(_("{path} is missing or damaged; run the batch again.").format(path=path)) from error
+    return {**report, "segments": {**names, **{str(segment.value): segment.name for segment in segments}}}
 
 
 def _fill_labels(node, labels: Image, segments: list[Segment], target) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from SlicRegLib.jobs.batch import COLUMNS, DONE, SHEET, WAITING, Batch, Row
 
 from .batch_results import load_result
 from .batch_words import VERDICT_COLUMN, make_table
+from .request import Outputs, Request
+from .scene_batch import find_segmentation
 from .translation import _
 from .verdict_view import COLOURS
 from .widgets import DisplayErrors, Panel, WaitCursor, fill_table
@@ -21,10 +23,11 @@ from .widgets import DisplayErrors, Panel, WaitCursor, fill_table
 class BatchResultsView:
     """Shows a batch; the buttons act on the row that is chosen, or on the output folder."""
 
-    def __init__(self, panel: Panel):
-        self.panel, self.ui = panel, panel.ui
+    def __init__(self, panel: Panel, showResult: Callable[[Request, Outputs], None]):
+        """showResult: shows a result that was loaded on the Registration tab and in the views."""
+        self.panel, self.ui, self._showResult = panel, panel.ui, showResult
         self.batch: Batch | None = None
-        self._template = ""
+        self._template = self._segmentation = ""
         self._nodes: dict[str, str] = {}
         self._out = ""
         self._shown: list[Row] = []
@@ -38,15 +41,16 @@ class BatchResultsView:
     def _buttons(self) -> list:
         return [self.ui.batchSheetButton, self.ui.batchFolderButton, self.ui.batchLoadButton]
 
-    def begin(self, template, nodes: Mapping[str, Any]) -> None:
+    def begin(self, request: Request, nodes: Mapping[str, Any]) -> None:
         """A batch begins. nodes: name of each scan -> its volume node, where the scans are in the scene."""
         # not the nodes themselves, which would stay in memory
-        self.batch, self._template = None, template.GetID()
+        self.batch, self._template = None, request.template.GetID()
+        self._segmentation = request.templateSegmentation.GetID() if request.templateSegmentation else ""
         self._nodes = {name: node.GetID() for name, node in nodes.items()}
 
     def forget(self) -> None:
         """The scene was closed: its nodes' IDs will be those of other nodes."""
-        self._template, self._nodes = "", {}
+        self._template, self._segmentation, self._nodes = "", "", {}
 
     def showOutput(self, out: str) -> None:
         """The output folder that is chosen; "" if none is."""
@@ -123,17 +127,17 @@ class BatchResultsView:
         if not row or not self.batch:
             return
         with DisplayErrors(), WaitCursor():
-            template, target = (
-                slicer.mrmlScene.GetNodeByID(id_) if id_ else None
-                for id_ in (self._template, self._nodes.get(row["name"]))
-            )
-            loaded = load_result(row, self.batch.out, self.batch.targets[row["name"]], template, target)
+            ids = (self._template, self._segmentation, self._nodes.get(row["name"]))
+            template, organs, target = (slicer.mrmlScene.GetNodeByID(id_) if id_ else None for id_ in ids)
+            target, outputs = load_result(row, self.batch.out, self.batch.targets[row["name"]], template, target)
+            if template and target and outputs.report.get("verdict"):  # which older versions did not write
+                own = find_segmentation(target)
+                request = Request(template, target, "", templateSegmentation=organs, targetSegmentation=own)
+                self._showResult(request, outputs)
+                return
+            warped = outputs.warpedTarget
             slicer.util.setSliceViewerLayers(
-                background=template or loaded.warpedTarget,
-                foreground=loaded.warpedTarget,
-                label=None,
-                foregroundOpacity=0.5,
-                fit=True,
+                background=template or warped, foreground=warped, label=None, foregroundOpacity=0.5, fit=True
             )
 
     @staticmethod

@@ -29,14 +29,15 @@ COUNT_MS = 400
 class BatchTab:
     """``batch`` is the current one or the last one; ``process`` registers its current scan, None while nothing runs."""
 
-    def __init__(self, panel: Panel, makeRequest):
-        """makeRequest: returns the Registration tab's request, whose template, model and options the batch takes."""
+    def __init__(self, panel: Panel, makeRequest, showResult):
+        """makeRequest: returns the Registration tab's request, whose template, model and options the batch takes.
+        showResult: as for `BatchResultsView`."""
         self.panel, self.ui, self.logic, self._makeRequest = panel, panel.ui, panel.logic, makeRequest
         self.batch: Batch | None = None
         self.preparation: BatchPreparation | None = None  # while the scans are being written
         self.process: Command | None = None
         self.startProcess = _register  # called with the arguments of `slicreg`
-        self.results = BatchResultsView(panel)
+        self.results = BatchResultsView(panel, showResult)
         self._held = ExitStack()  # the batch's folder
         self._seconds: list[float] = []  # of each registration of this run
         self._began = 0.0  # when the current one began
@@ -147,7 +148,7 @@ class BatchTab:
                 self.preparation = None
                 raise
             self.batch, self._seconds = None, []
-            self.results.begin(request.template, self.preparation.nodes)
+            self.results.begin(request, self.preparation.nodes)
             self._showState()
 
     def onTimer(self) -> None:

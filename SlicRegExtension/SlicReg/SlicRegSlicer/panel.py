@@ -56,7 +56,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.diagnostics = Diagnostics(self)
         self.registration = RegistrationTab(self)
         self.carry = CarrySection(self)
-        self.batch = BatchTab(self, self.registration.makeRequest)
+        self.batch = BatchTab(self, self.registration.makeRequest, self.registration.showLoaded)
         self.training = TrainingTab(self, onModelFinished=self.models.fill)
         self.ui.tabs.connect("currentChanged(int)", self.onTab)
         scene = slicer.mrmlScene

@@ -194,16 +194,27 @@ class RegistrationTab:
         for name in OUTPUTS:  # so that the next run updates the same nodes
             if getattr(outputs, name) and getattr(self.panel.parameters, name_keeping(name)):
                 setattr(self.panel.parameters, name, getattr(outputs, name))
-        report = outputs.report
-        self._end(
-            _("Done in {seconds:.1f} s on {device}.").format(seconds=self.run.seconds, device=report["device_reason"])
-        )
-        show_verdict(self.ui, outputs.verdict)
+        device = outputs.report["device_reason"]
+        self._end(_("Done in {seconds:.1f} s on {device}.").format(seconds=self.run.seconds, device=device))
         warning = self.run.warning if outputs.verdict["sentence"] not in self.run.warning else ""
-        self.ui.summaryLabel.text = "\n".join(filter(None, [warning, *_summarise(outputs)]))
+        self._showResult(self.run.request, outputs, warning)
+
+    def showLoaded(self, request: Request, outputs: Outputs) -> None:
+        """Show a result of the batch as one of this tab. What is chosen here stays as it is."""
+        self.views.close(forGood=False)
+        source = _("{target} of the batch, registered to {template}.").format(
+            target=request.target.GetName(), template=request.template.GetName()
+        )
+        self._showResult(request, outputs, source)
+        self.ui.tabs.setCurrentWidget(self.ui.registrationTab)
+
+    def _showResult(self, request: Request, outputs: Outputs, first: str) -> None:
+        """first: a sentence before those of the result; "" for none."""
+        show_verdict(self.ui, outputs.verdict)
+        self.ui.summaryLabel.text = "\n".join(filter(None, [first, *_summarise(outputs)]))
         self.table.show(outputs)
         # a result that comes while the user is in another module must not take over the views
-        self.views.show(self.views.makeReview(self.run.request, outputs), now=bool(self.panel.parent.isEntered))
+        self.views.show(self.views.makeReview(request, outputs), now=bool(self.panel.parent.isEntered))
 
     def showPending(self) -> None:
         """The user comes back to the module: show the result that came meanwhile, and what was loaded."""

@@ -38,8 +38,13 @@ class Review:
     def is_alive(self) -> bool:
         """Whether all nodes that are shown are still in the scene."""
         outputs = self.outputs
-        needed = (outputs.warpedTarget, outputs.transform, outputs.confidence, outputs.supervoxels)
-        return all(slicer.mrmlScene.IsNodePresent(node) for node in (self.template, self.target, *needed))
+        needed = (outputs.warpedTarget, outputs.transform)
+        maps = filter(None, (outputs.confidence, outputs.supervoxels))
+        return all(slicer.mrmlScene.IsNodePresent(node) for node in (self.template, self.target, *needed, *maps))
+
+    def has_maps(self) -> bool:
+        """Whether there are confidence and supervoxels, which a batch does not write."""
+        return bool(self.outputs.confidence and self.outputs.supervoxels)
 
     def has_segments(self) -> bool:
         """Whether there are segments to show in 3-D."""
@@ -103,27 +108,24 @@ class Review:
         """Template and warped target alternate in the fields of a 3-D checkerboard, ``fields`` along each axis."""
         self._show_comparison(self.images.make_checkerboard(fields))
 
-    def show_confidence(self, on: bool = True) -> None:
-        """The confidence in colours over the template; off: the blend."""
-        self._show_map(self.images.colour_confidence, 0.5, on)
+    def show_confidence(self) -> None:
+        """The confidence in colours over the template."""
+        self._show_map(self.images.make_confidence)
 
-    def show_displacement(self, on: bool = True) -> None:
-        """The length of the displacement in colours over the template; off: the blend."""
-        self._show_map(self.images.make_displacement, 0.5, on)
+    def show_displacement(self) -> None:
+        """The length of the displacement in colours over the template."""
+        self._show_map(self.images.make_displacement)
 
-    def show_volume_change(self, on: bool = True) -> None:
-        """The determinant of the transform's Jacobian in colours over the template; off: the blend."""
-        self._show_map(self.images.make_volume_change, 0.5, on)
+    def show_volume_change(self) -> None:
+        """The determinant of the transform's Jacobian in colours over the template."""
+        self._show_map(self.images.make_volume_change)
 
-    def show_difference(self, on: bool = True) -> None:
-        """Template minus warped target in colours; off: the blend."""
-        self._show_map(self.images.make_difference, 1.0, on)
+    def show_difference(self) -> None:
+        """Template minus warped target in colours."""
+        self._show_map(self.images.make_difference, 1.0)
 
-    def show_supervoxels(self, on: bool = True) -> None:
-        """The supervoxels that the network predicts in the target, over the target; off: the blend."""
-        if not on:
-            self.blend()
-            return
+    def show_supervoxels(self) -> None:
+        """The supervoxels that the network predicts in the target, over the target."""
         self.show_on_target()
         self._hide_segments()  # their outlines would be lost among the supervoxels
         for composite in _list_composites():
@@ -135,6 +137,11 @@ class Review:
         self.images.show_grid(on, self._list_view_nodes(TEMPLATE))
 
     # ---- places
+
+    def fit(self) -> None:
+        """Fit the views of the template to it; those of the target follow them to where it lies, however far away."""
+        for node in self._list_view_nodes(TEMPLATE):
+            spaces.get_logic(node).FitSliceToBackground()
 
     def find_least_sure(self) -> list[tuple[float, float, float, float]]:
         """Places on the template where the transform agrees least with the network: (R, A, S mm, confidence)."""
@@ -192,8 +199,9 @@ class Review:
     def close(self, for_good: bool = True) -> None:
         """Leave the views and remove hidden results. for_good: also draw all segments where they were drawn before."""
         self.leave_views()
-        for composite in _list_composites():
-            if composite.GetLabelVolumeID() == self.outputs.supervoxels.GetID():
+        supervoxels = self.outputs.supervoxels
+        for composite in _list_composites() if supervoxels else ():
+            if composite.GetLabelVolumeID() == supervoxels.GetID():
                 composite.SetLabelVolumeID(None)
         for node in self.outputs.nodes():
             if node.GetAttribute(TEMPORARY) and self._is_present(node):
@@ -203,10 +211,7 @@ class Review:
 
     # ---- views
 
-    def _show_map(self, make, opacity: float, on: bool) -> None:
-        if not on:
-            self.blend()
-            return
+    def _show_map(self, make, opacity: float = 0.5) -> None:
         volume, title = make()
         self._show_comparison(self.template, volume, opacity)
         self.images.show_legend(volume, title, [node.GetID() for node in spaces.list_slice_nodes()])

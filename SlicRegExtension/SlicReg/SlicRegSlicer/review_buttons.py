@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import slicer.util
-
 from .review import Review
 from .spaces import SegmentViews
 from .translation import _
 from .widgets import DisplayErrors, WaitCursor, make_timer
 
 FLICKER_MS = 600
+WITH_MAPS = ("confidence", "displacement", "volumeChange", "supervoxels", "grid")
+"""Buttons that need the confidence or the supervoxels; the confidence also says where the body is."""
 
 
 class ReviewButtons:
@@ -21,55 +21,56 @@ class ReviewButtons:
         self._segmentViews = SegmentViews()
         self._place = -1  # of the least sure places the one that was shown last
         self._waiting = False  # the result came while the user was in another module
-        on_template = _("All views show the template's space.")
+        on_template = " " + _("All views show the template's space.")
         self._views = {
             "sideBySide": (
-                lambda: self.review.show_side_by_side(),
+                Review.show_side_by_side,
                 _("Above: the template with its segments. Below: the target where it lies, with the carried segments."),
             ),
             "onTarget": (
-                lambda: self.review.show_on_target(),
+                Review.show_on_target,
                 _("The target where it lies, with the carried segments; its own segments as outlines."),
             ),
             "onTemplate": (
-                lambda: self.review.show_on_template(),
+                Review.show_on_template,
                 _("The target, warped to the template, with the template's segments."),
             ),
             "surfaces": (
-                lambda: self.review.show_surfaces(),
+                Review.show_surfaces,
                 _("3D: the template's segments, and beside them the carried ones. Slices: the target."),
             ),
-            "blend": (lambda: self.review.blend(), _("Template and warped target, half and half.") + " " + on_template),
-            "flicker": (self._flicker, _("Template and warped target in turn.") + " " + on_template),
+            "blend": (Review.blend, _("Template and warped target, half and half.") + on_template),
+            "flicker": (self._flicker, _("Template and warped target in turn.") + on_template),
             "checkerboard": (
-                lambda: self.review.show_checkerboard(),
-                _("Template and warped target in the fields of a checkerboard.") + " " + on_template,
+                Review.show_checkerboard,
+                _("Template and warped target in the fields of a checkerboard.") + on_template,
             ),
             "difference": (
-                lambda: self.review.show_difference(),
-                _("Template minus warped target: white where they agree.") + " " + on_template,
+                Review.show_difference,
+                _("Template minus warped target: white where they agree.") + on_template,
             ),
             "confidence": (
-                lambda: self.review.show_confidence(),
-                _("How well the transform agrees with the network, over the template.") + " " + on_template,
+                Review.show_confidence,
+                _("How well the transform agrees with the network, over the template.") + on_template,
             ),
             "displacement": (
-                lambda: self.review.show_displacement(),
-                _("How far the transform moves each place of the template.") + " " + on_template,
+                Review.show_displacement,
+                _("How far the transform moves each place of the template.") + on_template,
             ),
             "volumeChange": (
-                lambda: self.review.show_volume_change(),
-                _("Blue: smaller in the target; red: larger; magenta: folded.") + " " + on_template,
+                Review.show_volume_change,
+                _("Blue: smaller in the target; red: larger; magenta: folded.") + on_template,
             ),
             "supervoxels": (
-                lambda: self.review.show_supervoxels(),
+                Review.show_supervoxels,
                 _("The supervoxels that the network found in the target, which is shown where it lies."),
             ),
         }
-        """Name of the button -> (what shows the view, what is said of it)."""
+        """Name of the button -> (what shows the view of a `Review`, what is said of it)."""
         self._flickerTimer = make_timer(FLICKER_MS, self.onFlicker)
         for name in self._views:
             self._button(name).connect("clicked(bool)", lambda on, name=name: self.onView(name, on))
+        self._tips = {name: self._button(name).toolTip for name in WITH_MAPS}
         self.ui.gridButton.connect("clicked(bool)", self.onGrid)
         self.ui.leastSureButton.connect("clicked(bool)", self.onLeastSure)
         self.ui.applyTransformCheckBox.connect("clicked(bool)", self.onApplyTransform)
@@ -94,6 +95,9 @@ class ReviewButtons:
             self.review.leave_views()
         self.review = review
         self._enable(True)
+        for name in () if review.has_maps() else WITH_MAPS:
+            self._button(name).enabled = False
+            self._button(name).toolTip = _("A batch does not write this; press Apply for this scan to see it.")
         self._place = -1
         self.ui.leastSureButton.enabled = bool(review.find_least_sure())
         self.ui.surfacesButton.enabled = review.has_segments()
@@ -139,7 +143,7 @@ class ReviewButtons:
             self._button(other).checked = other == name
         show, text = self._views[name]
         with DisplayErrors(), WaitCursor():
-            show()
+            show(self.review)
         self.ui.viewLabel.text = text
 
     def onFlicker(self) -> None:
@@ -172,8 +176,8 @@ class ReviewButtons:
 
     def _showFirst(self) -> None:
         self._waiting = False
-        slicer.util.resetSliceViews()
         self.onView("sideBySide")
+        self.review.fit()
 
     def _isAlive(self) -> bool:
         """Whether there is a result to show; if a node of it was deleted, the user is told."""
@@ -183,8 +187,8 @@ class ReviewButtons:
         self.ui.summaryLabel.text = _("A node of this result was deleted. Press Apply to register again.")
         return False
 
-    def _flicker(self) -> None:
-        self.review.blend(1.0)
+    def _flicker(self, review: Review) -> None:
+        review.blend(1.0)
         self._flickerTimer.start()
 
     def _button(self, name: str):
@@ -195,6 +199,7 @@ class ReviewButtons:
             button = self._button(name)
             button.enabled = enabled
             button.checked = False
+            button.toolTip = self._tips.get(name, button.toolTip)
         self.ui.viewLabel.text = ""
         self.ui.leastSureButton.enabled = enabled
         self.ui.leastSureButton.text = _("Least sure place")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import slicer
 import slicer.util
@@ -47,23 +49,23 @@ class ReviewImages:
             display.SetWindowLevel(shown.GetWindow(), shown.GetLevel())
         return self._board
 
-    def colour_confidence(self):
-        colours.colour(self.outputs.confidence, colours.CONFIDENCE, 0.0, 1.0, threshold=(0.01, 1.0))
-        return self.outputs.confidence, _("Confidence")
+    def make_confidence(self):
+        title = _("Confidence")
+        return self._make_map(
+            title, lambda: maps.view_confidence(self.outputs.confidence), colours.CONFIDENCE, (0.0, 1.0)
+        )
 
     def make_displacement(self):
         """From the least to the greatest displacement inside the body; a shift of the whole scan counts as well."""
-        title = _("Displacement (mm)")
-        return self._make_map("displacement", title, maps.measure_displacement, colours.AMOUNT, None), title
+        return self._make_map(_("Displacement (mm)"), partial(self._measure, maps.measure_displacement), colours.AMOUNT)
 
     def make_volume_change(self):
-        title = _("Jacobian determinant")
-        change = self._make_map("volume change", title, maps.measure_volume_change, colours.VOLUME_CHANGE, (0.0, 2.0))
-        return change, title
+        measure = partial(self._measure, maps.measure_volume_change)
+        return self._make_map(_("Jacobian determinant"), measure, colours.VOLUME_CHANGE, (0.0, 2.0))
 
     def make_difference(self):
         title = _("Template - target (HU)")
-        if not self._has("difference"):
+        if not self._has(title):
             volume = self._add_volume(MAP, title)
             arrays = (slicer.util.arrayFromVolume(v) for v in (self.template, self.outputs.warpedTarget))
             slicer.util.updateVolumeFromArray(volume, maps.subtract(*arrays))
@@ -71,15 +73,15 @@ class ReviewImages:
             display = self.template.GetDisplayNode()
             limit = max(1.0, display.GetWindow() / 2) if display else 250.0
             colours.colour(volume, colours.DEVIATION, -limit, limit)
-            self._maps["difference"] = volume
-        return self._maps["difference"], title
+            self._maps[title] = volume
+        return self._maps[title], title
 
     def show_legend(self, volume, title: str, view_ids: list[str]) -> None:
         colours.show_legend(volume, title, view_ids)
 
     def hide_legends(self) -> None:
-        for volume in (self.outputs.confidence, *self._maps.values()):
-            if slicer.mrmlScene.IsNodePresent(volume):
+        for volume in self._maps.values():
+            if volume and slicer.mrmlScene.IsNodePresent(volume):
                 colours.hide_legend(volume)
 
     # ---- grid
@@ -126,11 +128,10 @@ class ReviewImages:
                 remove(node)
         self._board, self._maps, self._sheets = None, {}, []
 
-    def _make_map(self, name: str, title: str, measure, table: str, limits: tuple[float, float] | None):
-        """A map on the grid of the transform, inside the body; ``limits`` of the colours, None: its own."""
-        if not self._has(name):
-            field = maps.view_field(self.outputs.transform)
-            values, matrix = maps.refine(measure(field), field.matrix, MAP_MM)
+    def _make_map(self, title: str, make, table: str, limits: tuple[float, float] | None = None):
+        """A map inside the body. make: its (values, matrix). ``limits`` of the colours, None: its own."""
+        if not self._has(title):
+            values, matrix = maps.refine(*make(), MAP_MM)
             body = maps.find_body(self.outputs.confidence, values.shape, matrix)
             limits = limits or (tuple(np.percentile(values[body], (1, 99))) if body.any() else (0.0, 1.0))
             volume = self._add_volume(MAP, title)
@@ -138,11 +139,15 @@ class ReviewImages:
             volume.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(matrix))
             colours.colour(volume, table, *limits, threshold=INSIDE)
             volume.GetDisplayNode().SetInterpolate(False)  # across the border it would mix with the values outside
-            self._maps[name] = volume
-        return self._maps[name]
+            self._maps[title] = volume
+        return self._maps[title], title
 
-    def _has(self, name: str) -> bool:
-        return name in self._maps and bool(slicer.mrmlScene.IsNodePresent(self._maps[name]))
+    def _measure(self, measure):
+        field = maps.view_field(self.outputs.transform)
+        return measure(field), field.matrix
+
+    def _has(self, title: str) -> bool:
+        return title in self._maps and bool(slicer.mrmlScene.IsNodePresent(self._maps[title]))
 
     def _add_volume(self, attribute: str, name: str):
         return self._hide(ResultNodes().reuse_or_add(None, VOLUME, name), attribute)
