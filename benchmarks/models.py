@@ -27,7 +27,7 @@ from SlicRegLib.images.volumes import Volume, load_scan
 from SlicRegLib.registration.choose_model import KNOWN, known_share
 from SlicRegLib.registration.fixed_side import FixedSide
 from SlicRegLib.registration.model import load_model
-from SlicRegLib.registration.moving_side import see_target
+from SlicRegLib.registration.moving_side import view_target
 from verdict_pairs import PARTS, WRONG_GEOMETRY, changed, edit_voxels, files, phantom, pose, smooth_noise, water_box
 
 Read = Callable[[], Volume]
@@ -113,7 +113,7 @@ def main() -> None:
             try:
                 for name, side in fixed.items():
                     began = time.perf_counter()
-                    found[name] = known_share(side, see_target(side, scan))
+                    found[name] = known_share(side, view_target(side, scan))
                     seconds[name].append(time.perf_counter() - began)
                 shares.append(found)
             except UserError:  # refused before any model sees it

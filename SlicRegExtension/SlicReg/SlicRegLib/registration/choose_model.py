@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from .common_supervoxels import CommonSupervoxels
 from .fixed_side import FixedSide
 from .model import Model, load_model
 from .model_header import AUTO, ModelHeader
-from .moving_side import MovingSide, see_target
+from .moving_side import FirstView, MovingSide, turn_upright, view_target
 from .options import RegistrationOptions
 from .verdict import LONGER, SHORTER
 
@@ -41,8 +42,13 @@ class Candidate:
 
     header: ModelHeader
     fixed: FixedSide
-    moving: MovingSide
+    view: FirstView
     share: float
+
+    @cached_property
+    def moving(self) -> MovingSide:
+        """The target as the registration needs it. Not made for a model that is not taken."""
+        return turn_upright(self.fixed, self.view)
 
     @property
     def model(self) -> Model:
@@ -96,12 +102,12 @@ def choose_model(
         except UserError:  # damaged, or of a newer version: the list of models says so
             continue
         fixed = make_fixed(model) if make_fixed else FixedSide(model, template, options, device)
-        moving = see_target(fixed, target)
-        candidate = Candidate(header, fixed, moving, known_share(fixed, moving))
+        view = view_target(fixed, target)
+        candidate = Candidate(header, fixed, view, known_share(fixed, view))
         shares[name] = round(candidate.share, 3)
         if best is None or candidate.share > best.share:
             best = candidate
-    progress(CHOICE, 1.0, "")
+    progress(CHOICE, 1.0, f"{len(shares)} compared")
     if best is None:
         raise UserError(f"No usable model is installed from which --model {AUTO} could choose; give a model file.")
     ordered = dict(sorted(shares.items(), key=lambda item: -item[1]))
@@ -119,7 +125,7 @@ def choose_model(
     return choice
 
 
-def known_share(fixed: FixedSide, moving: MovingSide) -> float:
+def known_share(fixed: FixedSide, view: FirstView) -> float:
     """The share, 0 to 1, of a model's supervoxels that both scans show where they lie in the model's own template.
 
     The smaller share of the two scans, each as it lies: turned and scaled until it fits, a leg looks much like a
@@ -127,7 +133,7 @@ def known_share(fixed: FixedSide, moving: MovingSide) -> float:
     scans of an anatomy that the model does not know have much in common with each other, but little with its template.)
     """
     own = _own_centroids(fixed.model, fixed.device)
-    return min(_find_share(own, centroids) for centroids in (fixed.centroids, moving.at_first))
+    return min(_find_share(own, centroids) for centroids in (fixed.centroids, view.centroids))
 
 
 def _find_share(own: torch.Tensor, scan: torch.Tensor) -> float:

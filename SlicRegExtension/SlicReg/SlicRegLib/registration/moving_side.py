@@ -21,35 +21,53 @@ class MovingSide:
     """A target as a model sees it beside a template.
 
     encoded: in the target's own frame, or upright in the template's. centroids: (layers, classes, 4) of its
-    supervoxels, as in `Description`. at_first: the same in the target's own frame, before any turn. affine: 4x4 world
-    matrix from the template to the target, by the supervoxels that both show, or by their centres where these tell
-    none.
+    supervoxels, as in `Description`. affine: 4x4 world matrix from the template to the target, by the supervoxels that
+    both show, or by their centres where these tell none.
     """
 
     encoded: EncodedScan
     centroids: torch.Tensor
-    at_first: torch.Tensor
     affine: np.ndarray
 
 
+@dataclass(frozen=True, eq=False)
+class FirstView:
+    """A target in its own frame, before any turn: prepared, encoded, and its supervoxels' centroids as in
+    `Description`."""
+
+    target: Volume
+    prepared: PreparedScan
+    encoded: EncodedScan
+    centroids: torch.Tensor
+
+
 def see_target(fixed: FixedSide, target: Volume, prepared: PreparedScan | None = None) -> MovingSide:
-    """Describe ``target``. Where its supervoxels show that it is turned or of another size, it is prepared again as the
-    template lies. prepared: the target in its own frame, if that is known. Raises UserError for a scan without soft
-    tissue or body."""
+    """Describe ``target``. prepared: the target in its own frame, if that is known. Raises UserError for a scan without
+    soft tissue or body."""
+    return turn_upright(fixed, view_target(fixed, target, prepared))
+
+
+def view_target(fixed: FixedSide, target: Volume, prepared: PreparedScan | None = None) -> FirstView:
+    """The first half of `see_target`."""
     prepared = prepared or prepare_scan(target, fixed.model.preparation)
-    net, options = fixed.model.network(fixed.device), fixed.options
-    frame = fixed.scan.grid
-    encoded = encode(net, prepared, options.prediction)
-    at_first = centroids = locate(net, encoded, options.prediction)
-    affine = translation(prepared.grid.centre - frame.centre)
-    if options.alignment.affine_start:
+    net, options = fixed.model.network(fixed.device), fixed.options.prediction
+    encoded = encode(net, prepared, options)
+    return FirstView(target, prepared, encoded, locate(net, encoded, options))
+
+
+def turn_upright(fixed: FixedSide, view: FirstView) -> MovingSide:
+    """The second half of `see_target`: a target whose supervoxels show that it is turned or of another size is prepared
+    again as the template lies."""
+    frame, encoded, centroids = fixed.scan.grid, view.encoded, view.centroids
+    affine = translation(view.prepared.grid.centre - frame.centre)
+    if fixed.options.alignment.affine_start:
         fit = fit_affine(fixed.centroids, centroids)
         if fit is not None and is_rotated_or_scaled(fit):
-            upright = _prepare_upright(fixed, target, similarity_part(fit, frame.centre))
+            upright = _prepare_upright(fixed, view.target, similarity_part(fit, frame.centre))
             encoded, centroids = _better_of(upright, encoded, centroids, fixed)
             fit = fit_affine(fixed.centroids, centroids)
         affine = affine if fit is None else fit
-    return MovingSide(encoded, centroids, at_first, affine)
+    return MovingSide(encoded, centroids, affine)
 
 
 def _prepare_upright(fixed: FixedSide, target: Volume, pose: np.ndarray) -> PreparedScan:
