@@ -43,6 +43,17 @@ def test_a_finer_map_says_the_same_at_the_same_places():
     assert same.shape == SHAPE[::-1] and (unchanged == MATRIX).all()
 
 
+def test_the_confidence_goes_on_beyond_the_body(scene):
+    known = np.zeros(SHAPE, np.float32)
+    known[2:5, 2:6, 1:4] = np.random.default_rng(0).uniform(0.2, 1, (3, 4, 3))
+    values, matrix = maps.view_confidence(add_volume(scene, known, MATRIX))
+    np.testing.assert_array_equal(values[known.T > 0], known.T[known.T > 0])
+    np.testing.assert_allclose(matrix, MATRIX, atol=1e-9)
+    assert values[0, 3, 3] == known[3, 3, 1] and values[2, 7, 4] == known[4, 5, 2]  # the nearest, in mm
+    nothing, _ = maps.view_confidence(add_volume(scene, np.zeros(SHAPE, np.float32), MATRIX))
+    assert not nothing.any()
+
+
 def test_nearest_voxels_of_a_turned_grid():
     voxels = np.random.default_rng(0).integers(1, 99, SHAPE[::-1])
     swap = np.array([[0.0, 1, 0, 2], [1, 0, 0, 0], [0, 0, -1, 6], [0, 0, 0, 1]])  # (i, j, k) there -> here

@@ -79,6 +79,20 @@ def _difference(values: np.ndarray, axis: int) -> np.ndarray:
     return np.gradient(values, axis=axis) if values.shape[axis] > 1 else np.zeros_like(values)
 
 
+def view_confidence(volume) -> tuple[np.ndarray, np.ndarray]:
+    """The confidence (K, J, I) and its matrix. What is not known takes the nearest known value, with which what lies
+    between them is interpolated; `find_body` says where it is known."""
+    from scipy.ndimage import distance_transform_edt  # installed where there is a result, but slow to import
+
+    values, matrix = slicer.util.arrayFromVolume(volume), compute_voxel_to_world(volume)
+    if not values.any():
+        return values, matrix
+    nearest = distance_transform_edt(
+        values == 0, np.linalg.norm(matrix[:3, :3], axis=0)[::-1], return_distances=False, return_indices=True
+    )
+    return values[tuple(nearest)], matrix
+
+
 def refine(values: np.ndarray, matrix: np.ndarray, largest_mm: float) -> tuple[np.ndarray, np.ndarray]:
     """A map on voxels of at most ``largest_mm``, interpolated linearly between its own; (values, matrix)."""
     matrix = matrix.copy()

@@ -27,6 +27,11 @@ def get_composite(slice_node):
     return slicer.vtkMRMLSliceLogic.GetSliceCompositeNode(slice_node)
 
 
+def get_logic(slice_node):
+    """What computes the image of a slice view."""
+    return slicer.app.applicationLogic().GetSliceLogic(slice_node)
+
+
 class SegmentViews:
     """Restricts segmentations to views; `restore` undoes it. Kept from one result to the next."""
 
