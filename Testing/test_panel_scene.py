@@ -13,6 +13,7 @@ if available():
     from host import packages
     from panel_samples import (
         HOST,
+        MODEL,
         choose_inputs,
         fresh_panel,
         load_coarse_pair,
@@ -110,6 +111,28 @@ def test_a_run_that_ends_elsewhere_leaves_the_views_alone(panel):
     assert list_layers() == before
     HOST.enter(panel)
     assert list_layers() != before
+
+
+@pytest.mark.parametrize("nearest", ["", MODEL])
+def test_a_failure_elsewhere_is_told_when_the_user_comes_back(panel, monkeypatch, nearest):
+    choose_inputs(panel, load_coarse_pair())
+    HOST.click(panel.ui.applyButton)
+    run = panel.registration.run
+    HOST.leave(panel)
+
+    def fail():
+        run.state, run.error, run.nearest = "failed", "It went wrong.", nearest
+        return run.state
+
+    monkeypatch.setattr(run, "poll", fail)
+    wait_for_end(panel)
+    assert not HOST.dialogs.shown and panel.ui.statusLabel.text == "Failed: It went wrong."
+    HOST.dialogs.answer(False)
+    for _ in range(2):  # and no second time
+        HOST.enter(panel)
+        (told,) = HOST.dialogs.texts("question" if nearest else "error")
+        assert told.startswith("It went wrong.")
+        HOST.leave(panel)
 
 
 def list_layers():

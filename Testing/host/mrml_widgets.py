@@ -36,13 +36,6 @@ class qMRMLWidget(qSlicerWidget):
         return self._scene
 
 
-class _Entered(int):
-    """Read as a property by some modules and called as a method by others."""
-
-    def __call__(self) -> bool:
-        return bool(self)
-
-
 @stand_in
 class qSlicerScriptedLoadableModuleWidget(qSlicerWidget):
     """The panel that Slicer makes for a scripted module: the ``parent`` of its widget object."""
@@ -52,7 +45,7 @@ class qSlicerScriptedLoadableModuleWidget(qSlicerWidget):
         self._self, self._entered, self._make = None, False, None
         QtWidgets.QVBoxLayout(self)
 
-    isEntered = property(lambda self: _Entered(self._entered))
+    isEntered = property(lambda self: self._entered)  # as in qSlicerAbstractModuleWidget, whose method Python lacks
 
     def self(self):
         return self._self

@@ -60,6 +60,7 @@ def show_legend(volume, title: str, view_ids: list[str]) -> None:
     legend = slicer.modules.colors.logic().AddDefaultColorLegendDisplayNode(volume)
     with slicer.util.NodeModify(legend):
         legend.SetTitleText(title)
+        legend.SetNumberOfLabels(6 if volume.GetDisplayNode().GetWindow() == 1 else 5)  # steps of one decimal
         legend.SetViewNodeIDs(view_ids)
         legend.SetVisibility(True)
 

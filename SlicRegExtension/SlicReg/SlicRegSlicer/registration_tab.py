@@ -12,6 +12,7 @@ from .result_table import ResultTable, describe_least_sure_segments
 from .review_buttons import ReviewButtons
 from .run import Run
 from .scene_batch import find_segmentation
+from .segments import list_segment_names
 from .translation import _
 from .verdict_view import show_verdict
 from .widgets import DisplayErrors, Panel, WaitCursor, make_timer
@@ -28,6 +29,8 @@ class RegistrationTab:
         self.panel, self.ui, self.logic = panel, panel.ui, panel.logic
         self.run: Run | None = None
         self._followed = None, None  # template and segmentation when the parameters were last shown
+        self._formerTarget = None  # the target then
+        self._isUntold = False  # whether a registration failed while the user was in another module
         self._declined = False  # whether the user has chosen no segmentation for this template
         self.views = ReviewButtons(panel.ui)
         self.table = ResultTable(panel)
@@ -45,7 +48,7 @@ class RegistrationTab:
         if self.run:
             self.run.cancel()
         self.views.close()
-        self.run, self._followed = None, (None, None)
+        self.run, self._followed, self._formerTarget, self._isUntold = None, (None, None), None, False
         self.ui.cancelButton.enabled = False
 
     def clear(self) -> None:
@@ -61,6 +64,7 @@ class RegistrationTab:
         for name in OUTPUTS:
             getattr(self.ui, f"{name}Selector").enabled = getattr(self.panel.parameters, name_keeping(name))
         self._followTemplate()
+        self._followTarget()
         missing = self.findMissing()
         self.ui.applyButton.enabled = not missing and not self.panel.isBusy()
         self.ui.applyButton.toolTip = missing or _("Register the target to the template.")
@@ -80,6 +84,16 @@ class RegistrationTab:
             found = find_segmentation(template)
             self._followed = template, found
             parameters.templateSegmentation = found
+
+    def _followTarget(self) -> None:
+        """A segmentation that was drawn on the former target gives way to one of the new one with the same organs."""
+        parameters, former = self.panel.parameters, self._formerTarget
+        target, chosen = parameters.target, parameters.targetSegmentation
+        self._formerTarget = target
+        if target is not former and former and chosen and chosen is find_segmentation(former):
+            template = parameters.templateSegmentation
+            names = list_segment_names(template) if template else ()
+            parameters.targetSegmentation = find_segmentation(target, names) if target else None
 
     def findMissing(self) -> str:
         """A sentence that says what must still be chosen; "" if nothing."""
@@ -152,10 +166,16 @@ class RegistrationTab:
             self._showOutputs(self.run.outputs)
         elif state == "failed":
             self._end(_("Failed: {reason}").format(reason=self.run.error))
-            if self.run.nearest:
-                self._offerNearest(self.run.nearest)
-            else:
-                slicer.util.errorDisplay(self.run.error)
+            self._isUntold = True
+            if self.panel.parent.isEntered:
+                self._tellFailure()
+
+    def _tellFailure(self) -> None:
+        self._isUntold = False
+        if self.run.nearest:
+            self._offerNearest(self.run.nearest)
+        else:
+            slicer.util.errorDisplay(self.run.error)
 
     def _offerNearest(self, model: str) -> None:
         """No model knows the scans: register with the one that comes nearest, if the user wants that."""
@@ -217,9 +237,11 @@ class RegistrationTab:
         self.views.show(self.views.makeReview(request, outputs), now=bool(self.panel.parent.isEntered))
 
     def showPending(self) -> None:
-        """The user comes back to the module: show the result that came meanwhile, and what was loaded."""
+        """The user comes back to the module: show the result or failure that came meanwhile, and what was loaded."""
         self._followTemplate()
         self.views.enter()
+        if self._isUntold:
+            self._tellFailure()
 
     def _clearResult(self) -> None:
         show_verdict(self.ui, None)
