@@ -1,4 +1,4 @@
-"""Files of points: Slicer's markups (.mrk.json, .fcsv) and tables (.csv). Everything but the positions is kept."""
+"""Files of points: Slicer's markups (.mrk.json, .fcsv), tables (.csv) and surfaces. All but the positions is kept."""
 
 from __future__ import annotations
 
@@ -16,8 +16,10 @@ from ..errors import UserError, show_name
 from .inputs import check_file
 from .itk import flip_vectors
 from .json_reading import parse_json
+from .surface_files import Map, Surface, parse_surface
 
-SUFFIXES = (".mrk.json", ".fcsv", ".csv")
+SURFACES = (".vtk", ".ply", ".stl")
+SUFFIXES = (".mrk.json", ".fcsv", ".csv", *SURFACES)
 MAX_BYTES = 1 << 28
 KINDS = ("Fiducial", "Line", "Angle", "Curve", "ClosedCurve")
 """Markups that are points; planes and regions of interest would not keep their shape."""
@@ -32,6 +34,10 @@ class PointFile:
     replace: Callable[[np.ndarray], bytes]
     """Takes as many points, RAS mm; returns the file's content."""
 
+    def rewrite(self, move: Map) -> bytes:
+        """The file's content with ``move`` applied."""
+        return self.replace(move(self.points))
+
 
 def find_point_suffix(path: str | Path) -> str:
     """Of `SUFFIXES`. Raises UserError for any other file."""
@@ -41,7 +47,7 @@ def find_point_suffix(path: str | Path) -> str:
     return suffix
 
 
-def read_points(path: str | Path) -> PointFile:
+def read_points(path: str | Path) -> PointFile | Surface:
     """Read a file of points. Raises UserError for what is none, or holds no point."""
     path = Path(path)
     suffix = find_point_suffix(path)
@@ -49,9 +55,7 @@ def read_points(path: str | Path) -> PointFile:
     if path.stat().st_size > MAX_BYTES:
         raise UserError(f"{show_name(path)} is too large for a file of points; check the file name.")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
-        parse = {".mrk.json": _parse_markups, ".fcsv": _parse_fcsv, ".csv": _parse_table}[suffix]
-        found = parse(text)
+        found = _parse(path.read_bytes(), suffix)
     except UnicodeDecodeError as error:
         raise _refusal(path, "it is no text") from error
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, csv.Error) as error:
@@ -61,6 +65,13 @@ def read_points(path: str | Path) -> PointFile:
     if not np.isfinite(found.points).all():
         raise _refusal(path, "a coordinate is no number")
     return found
+
+
+def _parse(content: bytes, suffix: str) -> PointFile | Surface:
+    if suffix in SURFACES:
+        return parse_surface(content, suffix)
+    parse = {".mrk.json": _parse_markups, ".fcsv": _parse_fcsv, ".csv": _parse_table}[suffix]
+    return parse(content.decode("utf-8-sig"))
 
 
 def _refusal(path: Path, problem: str) -> UserError:

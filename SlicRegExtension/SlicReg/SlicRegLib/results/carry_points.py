@@ -1,7 +1,8 @@
-"""`slicreg carry`: points from the template to the target and back along the transform of a result."""
+"""`slicreg carry`: points and surfaces from the template to the target and back along the transform of a result."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -28,7 +29,7 @@ def carry_points(request: CarryRequest) -> str:
     check_output(request.out, inputs=[request.points, request.transform], make_parents=False)
     found = read_points(request.points)
     field = load_transform(find_transform(request.transform, request.direction))
-    write_bytes(request.out, found.replace(move_points(field, found.points)))
+    write_bytes(request.out, found.rewrite(partial(move_points, field)))
     outside = count_outside(field, found.points)
     text = f"{len(found.points)} points written to {request.out}."
     return f"{text} {outside} of them lie outside the scan and stay about where they are." if outside else text

@@ -65,13 +65,14 @@ class EvaluateRequest(SeriesOptions, DeviceOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class CarryRequest:
-    """Carry points from the template to the target or back along the transform of a result."""
+    """Carry points or a surface from the template to the target or back along the transform of a result."""
 
     transform: Annotated[Path, Word(metavar="PATH")]
     """Folder of a result, or its transform file (.h5, .nrrd or .nii.gz)."""
     points: Annotated[Path, Word(metavar="FILE")]
-    """Points: Slicer's markups (.mrk.json, .fcsv), or a table with the columns r, a, s or l, p, s in mm (.csv)."""
+    """Points: Slicer's markups (.mrk.json, .fcsv), a table with the columns r, a, s or l, p, s in mm (.csv), or
+    a surface (.vtk, .ply or .stl)."""
     direction: Literal["template-to-target", "target-to-template"] = "template-to-target"
     """On which scan the points lie, and where they are carried."""
     out: Annotated[Path, Word(metavar="FILE")]
-    """File for the carried points, in the same format; everything but the positions is kept."""
+    """File for the carried points, in the same format; everything but positions and normals is kept."""
