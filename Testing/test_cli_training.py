@@ -4,14 +4,17 @@ import json
 
 import numpy as np
 import pytest
+import torch
 
 from command_line import *  # noqa: F403  its fixtures
-from command_line import SHAPE, bad_image, is_one_sentence, run
+from command_line import SHAPE, bad_image, is_one_sentence, json_lines, run
 from SlicRegLib.errors import UserError
 from SlicRegLib.geometry.grid import Grid, translation
 from SlicRegLib.registration.model import load_model, save_model
 from SlicRegLib.teaching import create
 from SlicRegLib.teaching.study import open_study
+from SlicRegLib.training import train as training
+from SlicRegLib.training.loop import train
 from tiny import FRAME, CentreTeacher, same_weights, tiny_model
 
 SHORT = {"iterations": 2, "batch": 1, "device": "cpu"}
@@ -45,6 +48,36 @@ def test_prepare_train_info(cohort, tmp_path, capsys):
     assert about["provenance"]["cohort"] == "five phantoms" and about["provenance"]["teacher"] == "centre"
     assert about["provenance"]["training"]["iterations"] == 2 and about["provenance"]["versions"]["torch"]
     assert not about["template_included"]
+
+
+@pytest.mark.parametrize("saved", [False, True], ids=["before a checkpoint", "after one"])
+def test_the_cpu_goes_on_where_apples_gpu_fails(cohort, study, tmp_path, monkeypatch, capfd, saved):
+    """Whether or not a checkpoint was written before the failure, and whatever lies there of another training."""
+    words = {"study": study.folder, **SHORT, "json": True}
+    assert run("train", out=tmp_path / "cpu.slicreg", **words) == 0
+    assert run("train", out=tmp_path / "apple.slicreg", seed=5, **words) == 0
+    tried = []
+
+    def fail_on_apple(plan, checkpoint, device, resume, progress, *others):
+        tried.append((device.type, resume))
+        if device.type == "cpu":
+            return train(plan, checkpoint, device, resume, progress, *others)
+
+        def fail(stage, share, details):  # a checkpoint is written after the last step
+            if not saved:
+                raise NotImplementedError("aten::x is not implemented\nfor the MPS device")
+            if share == 1:
+                raise RuntimeError("MPS backend out of memory")
+
+        return train(plan, checkpoint, torch.device("cpu"), resume, fail, *others)
+
+    monkeypatch.setattr(training, "choose_device", lambda name: (torch.device("mps"), "Apple GPU"))
+    monkeypatch.setattr(training, "train", fail_on_apple)
+    assert run("train", out=tmp_path / "apple.slicreg", **{**words, "device": "auto"}) == 0
+    assert tried == [("mps", False), ("cpu", saved)]
+    assert any("since the Apple GPU failed" in step["details"] for step in json_lines(capfd.readouterr().out))
+    model, expected = (load_model(tmp_path / f"{name}.slicreg") for name in ("apple", "cpu"))
+    assert same_weights(model.net, expected.net) and model.provenance["device"] == "cpu"
 
 
 def test_a_model_lends_its_frame_and_supervoxels(cohort, study, tmp_path, capfd):

@@ -15,13 +15,14 @@ from .. import __version__
 from ..errors import UserError
 from ..images.files import MODEL_SUFFIX, check_output, new_folder
 from ..images.volumes import Volume, load_labels, load_scan
-from ..network.devices import choose_device
+from ..network.devices import choose_device, is_left_to_cpu
 from ..network.networks import SupervoxelNet
 from ..network.options import PRESETS
 from ..network.prediction import describe, encode
 from ..progress import Progress, silent
 from ..registration.key_points import describe_key_points
 from ..registration.model import Model, load_model, save_model
+from ..stages import TRAINING
 from ..teaching.study import Study, open_study
 from .distributed import join_processes
 from .history import History
@@ -36,8 +37,9 @@ def train_model(
 ) -> History:
     """`slicreg train`: from a study to the model ``request.out``; learning curve and checkpoint are written beside it.
 
-    watch: called with the network after each validation. Under ``torchrun``, all processes train and the first one
-    writes. Raises UserError for requests that contradict each other or the study.
+    watch: called with the network after each validation. Where Apple's GPU fails, the CPU goes on from the last
+    checkpoint. Under ``torchrun``, all processes train and the first one writes. Raises UserError for requests that
+    contradict each other or the study.
     """
     out, network, options = request.out, PRESETS[request.preset], request.training()
     if out.suffix != MODEL_SUFFIX:
@@ -68,10 +70,23 @@ def train_model(
         history.save_table(Path(f"{curve}.csv"))
         watch(net)
 
-    with new_folder(out.parent), join_processes(device) as (processes, device):
-        plan = TrainingPlan(study, network, options, start.net if start else None)
-        net, history = train(plan, checkpoint, device, request.resume, progress, after_validation, processes)
-    if not processes.first:
+    plan, before = TrainingPlan(study, network, options, start.net if start else None), _read_stamp(checkpoint)
+
+    def train_on(device: torch.device, resume: bool) -> tuple[SupervoxelNet, History, bool, torch.device]:
+        with new_folder(out.parent), join_processes(device) as (processes, own):
+            net, history = train(plan, checkpoint, own, resume, progress, after_validation, processes)
+            return net, history, processes.first, own
+
+    try:
+        net, history, first, device = train_on(device, request.resume)
+    except Exception as error:
+        if device.type != "mps" or not is_left_to_cpu(error, device):
+            raise
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        progress(TRAINING, 0.0, f"on the CPU, since the Apple GPU failed ({reason})")
+        resume = request.resume or _read_stamp(checkpoint) != before
+        net, history, first, device = train_on(torch.device("cpu"), resume)
+    if not first:
         return history
     history.save(curve)
     fixed, net = study.template(), net.cpu()
@@ -89,6 +104,11 @@ def train_model(
     )
     save_model(out, model)
     return history
+
+
+def _read_stamp(checkpoint: Path) -> int | None:
+    """Changes when the checkpoint is written; None without one."""
+    return checkpoint.stat().st_mtime_ns if checkpoint.is_file() else None
 
 
 def _load_included(request: TrainRequest, study: Study) -> tuple[Volume | None, Volume | None]:
