@@ -1,5 +1,6 @@
 """`slicreg prepare`, `train` and `info` end to end on tiny data."""
 
+import hashlib
 import json
 
 import numpy as np
@@ -48,6 +49,7 @@ def test_prepare_train_info(cohort, tmp_path, capsys):
     assert about["provenance"]["cohort"] == "five phantoms" and about["provenance"]["teacher"] == "centre"
     assert about["provenance"]["training"]["iterations"] == 2 and about["provenance"]["versions"]["torch"]
     assert not about["template_included"]
+    assert about["file_sha256"] == hashlib.sha256(model.read_bytes()).hexdigest()
 
 
 @pytest.mark.parametrize("saved", [False, True], ids=["before a checkpoint", "after one"])

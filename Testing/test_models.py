@@ -1,5 +1,6 @@
 """Model files: their description, and adding and removing the user's own."""
 
+import hashlib
 import json
 import os
 import zipfile
@@ -39,7 +40,7 @@ def test_the_bundled_models(tmp_path):
     assert head.voxel_mm == 4.0 and head.frame_mm == (512, 320, 448) and head.cohort.startswith("80 head-and-neck")
     assert head.figures == "loss 0.456, 84.5 % of voxels classified correctly (128 classes)"
     text = head.describe()
-    assert text.splitlines()[0] == "headneck-openkbp" and 6 <= len(text.splitlines()) <= 10
+    assert text.splitlines()[0] == "headneck-openkbp" and 6 <= len(text.splitlines()) <= 11
     for words in (
         "Template: pt_112",
         "Field of view: 512 x 320 x 448 mm, voxels of 4 mm",
@@ -47,6 +48,7 @@ def test_the_bundled_models(tmp_path):
         "1600 + 1500 steps",
         "Validation: loss 0.456",
         "File: bundled, 10.7 MB",
+        f"SHA-256: {hashlib.sha256(head.path.read_bytes()).hexdigest()[:16]}",
     ):
         assert words in text
     assert "included in the model" in trunk.describe() and "included" not in text

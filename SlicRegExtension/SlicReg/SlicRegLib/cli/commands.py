@@ -137,8 +137,10 @@ def train(request: TrainRequest, output: OutputOptions, progress: Progress) -> s
 
 def info(request: InfoRequest, output: OutputOptions, progress: Progress) -> str:
     from ..registration.model import load_model
+    from ..registration.model_header import compute_sha256, find_model
 
-    return json.dumps(load_model(request.model).summary(), indent=1)
+    about = load_model(request.model).summary()
+    return json.dumps({**about, "file_sha256": compute_sha256(find_model(request.model))}, indent=1)
 
 
 def demo(request: DemoRequest, output: OutputOptions, progress: Progress) -> str:

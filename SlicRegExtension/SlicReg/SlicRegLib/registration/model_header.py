@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import hashlib
 import re
 import shutil
 from dataclasses import dataclass, field
@@ -139,6 +140,7 @@ class ModelHeader:
             ),
             "Validation": self.figures,
             "File": _join("bundled" if self.bundled else "added by you", _megabytes(self.path)),
+            "SHA-256": f"{compute_sha256(self.path)[:16]}...",  # all 64 digits would widen the panel
         }
         return "\n".join([self.name, *(f"{title}: {text}" for title, text in lines.items() if text)])
 
@@ -183,6 +185,14 @@ def find_model(name: str | Path) -> Path:
     names = ", ".join(sorted(file.stem for file in MODELS.glob(f"*{MODEL_SUFFIX}")))
     check_file(path, f"give a model file or the name of a bundled model ({names})", "The model")
     return path
+
+
+def compute_sha256(path: Path) -> str:
+    """Of the file; "" where it cannot be read. To be compared with what whoever gave the file away says."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def read_model(path: str | Path, bundled: bool = False) -> ModelHeader:
