@@ -3,8 +3,6 @@
 The views are drawn by Slicer's own displayable managers, and their pixels are looked at.
 """
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -14,23 +12,27 @@ pytestmark = pytest.mark.skipif(not available(), reason="needs slicer-core and P
 if available():
     import view_pictures  # isort: skip  (before any window is made)
     import slicer
-    import vtk
 
-    from panel_samples import HOST, fresh_panel, node_ids
-    from scene_samples import add_volume, put_under, rigid
+    from panel_samples import HOST, node_ids
+    from review_samples import (
+        BODY_MM,
+        CENTRE,
+        GREEN,
+        RED,
+        SHIFT,
+        add_pair,
+        ball,
+        find_colour,
+        find_drawn,
+        find_segments,
+        jump,
+        make_review,
+        slice_node,
+    )
+    from scene_samples import put_under, rigid
     from SlicRegLib.errors import UserError
     from SlicRegSlicer import maps, spaces
-    from SlicRegSlicer.reading import Image, fill_segmentation, fill_transform
-    from SlicRegSlicer.request import Outputs
-    from SlicRegSlicer.result_nodes import mark_result
-    from SlicRegSlicer.review import Review
-    from SlicRegSlicer.segments import Segment
 
-SHIFT = np.array([24.0, -16.0, 20.0])  # mm, from the template to the target
-CENTRE = np.array([10.0, -6.0, 14.0])  # of the ball in the template
-AFFINE = np.array([[4.0, 0, 0, -96], [0, 4, 0, -96], [0, 0, 4, -96], [0, 0, 0, 1]])
-POINTS = np.stack(np.mgrid[:48, :48, :48], -1) * 4.0 - 96.0
-BODY_MM = 80.0  # radius
 MODES = (
     "show_side_by_side",
     "show_on_target",
@@ -46,54 +48,6 @@ MODES = (
 )
 
 
-def ball(centre, radius=20.0):
-    return np.linalg.norm(POINTS - centre, axis=-1) < radius
-
-
-def add_ball(name, centre, colour):
-    """(volume, segmentation) nodes of a body at the middle with a bright ball in it."""
-    scan = np.where(ball(centre), 400.0, np.where(ball(0, BODY_MM), 0.0, -1000.0))
-    volume = add_volume(slicer.mrmlScene, scan.astype(np.int16), AFFINE, name)
-    volume.CreateDefaultDisplayNodes()
-    volume.GetDisplayNode().AutoWindowLevelOff()
-    volume.GetDisplayNode().SetWindowLevel(2000, 0)
-    return volume, add_segments(f"{name} ball", volume, ball(centre), colour)
-
-
-def add_segments(name, volume, mask, colour):
-    node = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLSegmentationNode", name)
-    labels = Image(mask.transpose(2, 1, 0).astype(np.uint8), AFFINE)
-    fill_segmentation(node, labels, [Segment(1, "ball", "ball", colour)], volume)
-    return node
-
-
-def add_result(template, target, vectors):
-    """Outputs as a registration makes them."""
-
-    def add(class_name, name):
-        return slicer.mrmlScene.AddNewNodeByClass(class_name, name)
-
-    transform, inverse = (add("vtkMRMLTransformNode", name) for name in ("to template", "to target"))
-    fill_transform(transform, Image(vectors, AFFINE), template, target)
-    fill_transform(inverse, Image(-vectors, AFFINE), target, template)
-    warped = add_volume(slicer.mrmlScene, slicer.util.arrayFromVolume(template).transpose(2, 1, 0), AFFINE, "warped")
-    body = ball(0, BODY_MM)[::2, ::2, ::2]  # on the network's coarser voxels
-    coarse = AFFINE @ np.diag([2.0, 2, 2, 1])
-    sure = add_volume(slicer.mrmlScene, np.where(body, 0.8, 0).astype(np.float32), coarse, "confidence")
-    supervoxels = slicer.mrmlScene.AddNewNodeByClass("vtkMRMLLabelMapVolumeNode", "supervoxels")
-    slicer.util.updateVolumeFromArray(supervoxels, np.ones((48, 48, 48), np.uint8))
-    supervoxels.SetIJKToRASMatrix(slicer.util.vtkMatrixFromArray(AFFINE))
-    carried = add_segments("carried", target, ball(CENTRE + SHIFT), GREEN)
-    report = {"verdict": {"word": "good", "sentence": "Good.", "least_sure": [[*CENTRE, 0.3]]}}
-    outputs = Outputs(transform, inverse, warped, sure, supervoxels, carried, report)
-    for node in outputs.nodes():
-        mark_result(node, template, target, "good")
-    return outputs
-
-
-RED, GREEN, BLUE = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0)
-
-
 @pytest.fixture(scope="module")
 def views():
     return view_pictures.Views(size=200)
@@ -105,36 +59,11 @@ def shown(views):
     HOST.clear_scene(singletons=True)
     slicer.app.layoutManager().setLayout(slicer.vtkMRMLLayoutNode.SlicerLayoutFourUpView)
     with HOST.watch():
-        template, organs = add_ball("template", CENTRE, RED)
-        target, own = add_ball("target", CENTRE + SHIFT, BLUE)
-        vectors = np.broadcast_to(SHIFT, (48, 48, 48, 3)).astype(np.float32)
-        outputs = add_result(template, target, vectors)
-        review = Review(template, target, outputs, organs, own)
-        yield review, SimpleNamespace(template=template, target=target, organs=organs, own=own, outputs=outputs)
+        nodes = add_pair(SHIFT)
+        review = make_review(nodes)
+        yield review, nodes
         review.close()
     HOST.clear_scene(singletons=True)
-
-
-def slice_node(name):
-    return slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode")
-
-
-def jump(name, point):
-    slice_node(name).JumpSliceByCentering(*point)
-
-
-def find_colour(pixels, colour):
-    """Where a segment's colour is stronger than the grey below it, as (x, y) of its middle; None where it is not."""
-    channel = int(np.argmax(colour))
-    others = np.delete(pixels.astype(int), channel, axis=2).max(2)
-    y, x = np.nonzero(pixels[..., channel].astype(int) - others > 40)
-    return None if len(x) < 20 else (x.mean(), y.mean())
-
-
-def find_segments(pixels):
-    return {
-        name for name, colour in (("template", RED), ("carried", GREEN), ("own", BLUE)) if find_colour(pixels, colour)
-    }
 
 
 def test_the_rows_show_the_ball_where_it_lies_in_each_space(shown, views):
@@ -155,26 +84,6 @@ def test_the_rows_show_the_ball_where_it_lies_in_each_space(shown, views):
             pixels = views.draw_slice(slice_node(view))
             assert segments - {"own"} <= find_segments(pixels) <= segments, view
             np.testing.assert_allclose(find_colour(pixels, colour), (100, 100), atol=3.5)  # a voxel, in pixels
-
-
-def test_a_new_result_is_seen_wherever_its_scans_lie(views):
-    """The target, 600 mm away from the template, was shown before: the views of the template do not stay with it."""
-    far = SHIFT + [0, 0, 600]
-    with fresh_panel() as panel:
-        template, organs = add_ball("template", CENTRE, RED)
-        target, own = add_ball("target", CENTRE + SHIFT, BLUE)
-        outputs = add_result(template, target, np.broadcast_to(far, (48, 48, 48, 3)).astype(np.float32))
-        move = vtk.vtkTransform()
-        move.Translate(0, 0, 600)
-        for node in (target, own, outputs.warpedSegmentation):
-            node.ApplyTransform(move)
-        slicer.util.setSliceViewerLayers(background=target, fit=True)
-        panel.registration.views.show(Review(template, target, outputs, organs, own))
-        for name, segment in (("Green", "template"), ("Green+", "carried")):
-            pixels = views.draw_slice(slice_node(name))
-            assert segment in find_segments(pixels) and pixels.max(2).mean() > 40, name
-        np.testing.assert_allclose(spaces.get_centre(slice_node("Red")), -2, atol=2.1)  # the middle of its voxels
-        np.testing.assert_allclose(spaces.get_centre(slice_node("Red+")), far - 2, atol=2.1)
 
 
 def test_the_rows_move_together(shown):
@@ -201,13 +110,11 @@ def test_no_segments_over_an_image_of_the_other_space(shown, views):
         getattr(review, mode)()
         for view in spaces.list_slice_nodes():
             in_target = spaces.get_composite(view).GetBackgroundVolumeID() == nodes.target.GetID()
-            allowed = {nodes.outputs.warpedSegmentation, nodes.own} if in_target else {nodes.organs}
-            drawn = {
-                node
-                for node in (nodes.organs, nodes.own, nodes.outputs.warpedSegmentation)
-                if node.GetDisplayNode().GetVisibility() and node.GetDisplayNode().IsDisplayableInView(view.GetID())
-            }
-            assert drawn == (set() if mode == "show_supervoxels" else allowed), (mode, view.GetName())
+            allowed = {"carried", "own"} if in_target else {"organs"}
+            assert find_drawn(nodes, view.GetLayoutName()) == (set() if mode == "show_supervoxels" else allowed), (
+                mode,
+                view.GetName(),
+            )
     jump("Red", CENTRE)
     for mode, place, expected in (
         ("show_on_template", CENTRE, {"template"}),

@@ -81,7 +81,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
 
     def exit(self) -> None:
         """The user goes to another module; what runs continues."""
-        self.registration.views.stopFlicker()
+        self.registration.views.leave()
 
     def onReload(self) -> None:
         """Slicer's button "Reload": it executes SlicReg.py again, which then imports edited files of both packages."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .review import Review
-from .spaces import SegmentViews
+from .spaces import LayoutChange, SegmentViews
 from .translation import _
 from .widgets import DisplayErrors, WaitCursor, make_timer
 
@@ -19,6 +19,7 @@ class ReviewButtons:
         self.ui = ui
         self.review: Review | None = None
         self._segmentViews = SegmentViews()
+        self._elsewhere = LayoutChange(self._segmentViews.restore)
         self._place = -1  # of the least sure places the one that was shown last
         self._waiting = False  # the result came while the user was in another module
         on_template = " " + _("All views show the template's space.")
@@ -109,14 +110,30 @@ class ReviewButtons:
 
     def enter(self) -> None:
         """The user comes back to the module."""
-        if self._waiting and self.review and self.review.is_alive():
+        changed = self._elsewhere.stop()
+        if not self.review or not self.review.is_alive():
+            return
+        shown = next((name for name in self._views if self._button(name).checked), None)
+        if self._waiting:
             self._showFirst()
-        elif self.ui.sideBySideButton.checked and self.review and self.review.is_alive():
+        elif changed and shown:
+            self.onView(shown)
+        elif shown == "sideBySide":
             self.review.resume()
+
+    def leave(self) -> None:
+        """The user goes to another module, to which the views then belong. In another layout, where the views that show
+        the target may be missing, its segments are drawn as before."""
+        if self.ui.flickerButton.checked:
+            self.onView("blend")
+        if self.review:
+            self.review.pause()
+            self._elsewhere.start()
 
     def close(self, forGood: bool = True) -> None:
         """Remove from the views what belongs to the last result, and disable the buttons. forGood: no result comes."""
         self._flickerTimer.stop()
+        self._elsewhere.stop()
         self._waiting = False
         if self.review:  # also where a node was deleted: its views would go on following each other
             if not forGood and self.review.is_applied():
@@ -124,13 +141,6 @@ class ReviewButtons:
             self.review.close(forGood)
         self.review = None
         self._enable(False)
-
-    def stopFlicker(self) -> None:
-        """Called when the user goes to another module, to which the views then belong."""
-        self._flickerTimer.stop()
-        self.ui.flickerButton.checked = False
-        if self.review:
-            self.review.pause()
 
     def onView(self, name: str, on: bool = True) -> None:
         """Show one view; a click on the button of the view that is shown leads back to the first one."""

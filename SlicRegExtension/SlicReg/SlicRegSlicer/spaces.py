@@ -64,6 +64,35 @@ class SegmentViews:
         self._former = {}
 
 
+class LayoutChange:
+    """Calls ``then`` once when another layout of the views is chosen between `start` and `stop`."""
+
+    def __init__(self, then: Callable[[], None]):
+        self.then, self._changed = then, False
+        self._node, self._tag, self._layout = None, None, None
+
+    def start(self) -> None:
+        self.stop()
+        manager = slicer.app.layoutManager()
+        if manager:
+            self._node = manager.layoutLogic().GetLayoutNode()
+            self._layout = self._node.GetViewArrangement()
+            self._tag = self._node.AddObserver(vtk.vtkCommand.ModifiedEvent, self._look)
+
+    def stop(self) -> bool:
+        """Returns whether it was changed."""
+        if self._node:
+            self._node.RemoveObserver(self._tag)
+        self._node, changed, self._changed = None, self._changed, False
+        return changed
+
+    def _look(self, caller, event) -> None:
+        if self._node and self._node.GetViewArrangement() != self._layout:
+            self.stop()
+            self._changed = True
+            self.then()
+
+
 class Correspondence:
     """Where a point of one space lies in the other one, by a transform that may have been put on the target."""
 

@@ -21,8 +21,9 @@ from ..network.devices import widen
 from ..network.prediction import EncodedScan
 from .common_supervoxels import CommonSupervoxels
 
-INVERSE_SPACING_MM = 3.0
-"""Spacing of the inverse field's grid where it is computed from the field: keeps both within 1 mm of each other."""
+INVERSE_SPACING_MM = 4.0
+"""Spacing of the inverse field's grid where it is computed from the field. At 99 % of a trunk's points both are within
+0.4 mm of each other, and Slicer saves the inverse of a whole trunk in less than 10 MB."""
 TAPER_MM = 30.0
 """Width of the margin around the scans over which fields fall to zero."""
 
