@@ -91,6 +91,15 @@ def test_a_click_makes_the_pair(monkeypatch):
     monkeypatch.setattr(slicer.modules, "sampleDataSources", {}, raising=False)
     HOST.clear_scene()
     sample.register()
-    names = [node.GetName() for node in HOST.click_sample("SlicRegPhantomPair")]
-    assert names == ["Phantom template", "Phantom template organs", "Phantom target", "Phantom target organs"]
+    nodes = HOST.click_sample("SlicRegPhantomPair")
+    assert [node.GetName() for node in nodes] == [
+        "Phantom template",
+        "Phantom template organs",
+        "Phantom target",
+        "Phantom target organs",
+    ]
+    for view in slicer.util.getNodesByClass("vtkMRMLSliceCompositeNode"):
+        assert view.GetBackgroundVolumeID() == nodes[0].GetID()
+    template_organs, target_organs = nodes[1::2]
+    assert template_organs.GetDisplayNode().GetVisibility() and not target_organs.GetDisplayNode().GetVisibility()
     HOST.clear_scene()

@@ -51,10 +51,14 @@ def register() -> None:
 
 
 def load() -> list:
-    """Add two synthetic trunks of different people: [template, its segmentation, target, its segmentation]."""
-    template = _add_phantom(_("Phantom template"), TEMPLATE_SEED)
+    """Add two synthetic trunks of different people: [template, its segmentation, target, its segmentation]. The views
+    show the template with its organs."""
+    template, organs = _add_phantom(_("Phantom template"), TEMPLATE_SEED)
+    slicer.util.setSliceViewerLayers(background=template, foreground=None, label=None, fit=True)
     handle_events(0.0)  # each takes a second
-    return [*template, *_add_phantom(_("Phantom target"), TARGET_SEED)]
+    target, target_organs = _add_phantom(_("Phantom target"), TARGET_SEED)
+    target_organs.GetDisplayNode().SetVisibility(False)  # over the template they would lie in the wrong place
+    return [template, organs, target, target_organs]
 
 
 def _add_phantom(name: str, seed: int) -> list:
