@@ -1,6 +1,7 @@
 """The extension's screenshots: the real panel and the real nodes, on phantoms.
 
     python Testing/screenshots.py            panel.png, first.png, views.png and surfaces.png; about a minute
+    python Testing/screenshots.py batch      batch.png; some minutes
     python Testing/screenshots.py training   training.png; some minutes, until the first validation of a training
     python Testing/screenshots.py --out /tmp/look
 
@@ -15,9 +16,12 @@ from pathlib import Path
 
 from panel_samples import HOST, choose_inputs, wait_for_end  # isort: skip
 
+import numpy as np
 import qt
 import slicer
 
+from SlicRegLib.cli.demo import write_phantom
+from SlicRegLib.images.volumes import Volume, load_scan, save_volume
 from SlicRegLib.jobs import control, lock
 from SlicRegSlicer import sample
 from tiny import write_cohort
@@ -89,6 +93,56 @@ def draw_surfaces(panel, views, target_organs) -> list:
     return [*pictures, (views.draw_3d(second), "the target's own organs")]
 
 
+def draw_batch(out: Path):
+    """The Batch tab after a batch of phantoms with labels, one of which was cut in half, and noise."""
+    with tempfile.TemporaryDirectory(prefix="SlicReg-") as scratch:
+        cohort, results = Path(scratch) / "cohort", Path(scratch) / "results"
+        for seed in range(3, 7):
+            write_phantom(cohort, seed)
+        spoil_scans(cohort / "img")
+        panel = HOST.load_module()
+        HOST.enter(panel)
+        ui = panel.ui
+        choose_inputs(panel, sample.load())
+        ui.tabs.setCurrentWidget(ui.batchTab)
+        paths = {
+            ui.batchInputPath: cohort / "img",
+            ui.batchLabelsPath: cohort / "label",
+            ui.batchOutputPath: results,
+        }
+        fill_in(paths)
+        HOST.wait(lambda: "labels for Dice" in ui.batchCountLabel.text, 20)
+        HOST.click(ui.batchApplyButton)
+        wait_for_end(panel, 1800)
+        ui.batchTable.selectRow(0)
+        hide_places(paths, scratch)
+        save_panel(panel, out / "batch.png", ui.batchLoadButton)
+        HOST.unload_module()
+
+
+def spoil_scans(folder: Path):
+    """The last scan loses what lies below its middle, and a scan of noise comes along."""
+    path = sorted(folder.iterdir())[-1]
+    scan = load_scan(path)
+    half = scan.data.copy()
+    half[:, :, : half.shape[2] // 2] = -1000
+    save_volume(path, Volume(half, scan.grid))
+    noise = np.random.default_rng(0).normal(-1000, 20, half.shape).astype(np.int16)
+    save_volume(folder / "phantom_9.nii.gz", Volume(noise, scan.grid))
+
+
+def fill_in(paths: dict):
+    for widget, path in paths.items():
+        widget.currentPath = str(path)
+
+
+def hide_places(paths: dict, scratch):
+    """Names instead of this computer's paths."""
+    for widget, path in paths.items():
+        widget.blockSignals(True)
+        widget.currentPath = str(path.relative_to(scratch))
+
+
 def draw_training(out: Path):
     """The Training tab after the first validation of a training on coarse phantoms."""
     with tempfile.TemporaryDirectory(prefix="SlicReg-") as scratch:
@@ -103,8 +157,7 @@ def draw_training(out: Path):
             ui.trainingImagesPath: cohort / "img",
             ui.trainingFolderPath: folder,
         }
-        for widget, path in paths.items():
-            widget.currentPath = str(path)
+        fill_in(paths)
         ui.trainingNameEdit.text = "trunk"
         ui.trainingIterationsSpinBox.value = 400
         HOST.click(ui.trainingStartButton)
@@ -112,9 +165,7 @@ def draw_training(out: Path):
             HOST.wait(lambda: ui.trainingPictureLabel.visible or not tab.job.is_active, 1800)
             assert tab.job.is_active, tab.job.state
             tab.close()  # what is shown now stays
-            for widget, path in paths.items():  # names instead of this computer's paths
-                widget.blockSignals(True)
-                widget.currentPath = str(path.relative_to(scratch))
+            hide_places(paths, scratch)
             save_panel(panel, out / "training.png", ui.trainingReportButton)
         finally:
             if lock.find_owner(folder):
@@ -160,13 +211,16 @@ def save_montage(pictures, path, columns=3, width=4):
     plt.close(figure)
 
 
+PARTS = {"registration": draw_registration, "batch": draw_batch, "training": draw_training}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("part", nargs="?", choices=["registration", "training"], default="registration")
+    parser.add_argument("part", nargs="?", choices=list(PARTS), default="registration")
     parser.add_argument("--out", type=Path, default=OUT, help="folder; by default that of the repository's screenshots")
     given = parser.parse_args()
     given.out.mkdir(parents=True, exist_ok=True)
-    (draw_training if given.part == "training" else draw_registration)(given.out)
+    PARTS[given.part](given.out)
 
 
 if __name__ == "__main__":

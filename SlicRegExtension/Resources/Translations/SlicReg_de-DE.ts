@@ -17,15 +17,15 @@
     </message>
     <message>
         <source>{name} was skipped: {reason}</source>
-        <translation type="unfinished"></translation>
+        <translation>{name} wurde übersprungen: {reason}</translation>
     </message>
     <message>
         <source>the Python packages are not installed</source>
-        <translation type="unfinished"></translation>
+        <translation>die Python-Pakete sind nicht installiert</translation>
     </message>
     <message>
         <source>Registering the phantom pair</source>
-        <translation type="unfinished"></translation>
+        <translation>Das Phantom-Paar wird registriert</translation>
     </message>
     <message>
         <source>Registration</source>
@@ -457,7 +457,7 @@
     </message>
     <message>
         <source>Folder of label maps with the names of the scans, to measure Dice against the template segmentation. The numbers in the files are those of the template&apos;s labels. Scans of the scene are compared by their own segmentations.</source>
-        <translation type="unfinished"></translation>
+        <translation>Ordner mit Labelbildern, die wie die Aufnahmen heißen, um Dice gegen die Segmentierung der Referenz zu messen. Die Zahlen in den Dateien sind die der Labels der Referenz. Bilder der Szene werden anhand ihrer eigenen Segmentierungen verglichen.</translation>
     </message>
     <message>
         <source>Output folder:</source>
@@ -509,7 +509,7 @@
     </message>
     <message>
         <source>Trains a model for a new anatomy from a folder of scans and a template. No labels are needed. The training runs in the background, continues when Slicer is closed, and can be stopped and resumed.</source>
-        <translation type="unfinished"></translation>
+        <translation>Trainiert ein Modell für eine neue Körperregion aus einem Ordner mit Aufnahmen und einer Referenz. Labels werden nicht gebraucht. Das Training läuft im Hintergrund, geht weiter, wenn Slicer geschlossen wird, und kann angehalten und fortgesetzt werden.</translation>
     </message>
     <message>
         <source>Scans and model</source>
@@ -517,7 +517,7 @@
     </message>
     <message>
         <source>Template scan of the scene: a typical patient, completely in view. It is written into the job folder.</source>
-        <translation type="unfinished"></translation>
+        <translation>Referenzaufnahme aus der Szene: ein typischer Patient, vollständig im Bild. Sie wird in den Arbeitsordner geschrieben.</translation>
     </message>
     <message>
         <source>None: take the file</source>
@@ -537,7 +537,7 @@
     </message>
     <message>
         <source>All files of the training. Select an existing folder to monitor or resume it.</source>
-        <translation type="unfinished"></translation>
+        <translation>Alle Dateien des Trainings. Ein vorhandener Ordner zeigt sein Training, das dann fortgesetzt werden kann.</translation>
     </message>
     <message>
         <source>Model name:</source>
@@ -573,7 +573,7 @@
     </message>
     <message>
         <source>Read all scans, list the unusual ones and estimate the training time. Nothing is trained yet.</source>
-        <translation type="unfinished"></translation>
+        <translation>Alle Aufnahmen lesen, die auffälligen nennen und die Dauer des Trainings schätzen. Noch wird nichts trainiert.</translation>
     </message>
     <message>
         <source>Start</source>
@@ -581,7 +581,7 @@
     </message>
     <message>
         <source>Train in the background, or resume a stopped training.</source>
-        <translation type="unfinished"></translation>
+        <translation>Im Hintergrund trainieren oder ein angehaltenes Training fortsetzen.</translation>
     </message>
     <message>
         <source>Pause</source>
@@ -589,11 +589,11 @@
     </message>
     <message>
         <source>Pause the training. It keeps its memory. Press again to continue.</source>
-        <translation type="unfinished"></translation>
+        <translation>Das Training unterbrechen. Es behält seinen Speicher. Nochmals drücken, um fortzufahren.</translation>
     </message>
     <message>
         <source>Stop the training. Start resumes it.</source>
-        <translation type="unfinished"></translation>
+        <translation>Das Training anhalten. „Starten“ setzt es fort.</translation>
     </message>
     <message>
         <source>Show curves</source>
@@ -601,7 +601,7 @@
     </message>
     <message>
         <source>Plot training and validation loss. The plot follows the training.</source>
-        <translation type="unfinished"></translation>
+        <translation>Trainings- und Validierungsverlust als Kurven zeigen. Sie folgen dem Training.</translation>
     </message>
     <message>
         <source>Open report</source>
@@ -609,7 +609,7 @@
     </message>
     <message>
         <source>Open the training report in the browser: how accurate the model is and how it was made.</source>
-        <translation type="unfinished"></translation>
+        <translation>Den Bericht über das Training im Browser öffnen: wie genau das Modell ist und wie es entstand.</translation>
     </message>
     <message>
         <source>Use this model now</source>
@@ -624,7 +624,7 @@
     <name>SlicRegSlicer.batch_results</name>
     <message>
         <source>{name} has no result yet; run the batch first.</source>
-        <translation type="unfinished"></translation>
+        <translation>{name} hat noch kein Ergebnis; bitte zuerst den Stapel starten.</translation>
     </message>
     <message>
         <source>{name} to template</source>
@@ -644,26 +644,26 @@
     </message>
     <message>
         <source>{path} is missing or damaged; run the batch again.</source>
-        <translation type="unfinished"></translation>
+        <translation>{path} fehlt oder ist beschädigt; bitte den Stapel nochmals starten.</translation>
     </message>
 </context>
 <context>
     <name>SlicRegSlicer.batch_results_view</name>
     <message>
         <source>The output folder does not exist yet.</source>
-        <translation type="unfinished"></translation>
+        <translation>Den Ausgabeordner gibt es noch nicht.</translation>
     </message>
     <message>
         <source>No batch has run in this folder.</source>
-        <translation type="unfinished"></translation>
+        <translation>In diesem Ordner ist noch kein Stapel gelaufen.</translation>
     </message>
     <message>
         <source>Choose a scan in the table.</source>
-        <translation type="unfinished"></translation>
+        <translation>Bitte eine Aufnahme in der Tabelle wählen.</translation>
     </message>
     <message>
         <source>This scan has no result.</source>
-        <translation type="unfinished"></translation>
+        <translation>Diese Aufnahme hat kein Ergebnis.</translation>
     </message>
 </context>
 <context>
@@ -674,7 +674,7 @@
     </message>
     <message>
         <source>Choose a template volume and a model on the Registration tab.</source>
-        <translation type="unfinished"></translation>
+        <translation>Bitte im Reiter „Registrierung“ ein Referenzbild und ein Modell wählen.</translation>
     </message>
     <message>
         <source>Choose the scans and an output folder.</source>
@@ -682,7 +682,7 @@
     </message>
     <message>
         <source>Writing the scans of the scene: {n} of {total}.</source>
-        <translation type="unfinished"></translation>
+        <translation>Die Aufnahmen der Szene werden geschrieben: {n} von {total}.</translation>
     </message>
     <message>
         <source>Stopped. Run the batch again to resume.</source>
@@ -713,27 +713,27 @@
     </message>
     <message>
         <source>1 scan</source>
-        <translation type="unfinished"></translation>
+        <translation>1 Aufnahme</translation>
     </message>
     <message>
         <source>{n} scans</source>
-        <translation type="unfinished"></translation>
+        <translation>{n} Aufnahmen</translation>
     </message>
     <message>
         <source>{scans}, {n} with labels for Dice</source>
-        <translation type="unfinished"></translation>
+        <translation>{scans}, {n} mit Labels für Dice</translation>
     </message>
     <message>
         <source>Choose a template segmentation on the Registration tab to measure Dice.</source>
-        <translation type="unfinished"></translation>
+        <translation>Um Dice zu messen, bitte im Reiter „Registrierung“ eine Segmentierung der Referenz wählen.</translation>
     </message>
     <message>
         <source>Results in the output folder: {n}; those whose scan and options are unchanged are kept.</source>
-        <translation type="unfinished"></translation>
+        <translation>Ergebnisse im Ausgabeordner: {n}; sie bleiben, soweit Aufnahme und Optionen unverändert sind.</translation>
     </message>
     <message>
         <source>{done} of {total} scans are done; {name} is being registered.</source>
-        <translation type="unfinished"></translation>
+        <translation>{done} von {total} Aufnahmen sind fertig; {name} wird registriert.</translation>
     </message>
     <message>
         <source>About {time} left.</source>
@@ -741,7 +741,7 @@
     </message>
     <message>
         <source>Dice, before → after</source>
-        <translation type="unfinished"></translation>
+        <translation>Dice, vorher → nachher</translation>
     </message>
     <message>
         <source>Scan</source>
@@ -772,11 +772,11 @@
     <name>SlicRegSlicer.carry</name>
     <message>
         <source>Choose markups (points, lines, curves) or a model; other nodes cannot be carried.</source>
-        <translation type="unfinished"></translation>
+        <translation>Bitte Markierungen (Punkte, Linien, Kurven) oder eine Oberfläche wählen; andere Knoten können nicht übertragen werden.</translation>
     </message>
     <message>
         <source>{name} is empty; choose another node.</source>
-        <translation type="unfinished"></translation>
+        <translation>{name} ist leer; bitte einen anderen Knoten wählen.</translation>
     </message>
     <message>
         <source>Choose the transform of a registration.</source>
@@ -784,7 +784,7 @@
     </message>
     <message>
         <source>{name} is under the transform {transform} already; move it out of it first.</source>
-        <translation type="unfinished"></translation>
+        <translation>{name} steht schon unter der Transformation {transform}; bitte zuerst herausnehmen.</translation>
     </message>
     <message>
         <source>target</source>
@@ -858,7 +858,7 @@
     </message>
     <message>
         <source>{what} is sheared by gantry tilt or its parent transform; resample it to a rectangular grid, for instance with Resample Scalar/Vector/DWI Volume.</source>
-        <translation type="unfinished"></translation>
+        <translation>{what} ist durch eine gekippte Gantry oder eine übergeordnete Transformation geschert; bitte auf ein rechtwinkliges Gitter umrechnen, etwa mit Resample Scalar/Vector/DWI Volume.</translation>
     </message>
     <message>
         <source>{what} contains NaN or infinite voxels; export the scan again or replace them by -1000.</source>
@@ -907,155 +907,155 @@
     <name>SlicRegSlicer.findings</name>
     <message>
         <source>No answer within</source>
-        <translation type="unfinished"></translation>
+        <translation>Keine Antwort innerhalb von</translation>
     </message>
     <message>
         <source>Press Apply and confirm the installation.</source>
-        <translation type="unfinished"></translation>
+        <translation>Bitte „Anwenden“ drücken und die Installation bestätigen.</translation>
     </message>
     <message>
         <source>Reinstall PyTorch: in the module PyTorch Utils press Uninstall PyTorch, restart Slicer, then press Install PyTorch.</source>
-        <translation type="unfinished"></translation>
+        <translation>PyTorch neu installieren: im Modul PyTorch Utils „Uninstall PyTorch“ drücken, Slicer neu starten, dann „Install PyTorch“ drücken.</translation>
     </message>
     <message>
         <source>Update the NVIDIA driver, or choose the CPU as device.</source>
-        <translation type="unfinished"></translation>
+        <translation>Bitte den NVIDIA-Treiber aktualisieren oder die CPU als Gerät wählen.</translation>
     </message>
     <message>
         <source>Install a newer Slicer.</source>
-        <translation type="unfinished"></translation>
+        <translation>Bitte ein neueres Slicer installieren.</translation>
     </message>
     <message>
         <source>Wait until other programs have finished, then check again.</source>
-        <translation type="unfinished"></translation>
+        <translation>Bitte warten, bis andere Programme fertig sind, und dann nochmals prüfen.</translation>
     </message>
     <message>
         <source>The versions of PyTorch and numpy do not match. {reinstall}</source>
-        <translation type="unfinished"></translation>
+        <translation>Die Versionen von PyTorch und numpy passen nicht zusammen. {reinstall}</translation>
     </message>
     <message>
         <source>This PyTorch was not built for this GPU; choose the CPU as device, or install PyTorch for another CUDA version in the module PyTorch Utils.</source>
-        <translation type="unfinished"></translation>
+        <translation>Dieses PyTorch wurde nicht für diese GPU gebaut; bitte die CPU als Gerät wählen oder im Modul PyTorch Utils PyTorch für eine andere CUDA-Version installieren.</translation>
     </message>
     <message>
         <source>Close other programs that use the GPU, or choose the CPU as device.</source>
-        <translation type="unfinished"></translation>
+        <translation>Bitte andere Programme schließen, die die GPU benutzen, oder die CPU als Gerät wählen.</translation>
     </message>
     <message>
         <source>Install a newer PyTorch in the module PyTorch Utils, or choose the CPU as device.</source>
-        <translation type="unfinished"></translation>
+        <translation>Bitte im Modul PyTorch Utils ein neueres PyTorch installieren oder die CPU als Gerät wählen.</translation>
     </message>
     <message>
         <source>PyTorch {version} is too old</source>
-        <translation type="unfinished"></translation>
+        <translation>PyTorch {version} ist zu alt</translation>
     </message>
     <message>
         <source>Version {minimum} or newer is needed. {place}</source>
-        <translation type="unfinished"></translation>
+        <translation>Nötig ist Version {minimum} oder neuer. {place}</translation>
     </message>
     <message>
         <source>PyTorch {version}, built for CUDA {cuda}</source>
-        <translation type="unfinished"></translation>
+        <translation>PyTorch {version}, gebaut für CUDA {cuda}</translation>
     </message>
     <message>
         <source>PyTorch {version}, built for the CPU</source>
-        <translation type="unfinished"></translation>
+        <translation>PyTorch {version}, gebaut für die CPU</translation>
     </message>
     <message>
         <source>Slicer&apos;s Python does not start</source>
-        <translation type="unfinished"></translation>
+        <translation>Das Python von Slicer startet nicht</translation>
     </message>
     <message>
         <source>Install Slicer again.</source>
-        <translation type="unfinished"></translation>
+        <translation>Bitte Slicer neu installieren.</translation>
     </message>
     <message>
         <source>{install} It uses the PyTorch extension.</source>
-        <translation type="unfinished"></translation>
+        <translation>{install} Sie benutzt die Erweiterung PyTorch.</translation>
     </message>
     <message>
         <source>PyTorch is not installed</source>
-        <translation type="unfinished"></translation>
+        <translation>PyTorch ist nicht installiert</translation>
     </message>
     <message>
         <source>PyTorch takes too long to be imported</source>
-        <translation type="unfinished"></translation>
+        <translation>PyTorch braucht zu lange zum Laden</translation>
     </message>
     <message>
         <source>PyTorch cannot be imported: its installation is incomplete</source>
-        <translation type="unfinished"></translation>
+        <translation>PyTorch kann nicht geladen werden: es ist unvollständig installiert</translation>
     </message>
     <message>
         <source>The Python packages take too long to be imported</source>
-        <translation type="unfinished"></translation>
+        <translation>Die Python-Pakete brauchen zu lange zum Laden</translation>
     </message>
     <message>
         <source>All other Python packages are installed</source>
-        <translation type="unfinished"></translation>
+        <translation>Alle anderen Python-Pakete sind installiert</translation>
     </message>
     <message>
         <source>{name} is missing</source>
-        <translation type="unfinished"></translation>
+        <translation>{name} fehlt</translation>
     </message>
     <message>
         <source>{name} cannot be imported ({reason})</source>
-        <translation type="unfinished"></translation>
+        <translation>{name} kann nicht geladen werden ({reason})</translation>
     </message>
     <message>
         <source>{package} is needed, {version} is installed</source>
-        <translation type="unfinished"></translation>
+        <translation>nötig ist {package}, installiert ist {version}</translation>
     </message>
     <message>
         <source>In Slicer&apos;s Python console: {command}.</source>
-        <translation type="unfinished"></translation>
+        <translation>In der Python-Konsole von Slicer: {command}.</translation>
     </message>
     <message>
         <source>{packages} cannot be used</source>
-        <translation type="unfinished"></translation>
+        <translation>{packages} nicht verwendbar</translation>
     </message>
     <message>
         <source>A convolution and a resampling with gradients took {seconds:.2f} s.</source>
-        <translation type="unfinished"></translation>
+        <translation>Eine Faltung und ein Resampling mit Gradienten dauerten {seconds:.2f} s.</translation>
     </message>
     <message>
         <source>{device} works</source>
-        <translation type="unfinished"></translation>
+        <translation>{device} funktioniert</translation>
     </message>
     <message>
         <source>{device} does not work</source>
-        <translation type="unfinished"></translation>
+        <translation>{device} funktioniert nicht</translation>
     </message>
     <message>
         <source>The NVIDIA GPU is not used</source>
-        <translation type="unfinished"></translation>
+        <translation>Die NVIDIA-GPU wird nicht benutzt</translation>
     </message>
     <message>
         <source>PyTorch {version} is a build without CUDA, although there is {driver}.</source>
-        <translation type="unfinished"></translation>
+        <translation>PyTorch {version} wurde ohne CUDA gebaut, obwohl {driver} vorhanden ist.</translation>
     </message>
     <message>
         <source>For faster registrations install PyTorch with CUDA. {reinstall}</source>
-        <translation type="unfinished"></translation>
+        <translation>Mit einem PyTorch für CUDA gehen Registrierungen schneller. {reinstall}</translation>
     </message>
     <message>
         <source>The NVIDIA driver is too old for this PyTorch</source>
-        <translation type="unfinished"></translation>
+        <translation>Der NVIDIA-Treiber ist zu alt für dieses PyTorch</translation>
     </message>
     <message>
         <source>{driver}; PyTorch {version} is built for CUDA {cuda}: {reason}</source>
-        <translation type="unfinished"></translation>
+        <translation>{driver}; PyTorch {version} ist für CUDA {cuda} gebaut: {reason}</translation>
     </message>
     <message>
         <source>Update the NVIDIA driver, or install PyTorch for an older CUDA version in the module PyTorch Utils.</source>
-        <translation type="unfinished"></translation>
+        <translation>Bitte den NVIDIA-Treiber aktualisieren oder im Modul PyTorch Utils PyTorch für eine ältere CUDA-Version installieren.</translation>
     </message>
     <message>
         <source>PyTorch {version} finds no GPU, although there is {driver}: {reason}</source>
-        <translation type="unfinished"></translation>
+        <translation>PyTorch {version} findet keine GPU, obwohl {driver} vorhanden ist: {reason}</translation>
     </message>
     <message>
         <source>PyTorch {version} finds no GPU, although there is {driver}.</source>
-        <translation type="unfinished"></translation>
+        <translation>PyTorch {version} findet keine GPU, obwohl {driver} vorhanden ist.</translation>
     </message>
 </context>
 <context>
@@ -1069,46 +1069,46 @@
     <name>SlicRegSlicer.installing</name>
     <message>
         <source>This Slicer is too old: it lacks {packages}; install a newer Slicer.</source>
-        <translation type="unfinished"></translation>
+        <translation>Dieses Slicer ist zu alt: ihm fehlt {packages}; bitte ein neueres Slicer installieren.</translation>
     </message>
     <message>
         <source>The installation ended but {packages} cannot be found in a version that is new enough; restart Slicer and try again.</source>
-        <translation type="unfinished"></translation>
+        <translation>Die Installation ist zu Ende, aber {packages} ist in keiner ausreichend neuen Version zu finden; bitte Slicer neu starten und es nochmals versuchen.</translation>
     </message>
     <message>
         <source>PyTorch is installed by Slicer&apos;s extension PyTorch, which is missing; install the extension PyTorch in the Extensions Manager, restart Slicer and try again.</source>
-        <translation type="unfinished"></translation>
+        <translation>PyTorch wird von der Slicer-Erweiterung PyTorch installiert, die fehlt; bitte die Erweiterung PyTorch im Extensions Manager installieren, Slicer neu starten und es nochmals versuchen.</translation>
     </message>
     <message>
         <source>PyTorch could not be installed</source>
-        <translation type="unfinished"></translation>
+        <translation>PyTorch konnte nicht installiert werden</translation>
     </message>
     <message>
         <source>restart Slicer and try again, or use the module PyTorch Utils</source>
-        <translation type="unfinished"></translation>
+        <translation>bitte Slicer neu starten und es nochmals versuchen oder das Modul PyTorch Utils benutzen</translation>
     </message>
     <message>
         <source>PyTorch was not installed because its installation was declined; press Apply to be asked again.</source>
-        <translation type="unfinished"></translation>
+        <translation>PyTorch wurde nicht installiert, weil die Installation abgelehnt wurde; „Anwenden“ fragt erneut.</translation>
     </message>
     <message>
         <source>The packages could not be installed</source>
-        <translation type="unfinished"></translation>
+        <translation>Die Pakete konnten nicht installiert werden</translation>
     </message>
     <message>
         <source>check the internet connection and try again</source>
-        <translation type="unfinished"></translation>
+        <translation>bitte die Internetverbindung prüfen und es nochmals versuchen</translation>
     </message>
     <message>
         <source>{what}; {cure}. The last lines:</source>
-        <translation type="unfinished"></translation>
+        <translation>{what}; {cure}. Die letzten Zeilen:</translation>
     </message>
 </context>
 <context>
     <name>SlicRegSlicer.logic</name>
     <message>
         <source>There is no model {name}; the models are: {names}.</source>
-        <translation type="unfinished"></translation>
+        <translation>Ein Modell {name} gibt es nicht; die Modelle sind: {names}.</translation>
     </message>
     <message>
         <source>Install Python packages</source>
@@ -1199,11 +1199,11 @@
     <name>SlicRegSlicer.reading</name>
     <message>
         <source>{path} is not a displacement field; run the registration again.</source>
-        <translation type="unfinished"></translation>
+        <translation>{path} ist kein Verschiebungsfeld; bitte die Registrierung wiederholen.</translation>
     </message>
     <message>
         <source>{path} cannot be read as an image; run the registration again.</source>
-        <translation type="unfinished"></translation>
+        <translation>{path} kann nicht als Bild gelesen werden; bitte die Registrierung wiederholen.</translation>
     </message>
 </context>
 <context>
@@ -1261,6 +1261,10 @@
         <translation>Fertig in {seconds:.1f} s auf {device}.</translation>
     </message>
     <message>
+        <source>{target} of the batch, registered to {template}.</source>
+        <translation>{target} aus dem Stapel, registriert auf {template}.</translation>
+    </message>
+    <message>
         <source>The transform folds in {percent:.2f} % of the template.</source>
         <translation>Die Transformation faltet in {percent:.2f} % der Referenz.</translation>
     </message>
@@ -1309,7 +1313,7 @@
     </message>
     <message>
         <source>There is no output {name}; the outputs are {names}.</source>
-        <translation type="unfinished"></translation>
+        <translation>Eine Ausgabe {name} gibt es nicht; die Ausgaben sind {names}.</translation>
     </message>
     <message>
         <source>The output transform</source>
@@ -1344,35 +1348,35 @@
     <name>SlicRegSlicer.requirements</name>
     <message>
         <source>the PyTorch extension</source>
-        <translation type="unfinished"></translation>
+        <translation>der Erweiterung PyTorch</translation>
     </message>
     <message>
         <source>- {package}, about {size}, from {source}</source>
-        <translation type="unfinished"></translation>
+        <translation>- {package}, etwa {size}, von {source}</translation>
     </message>
     <message>
         <source>- {package}, from {source}</source>
-        <translation type="unfinished"></translation>
+        <translation>- {package}, von {source}</translation>
     </message>
     <message>
         <source>SlicReg needs {packages} that Slicer does not have yet (about {size} to download):</source>
-        <translation type="unfinished"></translation>
+        <translation>Für SlicReg fehlen Slicer noch {packages} (etwa {size} herunterzuladen):</translation>
     </message>
     <message>
         <source>They are installed into Slicer&apos;s own Python.</source>
-        <translation type="unfinished"></translation>
+        <translation>Installiert wird in das eigene Python von Slicer.</translation>
     </message>
     <message>
         <source>SlicReg needs {packages} that Slicer does not have yet ({names}); run {command} in the Python console, or press Apply in the module SlicReg, to install them.</source>
-        <translation type="unfinished"></translation>
+        <translation>Für SlicReg fehlen Slicer noch {packages} ({names}); zum Installieren bitte {command} in der Python-Konsole ausführen oder im Modul SlicReg „Anwenden“ drücken.</translation>
     </message>
     <message>
         <source>{number} Python package</source>
-        <translation type="unfinished"></translation>
+        <translation>{number} Python-Paket</translation>
     </message>
     <message>
         <source>{number} Python packages</source>
-        <translation type="unfinished"></translation>
+        <translation>{number} Python-Pakete</translation>
     </message>
 </context>
 <context>
@@ -1475,6 +1479,10 @@
     <message>
         <source>The supervoxels that the network found in the target, which is shown where it lies.</source>
         <translation>Die Supervoxel, die das Netz im Zielbild gefunden hat; es wird an seinem Ort gezeigt.</translation>
+    </message>
+    <message>
+        <source>A batch does not write this; press Apply for this scan to see it.</source>
+        <translation>Ein Stapel schreibt dies nicht; „Anwenden“ für diese Aufnahme zeigt es.</translation>
     </message>
     <message>
         <source>Least sure place {n} of {total}: confidence {confidence:.2f}</source>
@@ -1590,50 +1598,50 @@
     </message>
     <message>
         <source>The scene contains no other volume to register; load scans or choose a folder.</source>
-        <translation type="unfinished"></translation>
+        <translation>Die Szene enthält kein weiteres Bild zum Registrieren; bitte Aufnahmen laden oder einen Ordner wählen.</translation>
     </message>
     <message>
         <source>{name} was removed from the scene, so it is left out.</source>
-        <translation type="unfinished"></translation>
+        <translation>{name} wurde aus der Szene entfernt und wird ausgelassen.</translation>
     </message>
     <message>
         <source>The volume</source>
-        <translation type="unfinished"></translation>
+        <translation>Das Bild</translation>
     </message>
     <message>
         <source>No file of {folder} has the name of a scan; labels are matched to scans by name.</source>
-        <translation type="unfinished"></translation>
+        <translation>Keine Datei in {folder} heißt wie eine Aufnahme; Labels werden den Aufnahmen nach dem Namen zugeordnet.</translation>
     </message>
 </context>
 <context>
     <name>SlicRegSlicer.selfcheck</name>
     <message>
         <source>The CPU</source>
-        <translation type="unfinished"></translation>
+        <translation>Die CPU</translation>
     </message>
     <message>
         <source>The GPU {index} ({name})</source>
-        <translation type="unfinished"></translation>
+        <translation>Die GPU {index} ({name})</translation>
     </message>
     <message>
         <source>The Apple GPU (mps)</source>
-        <translation type="unfinished"></translation>
+        <translation>Die Apple-GPU (mps)</translation>
     </message>
     <message>
         <source>No GPU was found</source>
-        <translation type="unfinished"></translation>
+        <translation>Keine GPU gefunden</translation>
     </message>
     <message>
         <source>Registrations run on the CPU.</source>
-        <translation type="unfinished"></translation>
+        <translation>Registrierungen laufen auf der CPU.</translation>
     </message>
     <message>
         <source>{python} cannot be started ({reason}).</source>
-        <translation type="unfinished"></translation>
+        <translation>{python} kann nicht gestartet werden ({reason}).</translation>
     </message>
     <message>
         <source>no message</source>
-        <translation type="unfinished"></translation>
+        <translation>keine Meldung</translation>
     </message>
 </context>
 <context>
@@ -1684,104 +1692,104 @@
     </message>
     <message>
         <source>starting</source>
-        <translation type="unfinished"></translation>
+        <translation>Start</translation>
     </message>
     <message>
         <source>checking the scans</source>
-        <translation type="unfinished"></translation>
+        <translation>Prüfung der Aufnahmen</translation>
     </message>
     <message>
         <source>dividing the template into supervoxels</source>
-        <translation type="unfinished"></translation>
+        <translation>Zerlegung der Referenz in Supervoxel</translation>
     </message>
     <message>
         <source>registering the scans</source>
-        <translation type="unfinished"></translation>
+        <translation>Registrierung der Aufnahmen</translation>
     </message>
     <message>
         <source>training</source>
-        <translation type="unfinished"></translation>
+        <translation>Training</translation>
     </message>
     <message>
         <source>writing the report</source>
-        <translation type="unfinished"></translation>
+        <translation>Schreiben des Berichts</translation>
     </message>
 </context>
 <context>
     <name>SlicRegSlicer.training_buttons</name>
     <message>
         <source>The training is running.</source>
-        <translation type="unfinished"></translation>
+        <translation>Das Training läuft.</translation>
     </message>
     <message>
         <source>No training is running.</source>
-        <translation type="unfinished"></translation>
+        <translation>Es läuft kein Training.</translation>
     </message>
     <message>
         <source>The folder {folder} exists already; choose another job folder or model name.</source>
-        <translation type="unfinished"></translation>
+        <translation>Den Ordner {folder} gibt es schon; bitte einen anderen Arbeitsordner oder Namen des Modells wählen.</translation>
     </message>
     <message>
         <source>This training is finished. Enter another model name or job folder for a new one.</source>
-        <translation type="unfinished"></translation>
+        <translation>Dieses Training ist fertig. Für ein neues bitte einen anderen Namen des Modells oder Arbeitsordner eingeben.</translation>
     </message>
     <message>
         <source>The scans were checked when this training started.</source>
-        <translation type="unfinished"></translation>
+        <translation>Die Aufnahmen wurden zu Beginn dieses Trainings geprüft.</translation>
     </message>
     <message>
         <source>There are no curves before the first validation.</source>
-        <translation type="unfinished"></translation>
+        <translation>Vor der ersten Validierung gibt es keine Kurven.</translation>
     </message>
     <message>
         <source>The report is written at the end of the training.</source>
-        <translation type="unfinished"></translation>
+        <translation>Der Bericht wird am Ende des Trainings geschrieben.</translation>
     </message>
     <message>
         <source>There is no model before the end of the training.</source>
-        <translation type="unfinished"></translation>
+        <translation>Vor dem Ende des Trainings gibt es kein Modell.</translation>
     </message>
 </context>
 <context>
     <name>SlicRegSlicer.training_nodes</name>
     <message>
         <source>Iteration</source>
-        <translation type="unfinished"></translation>
+        <translation>Iteration</translation>
     </message>
     <message>
         <source>Training loss</source>
-        <translation type="unfinished"></translation>
+        <translation>Trainingsverlust</translation>
     </message>
     <message>
         <source>Validation loss</source>
-        <translation type="unfinished"></translation>
+        <translation>Validierungsverlust</translation>
     </message>
     <message>
         <source>SlicReg training</source>
-        <translation type="unfinished"></translation>
+        <translation>SlicReg-Training</translation>
     </message>
     <message>
         <source>Cross entropy</source>
-        <translation type="unfinished"></translation>
+        <translation>Kreuzentropie</translation>
     </message>
 </context>
 <context>
     <name>SlicRegSlicer.training_request</name>
     <message>
         <source>Choose the template: the scan to which all others are registered.</source>
-        <translation type="unfinished"></translation>
+        <translation>Bitte die Referenz wählen: die Aufnahme, auf die alle anderen registriert werden.</translation>
     </message>
     <message>
         <source>Choose the folder of scans.</source>
-        <translation type="unfinished"></translation>
+        <translation>Bitte den Ordner mit den Aufnahmen wählen.</translation>
     </message>
     <message>
         <source>Choose a job folder.</source>
-        <translation type="unfinished"></translation>
+        <translation>Bitte einen Arbeitsordner wählen.</translation>
     </message>
     <message>
         <source>Enter a name for the model.</source>
-        <translation type="unfinished"></translation>
+        <translation>Bitte einen Namen für das Modell eingeben.</translation>
     </message>
     <message>
         <source>The template volume</source>
@@ -1800,98 +1808,98 @@
     </message>
     <message>
         <source>Continue the paused training.</source>
-        <translation type="unfinished"></translation>
+        <translation>Das unterbrochene Training fortsetzen.</translation>
     </message>
     <message>
         <source>Wait until the packages are installed.</source>
-        <translation type="unfinished"></translation>
+        <translation>Bitte warten, bis die Pakete installiert sind.</translation>
     </message>
     <message>
         <source>The scans are being checked.</source>
-        <translation type="unfinished"></translation>
+        <translation>Die Aufnahmen werden geprüft.</translation>
     </message>
     <message>
         <source>Checking the scans: {details}</source>
-        <translation type="unfinished"></translation>
+        <translation>Die Aufnahmen werden geprüft: {details}</translation>
     </message>
 </context>
 <context>
     <name>SlicRegSlicer.training_words</name>
     <message>
         <source>Running, {percent}: {stage}.</source>
-        <translation type="unfinished"></translation>
+        <translation>Läuft, {percent}: {stage}.</translation>
     </message>
     <message>
         <source>Paused at {percent}: {stage}.</source>
-        <translation type="unfinished"></translation>
+        <translation>Unterbrochen bei {percent}: {stage}.</translation>
     </message>
     <message>
         <source>Stopped at {percent}. Press Start to resume.</source>
-        <translation type="unfinished"></translation>
+        <translation>Angehalten bei {percent}. „Starten“ setzt fort.</translation>
     </message>
     <message>
         <source>Interrupted at {percent}: the process or the computer was shut down. Press Start to resume.</source>
-        <translation type="unfinished"></translation>
+        <translation>Abgebrochen bei {percent}: der Prozess oder der Rechner wurde beendet. „Starten“ setzt fort.</translation>
     </message>
     <message>
         <source>Failed: {error}</source>
-        <translation type="unfinished"></translation>
+        <translation>Fehlgeschlagen: {error}</translation>
     </message>
     <message>
         <source>{n} s</source>
-        <translation type="unfinished"></translation>
+        <translation>{n} s</translation>
     </message>
     <message>
         <source>{n} min</source>
-        <translation type="unfinished"></translation>
+        <translation>{n} min</translation>
     </message>
     <message>
         <source>{n} h</source>
-        <translation type="unfinished"></translation>
+        <translation>{n} h</translation>
     </message>
     <message>
         <source>min</source>
-        <translation type="unfinished"></translation>
+        <translation>min</translation>
     </message>
     <message>
         <source>1 day</source>
-        <translation type="unfinished"></translation>
+        <translation>1 Tag</translation>
     </message>
     <message>
         <source>{n} days</source>
-        <translation type="unfinished"></translation>
+        <translation>{n} Tage</translation>
     </message>
     <message>
         <source>h</source>
-        <translation type="unfinished"></translation>
+        <translation>h</translation>
     </message>
     <message>
         <source>checking scan {n} of {total}</source>
-        <translation type="unfinished"></translation>
+        <translation>Prüfung von Aufnahme {n} von {total}</translation>
     </message>
     <message>
         <source>registering scan {n} of {total}</source>
-        <translation type="unfinished"></translation>
+        <translation>Registrierung von Aufnahme {n} von {total}</translation>
     </message>
     <message>
         <source> of {total}</source>
-        <translation type="unfinished"></translation>
+        <translation> von {total}</translation>
     </message>
     <message>
         <source>training, iteration {n}{of_total}, loss {loss}</source>
-        <translation type="unfinished"></translation>
+        <translation>Training, Iteration {n}{of_total}, Verlust {loss}</translation>
     </message>
     <message>
         <source>Finished. The model {name} is in the model list on the Registration tab.</source>
-        <translation type="unfinished"></translation>
+        <translation>Fertig. Das Modell {name} steht in der Liste der Modelle im Reiter „Registrierung“.</translation>
     </message>
     <message>
         <source>Finished. The model {name} is in the job folder. Add it on the Registration tab.</source>
-        <translation type="unfinished"></translation>
+        <translation>Fertig. Das Modell {name} liegt im Arbeitsordner. Es kann im Reiter „Registrierung“ hinzugefügt werden.</translation>
     </message>
     <message>
         <source>the cause is unknown; the end of job.log in the folder shows the last steps.</source>
-        <translation type="unfinished"></translation>
+        <translation>die Ursache ist unbekannt; das Ende von job.log im Ordner zeigt die letzten Schritte.</translation>
     </message>
     <message>
         <source>About {time} left.</source>
@@ -1899,7 +1907,7 @@
     </message>
     <message>
         <source>Last validation (iteration {n}): training loss {training:.3f}, validation loss {validation:.3f}, {percent:.1f} % of voxels classified correctly.</source>
-        <translation type="unfinished"></translation>
+        <translation>Letzte Validierung (Iteration {n}): Trainingsverlust {training:.3f}, Validierungsverlust {validation:.3f}, {percent:.1f} % der Voxel richtig zugeordnet.</translation>
     </message>
 </context>
 <context>
@@ -1921,11 +1929,11 @@
     <name>SlicRegSlicer.writing</name>
     <message>
         <source>Two segments of {name} have the same label value, so they cannot be compared with label files; load the template&apos;s labels from a label map file, or choose no folder of labels.</source>
-        <translation type="unfinished"></translation>
+        <translation>Zwei Segmente von {name} haben denselben Labelwert und können nicht mit Labeldateien verglichen werden; bitte die Labels der Referenz aus einer Labeldatei laden oder keinen Ordner mit Labels wählen.</translation>
     </message>
     <message>
         <source>{name} cannot be converted to label maps; repair or remove its empty segments.</source>
-        <translation type="unfinished"></translation>
+        <translation>{name} kann nicht in Labelbilder umgewandelt werden; bitte leere Segmente reparieren oder entfernen.</translation>
     </message>
 </context>
 <context>
