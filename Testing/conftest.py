@@ -24,6 +24,8 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
+    # the longest file first: with several processes it would else end long after all others
+    items.sort(key=lambda item: item.path.name != "test_first_hour.py")
     if not config.getoption("--slow"):
         for item in items:
             if "slow" in item.keywords:

@@ -6,9 +6,11 @@ What each part does in detail is tested elsewhere; here they follow one another 
 import os
 
 import numpy as np
+import psutil
 import pytest
 
 from host import available
+from SlicRegLib.jobs import lock, status
 from tiny import write_cohort
 
 pytestmark = pytest.mark.skipif(not available(), reason="needs slicer-core and PySide6")
@@ -160,6 +162,8 @@ def register_a_batch(panel, folder):
     before = len(slicer.util.getNodesByClass("vtkMRMLTransformNode"))
     HOST.click(ui.batchLoadButton)
     assert len(slicer.util.getNodesByClass("vtkMRMLTransformNode")) > before
+    assert ui.tabs.currentWidget() == ui.registrationTab and ui.verdictLabel.text
+    assert ui.sideBySideButton.checked and panel.registration.views.review.target.GetName() == "b"
 
 
 def list_states(ui):
@@ -167,17 +171,67 @@ def list_states(ui):
 
 
 def train(panel, folder):
-    ui, cohort = panel.ui, write_cohort(folder / "cohort", 5)
+    """Check, start, pause, resume: the one test in which the tab runs a real training to its end."""
+    ui, tab, cohort, job = panel.ui, panel.training, write_cohort(folder / "cohort", 3), folder / "job"
     ui.tabs.setCurrentWidget(ui.trainingTab)
-    panel.training.extraOptions = FRAME
+    tab.extraOptions = FRAME
     ui.trainingTemplatePath.currentPath = str(cohort / "template.nii.gz")
-    ui.trainingImagesPath.currentPath, ui.trainingFolderPath.currentPath = str(cohort / "img"), str(folder / "job")
+    ui.trainingImagesPath.currentPath, ui.trainingFolderPath.currentPath = str(cohort / "img"), str(job)
     ui.trainingNameEdit.text, ui.trainingIterationsSpinBox.value = "mine", 4
     HOST.choose(ui.trainingDeviceComboBox, "CPU")
+    HOST.click(ui.trainingCheckButton)
+    assert ui.trainingStopButton.enabled and not ui.trainingStartButton.enabled
+    assert not ui.trainingNameEdit.enabled
+    HOST.wait(lambda: not tab.check, 120)
+    text = ui.trainingStatusLabel.text
+    assert "3 scans, 3 usable" in text and "GB of memory" in text and text.startswith(tab.job.findings)
+    assert tab.job.findings and ui.trainingProgressBar.value == 1000 and ui.trainingNameEdit.enabled
+
     HOST.click(ui.trainingStartButton)
-    HOST.wait(lambda: panel.training.job.state.state != "running", 300)
-    assert panel.training.job.state.state == "finished", panel.training.job.state
+    assert tab.job.state.state == "running"
+    assert not ui.trainingNameEdit.enabled and not ui.trainingStartButton.enabled
+    pause_and_resume(ui, tab, job)
+    values, texts = [], []
+
+    def has_ended():
+        values.append(ui.trainingProgressBar.value)
+        texts.append(ui.trainingStatusLabel.text)
+        return tab.job.state.state != "running"
+
+    HOST.wait(has_ended, 300)
+    assert tab.job.state.state == "finished", tab.job.state
+    assert values == sorted(values) and len(set(values)) > 3
+    assert any("registering scan" in text and "of 3" in text for text in texts)
+    look_at_the_training(panel, job)
     return cohort
+
+
+def pause_and_resume(ui, tab, job):
+    owner = lock.find_owner(job)
+    HOST.click(ui.trainingPauseButton)
+    HOST.wait(lambda: tab.job.state.state == "paused")  # a process that is writing is held a moment later
+    assert "Paused" in ui.trainingStatusLabel.text and ui.trainingPauseButton.text == "Resume"
+    assert psutil.Process(owner.pid).status() == psutil.STATUS_STOPPED
+    HOST.click(ui.trainingPauseButton)
+    HOST.wait(lambda: tab.job.state.state == "running")
+    assert ui.trainingPauseButton.text == "Pause"
+
+
+def look_at_the_training(panel, job):
+    """The finished training: model, picture, curves, report, and a form that can be changed for the next one."""
+    ui, tab = panel.ui, panel.training
+    assert (panel.logic.userModels() / "mine.slicreg").is_file() and ui.modelComboBox.findData("mine") >= 0
+    assert ui.trainingPictureLabel.visible and ui.trainingProgressBar.value == 1000
+    assert not ui.trainingStartButton.enabled and "finished" in ui.trainingStartButton.toolTip
+    assert not tab._watchTimer.active and ui.trainingNameEdit.enabled
+    HOST.click(ui.trainingCurvesButton)
+    (table,) = slicer.util.getNodesByClass("vtkMRMLTableNode")
+    columns = [slicer.util.arrayFromTableColumn(table, table.GetColumnName(n)) for n in range(3)]
+    rows = status.read_curve(job)
+    assert list(columns[0]) == [row[0] for row in rows] and columns[0][-1] == 4
+    assert list(zip(columns[1], columns[2], strict=True)) == [(row[2], row[3]) for row in rows]
+    HOST.click(ui.trainingReportButton)
+    assert HOST.dialogs.opened[-1] == str(job / "report.html")
 
 
 def use_the_model(panel, cohort):
@@ -185,6 +239,7 @@ def use_the_model(panel, cohort):
     ui = panel.ui
     HOST.click(ui.trainingUseButton)
     assert ui.tabs.currentWidget() == ui.registrationTab and panel.parameters.model == "mine"
+    assert ui.modelComboBox.itemData(ui.modelComboBox.currentIndex) == "mine"
     template = slicer.util.loadVolume(str(cohort / "template.nii.gz"))
     scan = slicer.util.loadVolume(str(sorted((cohort / "img").iterdir())[0]))
     HOST.choose(ui.templateSelector, template)

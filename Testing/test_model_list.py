@@ -8,7 +8,15 @@ from host import available
 
 pytestmark = pytest.mark.skipif(not available(), reason="needs slicer-core and PySide6")
 if available():
-    from panel_samples import HOST, MODEL, choose_inputs, fresh_panel, load_coarse_pair, wait_for_end
+    from panel_samples import (
+        HOST,
+        MODEL,
+        choose_inputs,
+        fresh_panel,
+        load_coarse_pair,
+        switch_refinement_off,
+        wait_for_end,
+    )
 
 
 @pytest.fixture
@@ -19,6 +27,7 @@ def panel():
 
 def test_apply_with_automatic_names_the_model(panel):
     choose_inputs(panel, load_coarse_pair(), "Automatic")
+    switch_refinement_off(panel)
     HOST.click(panel.ui.applyButton)
     wait_for_end(panel)
     outputs = panel.registration.run.outputs

@@ -24,6 +24,7 @@ if available():
     import vtk
 
     from panel_samples import (
+        FEW_POINTS,
         HOST,
         MODEL,
         choose_inputs,
@@ -272,7 +273,8 @@ def test_clicks_script_and_command_line_give_the_same_transform(panel, pair, out
     for name, volume in (("template", pair[0]), ("target", pair[2])):
         write_volume(volume, tmp_path / f"{name}.nrrd")
     files = ["--template", tmp_path / "template.nrrd", "--target", tmp_path / "target.nrrd", "--out", tmp_path / "out"]
-    command = CommandProcess(["register", "--model", panel.logic.model(MODEL), *files, "--no-refine"])
+    words = ["--no-refine", "--key-points", str(FEW_POINTS.keywords["key_points"])]
+    command = CommandProcess(["register", "--model", panel.logic.model(MODEL), *files, *words])
     seen, ended = [], []
     run = panel.logic.registerInBackground(
         pair[0],

@@ -1,4 +1,7 @@
-"""The Training tab, driven by clicks: once with a real training, else with a process that only owns the job folder."""
+"""The Training tab, driven by clicks, with a process that only owns the job folder.
+
+The real training is in test_first_hour.
+"""
 
 import json
 import shutil
@@ -98,61 +101,6 @@ def plotted():
 
 def parts():
     return {node.GetID() for kind in PARTS for node in slicer.util.getNodesByClass(kind)}
-
-
-# ---- with a real training
-
-
-def test_check_start_pause_resume_to_the_model(panel, cohort, folder):
-    ui, tab = panel.ui, panel.training
-    fill_in(panel, cohort, folder)
-    HOST.click(ui.trainingCheckButton)
-    assert ui.trainingStopButton.enabled and not ui.trainingStartButton.enabled and not inputs_are_enabled(ui)
-    HOST.wait(lambda: not tab.check, 120)
-    assert "5 scans, 5 usable" in ui.trainingStatusLabel.text and "GB of memory" in ui.trainingStatusLabel.text
-    assert ui.trainingStatusLabel.text.startswith(tab.job.findings) and tab.job.findings
-    assert ui.trainingProgressBar.value == 1000 and inputs_are_enabled(ui)
-
-    HOST.click(ui.trainingStartButton)
-    assert tab.job.state.state == "running" and not inputs_are_enabled(ui) and not ui.trainingStartButton.enabled
-    owner = lock.find_owner(folder)
-    HOST.click(ui.trainingPauseButton)
-    HOST.wait(lambda: tab.job.state.state == "paused")  # a process that is writing is held a moment later
-    assert "Paused" in ui.trainingStatusLabel.text and ui.trainingPauseButton.text == "Resume"
-    assert psutil.Process(owner.pid).status() == psutil.STATUS_STOPPED
-    HOST.click(ui.trainingPauseButton)
-    HOST.wait(lambda: tab.job.state.state == "running")
-    assert ui.trainingPauseButton.text == "Pause"
-    values, texts = [], []
-
-    def ended():
-        values.append(ui.trainingProgressBar.value)
-        texts.append(ui.trainingStatusLabel.text)
-        return tab.job.state.state != "running"
-
-    HOST.wait(ended, 300)
-    assert tab.job.state.state == "finished", tab.job.state
-    assert values == sorted(values) and len(set(values)) > 3
-    assert any("registering scan" in text and "of 5" in text for text in texts)
-
-    assert (panel.logic.userModels() / "mine.slicreg").is_file() and ui.modelComboBox.findData("mine") >= 0
-    assert ui.trainingPictureLabel.visible and ui.trainingProgressBar.value == 1000
-    assert (
-        not ui.trainingStartButton.enabled
-        and "finished" in ui.trainingStartButton.toolTip
-        and not tab._watchTimer.active
-    )
-    HOST.click(ui.trainingCurvesButton)
-    iteration, training, validation = plotted()
-    rows = status.read_curve(folder)
-    assert [row[0] for row in rows] == iteration and iteration[-1] == 6
-    assert [(row[2], row[3]) for row in rows] == list(zip(training, validation, strict=True))
-    HOST.click(ui.trainingReportButton)
-    assert HOST.dialogs.opened == [str(folder / "report.html")] and not HOST.dialogs.texts()
-    assert inputs_are_enabled(ui)
-    HOST.click(ui.trainingUseButton)
-    assert ui.tabs.currentWidget() == ui.registrationTab and panel.parameters.model == "mine"
-    assert ui.modelComboBox.itemData(ui.modelComboBox.currentIndex) == "mine"
 
 
 # ---- process control
