@@ -17,7 +17,6 @@ from SlicRegLib.registration.choose_model import UnknownAnatomyError, choose_mod
 from SlicRegLib.registration.fixed_side import FixedSide
 from SlicRegLib.registration.model import load_model
 from SlicRegLib.registration.model_header import list_installed_models
-from SlicRegLib.registration.moving_side import see_target, turn_upright
 from SlicRegLib.registration.register import register
 from SlicRegLib.results.kept import Kept
 from SlicRegLib.stages import CHOICE, MODEL, NEAREST
@@ -51,7 +50,10 @@ def installed():
 @pytest.fixture(scope="module")
 def choice(scans, installed):
     steps = []
-    choice = choose_model(installed, *scans, QUICK, progress=lambda *step: steps.append(step))
+    with pytest.MonkeyPatch.context() as patch:
+        # no target is turned upright for the choice: that takes as long as all the rest, for models that are not taken
+        patch.setattr("SlicRegLib.registration.choose_model.turn_upright", None)
+        choice = choose_model(installed, *scans, QUICK, progress=lambda *step: steps.append(step))
     return choice, steps
 
 
@@ -68,7 +70,7 @@ def test_what_the_choice_has_made_is_used_by_the_registration(choice, scans, mon
     """The field is the same, and no scan is prepared or described again but the mirror image."""
     taken = choice[0].taken
     usual = register(taken.model, *scans, QUICK)
-    for module, name in (("register", "prepare_scan"), ("register", "see_target"), ("fixed_side", "prepare_scan")):
+    for module, name in (("register", "prepare_target"), ("register", "see_target"), ("fixed_side", "prepare_scan")):
         monkeypatch.setattr(f"SlicRegLib.registration.{module}.{name}", None)
     result = register(taken.model, *scans, QUICK, fixed=taken.fixed, moving=taken.moving)
     assert torch.equal(result.dense.vectors, usual.dense.vectors)
@@ -137,22 +139,6 @@ def test_a_second_choice_reads_and_describes_the_taken_model_no_more(scans, inst
     assert read == ["headneck-openkbp", TRUNK, "headneck-openkbp"]
     assert again.taken.model is first.taken.model and again.taken.fixed is first.taken.fixed
     assert kept.load_model(TRUNK) is first.taken.model
-
-
-def test_only_the_taken_model_turns_the_target_upright(scans, installed, monkeypatch):
-    """Turning takes as long as the first view, and the share is that of the scan as it lies."""
-    turned = []
-
-    def turn(fixed, view):
-        turned.append(fixed)
-        return turn_upright(fixed, view)
-
-    monkeypatch.setattr("SlicRegLib.registration.choose_model.turn_upright", turn)
-    taken = choose_model(installed, *scans, QUICK).taken
-    assert not turned
-    moving, usual = taken.moving, see_target(taken.fixed, scans[1])
-    assert turned == [taken.fixed] and taken.moving is moving
-    assert torch.equal(moving.centroids, usual.centroids) and np.array_equal(moving.affine, usual.affine)
 
 
 # ---- command line
@@ -226,3 +212,18 @@ def test_an_evaluation_chooses_once(tmp_path, capfd, monkeypatch):
     results = json.loads((tmp_path / "r.json").read_text())
     assert results["model_choice"]["taken"] == TRUNK and results["model"].endswith(f"{TRUNK}.slicreg")
     assert f"Model: {TRUNK}, since" in capfd.readouterr().out
+
+
+@pytest.mark.parametrize("model", [TRUNK, "auto"])
+@pytest.mark.parametrize("wrong", ["template", "target"])
+def test_a_scan_without_a_body_is_named(tmp_path, capfd, model, wrong):
+    """By a chosen model and by the choice, whichever of the two it is."""
+    from command_line import run
+
+    scan = phantom(0)[0]
+    noise = np.random.default_rng(0).uniform(-1000, 1000, scan.data.shape).astype(np.float32)
+    images = write_scans(tmp_path, {"scan": scan, "noise": replace(scan, data=noise)})
+    files = {name: images / f"{'noise' if name == wrong else 'scan'}.nii.gz" for name in ("template", "target")}
+    assert run("register", **files, model=model, out=tmp_path / "out") == 2
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[-1].startswith(f"slicreg: The {wrong} holds no ") and not (tmp_path / "out").exists()

@@ -162,3 +162,30 @@ def test_damaged_surfaces_are_one_sentence(result, tmp_path, capfd, suffix):
             assert code == 0 or (error.startswith("slicreg: ") and error.count("\n") == 1)
             assert code == 2 or n > (19 if suffix == ".stl" else 2), (ascii, n)
             out.unlink(missing_ok=True)
+
+
+@pytest.mark.parametrize("space", ["RAS", "LPS", ""])
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_slicer_sees_the_carried_surface_at_the_same_place(result, tmp_path, suffix, space):
+    """Slicer's own reader and writer of models: the frame in the header, and LPS where there is none."""
+    slicer = pytest.importorskip("slicer")
+
+    def load(path):
+        scene, model, storage = slicer.vtkMRMLScene(), slicer.vtkMRMLModelNode(), slicer.vtkMRMLModelStorageNode()
+        scene.AddNode(model)
+        scene.AddNode(storage)
+        storage.SetFileName(str(path))
+        return model, storage
+
+    model, storage = load(path := tmp_path / f"s{suffix}")
+    model.SetAndObservePolyData(make_sphere())
+    if space:
+        storage.SetCoordinateSystem(storage.GetCoordinateSystemFromString(space))
+        assert storage.WriteData(model)
+    else:
+        write(path, make_sphere())
+    assert run("carry", transform=result, points=path, out=tmp_path / f"out{suffix}") == 0
+    (before, reader), (after, other) = load(path), load(tmp_path / f"out{suffix}")
+    assert reader.ReadData(before) and other.ReadData(after)
+    ras = vertices(before.GetPolyData())
+    np.testing.assert_allclose(vertices(after.GetPolyData()), ras + ras @ MATRIX.T + SHIFT, atol=0.01)

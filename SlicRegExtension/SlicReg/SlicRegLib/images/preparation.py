@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -123,7 +125,8 @@ def body_region(body: torch.Tensor, dilation: int = 2) -> torch.Tensor:
 class PreparedScan:
     """A scan in its canonical frame: ``hu`` (I, J, K) float32 on ``grid``; ``name`` and ``path`` say which it is.
 
-    known_region: the `region`, bool (I, J, K), where it is stored with the scan, as in a study.
+    known_region: the `region`, bool (I, J, K), where it is stored with the scan, as in a study. original: the grid of the
+    scan as it was loaded; elsewhere the frame holds air that nobody has seen. None where that is not known.
     """
 
     name: str
@@ -131,6 +134,12 @@ class PreparedScan:
     grid: Grid
     path: str = ""
     known_region: torch.Tensor | None = None
+    original: Grid | None = None
+
+    def shows(self, points: torch.Tensor) -> torch.Tensor:
+        """Whether the scan shows world ``points`` (..., 3) mm, (...) bool."""
+        grid = self.original or self.grid
+        return (grid.to_normalised(points).abs() <= 1).all(-1)
 
     @cached_property
     def body(self) -> torch.Tensor:
@@ -141,6 +150,15 @@ class PreparedScan:
     def region(self) -> torch.Tensor:
         """`body_region`, where the scan is described and compared."""
         return body_region(self.body) if self.known_region is None else self.known_region
+
+
+@contextmanager
+def call_scan(name: str) -> Iterator[None]:
+    """Errors about "the scan" are about the template or the target, as ``name`` says, where there are both."""
+    try:
+        yield
+    except UserError as error:
+        raise UserError(str(error).replace("The scan", f"The {name}", 1)) from error
 
 
 def prepare_scan(
@@ -155,4 +173,4 @@ def prepare_scan(
         if options.shape is None:
             raise ValueError("the canonical frame has no shape; fit one to the template with fit_shape")
         grid = canonical_grid(scan, options.shape, options.spacing_mm)
-    return PreparedScan(stem(path), prepare(scan, grid), grid, str(path))
+    return PreparedScan(stem(path), prepare(scan, grid), grid, str(path), original=scan.grid)

@@ -9,7 +9,7 @@ from functools import cached_property
 import numpy as np
 import torch
 
-from ..images.preparation import PreparedScan, prepare_scan
+from ..images.preparation import PreparedScan, call_scan, prepare_scan
 from ..images.volumes import Volume
 from ..network.options import STRIDE, PredictionOptions
 from ..network.prediction import Description, EncodedScan, describe, describe_layers, encode, locate, predict_layers
@@ -40,7 +40,8 @@ class FixedSide:
     @cached_property
     def scan(self) -> PreparedScan:
         """The template in its canonical frame."""
-        return prepare_scan(self.template, self.model.preparation)
+        with call_scan("template"):
+            return prepare_scan(self.template, self.model.preparation)
 
     @cached_property
     def centroids(self) -> torch.Tensor:

@@ -9,11 +9,12 @@ import torch
 
 from ..errors import UserError
 from ..geometry.grid import Grid, translation
-from ..images.preparation import PreparedScan, prepare_scan
+from ..images.preparation import PreparedScan, call_scan, prepare_scan
 from ..images.volumes import Volume
 from ..network.prediction import EncodedScan, encode, locate
 from .affine import fit_affine, is_rotated_or_scaled, similarity_part
 from .fixed_side import FixedSide
+from .model import Model
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,10 +50,16 @@ def see_target(fixed: FixedSide, target: Volume, prepared: PreparedScan | None =
 
 def view_target(fixed: FixedSide, target: Volume, prepared: PreparedScan | None = None) -> FirstView:
     """The first half of `see_target`."""
-    prepared = prepared or prepare_scan(target, fixed.model.preparation)
+    prepared = prepared or prepare_target(target, fixed.model)
     net, options = fixed.model.network(fixed.device), fixed.options.prediction
     encoded = encode(net, prepared, options)
     return FirstView(target, prepared, encoded, locate(net, encoded, options))
+
+
+def prepare_target(target: Volume, model: Model) -> PreparedScan:
+    """The target in its own canonical frame."""
+    with call_scan("target"):
+        return prepare_scan(target, model.preparation)
 
 
 def turn_upright(fixed: FixedSide, view: FirstView) -> MovingSide:

@@ -14,7 +14,7 @@ from ..geometry.folding import unfold
 from ..geometry.grid import Grid, apply_affine, bounding_grid
 from ..geometry.inverse import invert
 from ..geometry.spline import thin_plate_spline
-from ..images.preparation import PreparedScan, prepare_scan
+from ..images.preparation import PreparedScan
 from ..images.volumes import Volume
 from ..network.devices import return_free_memory
 from ..network.networks import SupervoxelNet
@@ -26,7 +26,7 @@ from .both_ways import invert_finely
 from .common_supervoxels import CommonSupervoxels, compare_mirror_image
 from .fixed_side import FixedSide
 from .model import Model
-from .moving_side import MovingSide, see_target
+from .moving_side import MovingSide, prepare_target, see_target
 from .options import RefinementOptions, RegistrationOptions
 from .refinement import ComparedScan, refine
 from .result import Registration, Views
@@ -62,7 +62,7 @@ def register(
     clock, net = Stopwatch(progress), model.network(device)
     fixed = fixed or FixedSide(model, template, options, device)
     with clock(PREPARATION):
-        scan, prepared = fixed.scan, None if moving else prepare_scan(target, model.preparation)
+        scan, prepared = fixed.scan, None if moving else prepare_target(target, model)
     with clock(PREDICTION):
         moving = moving or see_target(fixed, target, prepared)
         encoded, affine = moving.encoded, moving.affine
