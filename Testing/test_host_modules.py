@@ -1,6 +1,8 @@
 """The host loads modules, records dialogs, finds hidden errors and reads and writes files as Slicer does."""
 
 import logging
+import re
+from pathlib import Path
 
 import pytest
 
@@ -124,3 +126,11 @@ def test_scenes_go_through_files(host, tiny, tmp_path, ending, caplog):
         slicer.util.loadScene(path, {"clear": False})
         assert slicer.util.getNode("scan").GetImageData().GetDimensions() == (4, 3, 2)
     assert tiny.logic.getParameterNode().GetAttribute("ModuleName") == "Tiny"
+
+
+def test_each_stand_in_names_the_source_it_follows():
+    """Only files that stand in for nothing of Slicer or Qt do not."""
+    own = {"__init__", "actions", "problems"}
+    files = sorted((Path(__file__).parent / "host").glob("*.py"))
+    silent = {path.stem for path in files if not re.search(r"\bFollows\b.*\w", path.read_text(encoding="utf-8"))}
+    assert silent == own

@@ -9,6 +9,7 @@ from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from SlicRegLib.errors import UserError
 from SlicRegLib.jobs.worker_pool import POOL
@@ -43,7 +44,8 @@ def slicer_modules(monkeypatch):
             calls.append(("uninstallTorch",))
 
     def pip_ensure(requirements, constraints=None, **options):
-        calls.append(("pip_ensure", requirements, Path(constraints).read_text(), options))
+        assert all(isinstance(entry, Requirement) for entry in requirements)  # what every version of Slicer takes
+        calls.append(("pip_ensure", [*map(str, requirements)], Path(constraints).read_text(), options))
 
     def pip_install(requirements):
         calls.append(("pip_install", requirements[:-2], Path(requirements[-1]).read_text()))

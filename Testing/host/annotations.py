@@ -1,4 +1,7 @@
-"""Annotations of parameters: the values that are allowed, the default, the look of a spin box."""
+"""Annotations of parameters: the values that are allowed, the default, the look of a spin box.
+
+Follows Slicer's ``Base/Python/slicer/parameterNodeWrapper/validators.py``, ``default.py`` and ``guiCreation.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""`slicer.app`, `slicer.mrmlScene` and `slicer.modules`: real MRML, with an application object around it."""
+"""`slicer.app`, `slicer.mrmlScene` and `slicer.modules`: real MRML, with an application object around it.
+
+Follows Slicer's ``Base/QTCore/qSlicerCoreApplication.cxx``, ``Base/QTGUI/qSlicerApplication.cxx`` and
+``Base/QTCore/qSlicerModuleManager.cxx``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Ties parameters to widgets, with the restrictions of Slicer's connectors."""
+"""Ties parameters to widgets, with the restrictions of Slicer's connectors.
+
+Follows Slicer's ``Base/Python/slicer/parameterNodeWrapper/guiConnectors.py``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Records and answers what would wait for a person: message boxes, questions, file choosers."""
+"""Records and answers what would wait for a person: message boxes, questions, file choosers.
+
+Follows ``messageBox`` and the ``...Display`` functions of Slicer's ``Base/Python/slicer/util.py``, and Qt's
+QMessageBox, QFileDialog and QDesktopServices.
+"""
 
 from __future__ import annotations
 

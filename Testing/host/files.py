@@ -1,4 +1,7 @@
-"""What `slicer.app.coreIOManager()` answers: files of the scene, read and written by MRML's own storage nodes."""
+"""What `slicer.app.coreIOManager()` answers: files of the scene, read and written by MRML's own storage nodes.
+
+Follows Slicer's ``Base/QTCore/qSlicerCoreIOManager.cxx``.
+"""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """`slicer.app.layoutManager()`: the real layout node, layout logic and slice logics, without windows.
 
-It follows qMRMLLayoutManager (Libs/MRML/Widgets): choosing a layout sets the layout node's view arrangement, upon which
-vtkMRMLLayoutLogic adds the view nodes that the layout's XML names; each slice node gets a slice logic. For a layout
-that the layout node does not know the real one prints a warning; here it is an error.
+Follows Slicer's ``Libs/MRML/Widgets/qMRMLLayoutManager.cxx``: choosing a layout sets the layout node's view
+arrangement, upon which vtkMRMLLayoutLogic adds the view nodes that the layout's XML names; each slice node gets a slice
+logic. For a layout that the layout node does not know the real one prints a warning; here it is an error.
 """
 
 from __future__ import annotations

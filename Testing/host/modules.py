@@ -1,4 +1,7 @@
-"""Load a scripted module as Slicer does."""
+"""Load a scripted module as Slicer does.
+
+Follows Slicer's ``Base/QTGUI/qSlicerScriptedLoadableModule.cxx`` and ``qSlicerScriptedLoadableModuleWidget.cxx``.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Stand-ins for Slicer's widgets; the node selector follows the real scene."""
+"""Stand-ins for Slicer's widgets; the node selector follows the real scene.
+
+Follows Slicer's ``Libs/MRML/Widgets/qMRMLNodeComboBox.cxx``, ``qMRMLSceneModel.cxx`` and ``qMRMLWidget.cxx``.
+"""
 
 from __future__ import annotations
 

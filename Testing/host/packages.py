@@ -1,4 +1,7 @@
-"""`slicer.packaging`: what is installed is looked up; what would be installed is recorded and never is."""
+"""`slicer.packaging`: what is installed is looked up; what would be installed is recorded and never is.
+
+Follows ``Base/Python/slicer/packaging.py`` of Slicer.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """`slicer.parameterNodeWrapper`: typed attributes kept in a parameter node, tied to widgets by `SlicerParameterName`.
 
-As strict as Slicer's: the widget's class must be exactly one that has a connector, a slider needs a range, a combo box
-needs `Choice` or an enumeration, and ``X | None`` is not understood (`typing.Optional` is).
+Follows Slicer's ``Base/Python/slicer/parameterNodeWrapper/wrapper.py`` and is as strict: the widget's class must be
+exactly one that has a connector, a slider needs a range, a combo box needs `Choice` or an enumeration, and ``X | None``
+is not understood (`typing.Optional` is).
 """
 
 from __future__ import annotations

@@ -1,5 +1,6 @@
 """PySide6 made to behave as PythonQt, the binding inside Slicer, and published as the module ``qt``.
 
+Follows ``src/PythonQt.cpp``, ``PythonQtInstanceWrapper.cpp`` and ``PythonQtStdDecorators.cpp`` of PythonQt (commontk).
 Differences that matter to module code, and are copied here:
 
 - a Qt property is a Python attribute: ``button.enabled = False``; ``edit.text`` is a string, not a method;

@@ -1,4 +1,7 @@
-"""`qt.QUiLoader` for .ui files that use the stand-ins. What Slicer would not load is an error here."""
+"""`qt.QUiLoader` for .ui files that use the stand-ins. What Slicer would not load is an error here.
+
+Follows ``loadUI`` and ``childWidgetVariables`` of Slicer's ``Base/Python/slicer/util.py``, and Qt's QUiLoader.
+"""
 
 from __future__ import annotations
 

@@ -99,13 +99,18 @@ def _install_packages(requirements: list[str]) -> None:
     import slicer.util
 
     try:
-        from slicer.packaging import pip_ensure  # Slicer 5.12 and later
+        from packaging.requirements import Requirement
+        from slicer.packaging import pip_ensure  # Slicer 5.12 and later; not all of them take texts
     except ImportError:
         pip_ensure = None
     with _constrained() as constraints:
         if pip_ensure:
             pip_ensure(
-                requirements, constraints=constraints, prompt_install=False, prompt_restart=False, requester="SlicReg"
+                [Requirement(text) for text in requirements],
+                constraints=constraints,
+                prompt_install=False,
+                prompt_restart=False,
+                requester="SlicReg",
             )
         else:
             slicer.util.pip_install([*requirements, "-c", constraints])
