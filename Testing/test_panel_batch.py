@@ -67,9 +67,10 @@ def test_all_other_scans_of_the_scene(panel, started, tmp_path):
     assert states(panel) == {"Phantom target": "done", "noise": "failed"} and not ui.batchCancelButton.enabled
     assert ui.batchProgressBar.value == ui.batchProgressBar.maximum
     rows = [[ui.batchTable.item(n, column).text() for column in range(ui.batchTable.columnCount)] for n in (0, 1)]
-    assert rows[0] == ["Phantom target", "done", "DOUBTFUL", "1.5", "0.250", "Look at the liver."]
+    assert rows[0] == ["Phantom target", "done", "DOUBTFUL", "Look at the liver."]
     assert ui.batchTable.item(0, 2).background().color().name() == "#ffb000"
-    assert rows[1][2] == "" and "No body was found" in rows[1][5]
+    assert rows[1][2] == "" and "No body was found" in rows[1][3]
+    assert ui.batchTable.item(1, 3).toolTip() == rows[1][3] and not ui.batchTable.horizontalScrollBar().visible
     assert "Phantom target: Verdict: DOUBTFUL. Look at the liver." in ui.batchStatusLabel.text
     assert "noise: No body was found" in ui.batchStatusLabel.text
     assert "Phantom target,done,doubtful" in (out / "results.csv").read_text(encoding="utf-8-sig")
@@ -157,6 +158,15 @@ def test_a_registration_that_cannot_be_started_ends_the_batch(panel, started, tm
     assert states(panel) == {"Phantom target": "done", "noise": "cancelled"} and not ui.batchCancelButton.enabled
     with hold_batch_folder(tmp_path / "batch"):
         pass
+
+
+def test_a_long_summary_leaves_room_for_the_table():
+    from SlicRegSlicer.batch_words import MAX_LINES, shorten
+
+    lines = [f"pt_{n}: The scan is empty." for n in range(100)]
+    text = shorten(lines).splitlines()
+    assert text[:-1] == lines[:MAX_LINES] and text[-1] == f"{100 - MAX_LINES} more in the table."
+    assert shorten(lines[:MAX_LINES]).splitlines() == lines[:MAX_LINES]
 
 
 # ---- before the start

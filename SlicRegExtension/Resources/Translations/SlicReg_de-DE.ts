@@ -650,6 +650,10 @@
 <context>
     <name>SlicRegSlicer.batch_results_view</name>
     <message>
+        <source>Before → after the registration.</source>
+        <translation>Vor → nach der Registrierung.</translation>
+    </message>
+    <message>
         <source>The output folder does not exist yet.</source>
         <translation>Den Ausgabeordner gibt es noch nicht.</translation>
     </message>
@@ -740,8 +744,12 @@
         <translation>Noch etwa {time}.</translation>
     </message>
     <message>
-        <source>Dice, before → after</source>
-        <translation>Dice, vorher → nachher</translation>
+        <source>{n} more in the table.</source>
+        <translation>{n} weitere in der Tabelle.</translation>
+    </message>
+    <message>
+        <source>Dice</source>
+        <translation>Dice</translation>
     </message>
     <message>
         <source>Scan</source>
@@ -754,14 +762,6 @@
     <message>
         <source>Verdict</source>
         <translation>Urteil</translation>
-    </message>
-    <message>
-        <source>Seconds</source>
-        <translation>Sekunden</translation>
-    </message>
-    <message>
-        <source>Folding, %</source>
-        <translation>Faltung, %</translation>
     </message>
     <message>
         <source>What to look at</source>
@@ -797,6 +797,10 @@
     <message>
         <source>{name} on {scan}</source>
         <translation>{name} auf {scan}</translation>
+    </message>
+    <message>
+        <source>{name} cannot be carried without the inverse transform, which is not in the scene; press Apply with both transforms among the outputs.</source>
+        <translation>{name} kann ohne die umgekehrte Transformation nicht übertragen werden, die nicht in der Szene ist; bitte „Anwenden“ mit beiden Transformationen als Ausgaben drücken.</translation>
     </message>
 </context>
 <context>

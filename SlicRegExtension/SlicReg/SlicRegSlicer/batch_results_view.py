@@ -12,7 +12,7 @@ import slicer
 from SlicRegLib.jobs.batch import COLUMNS, DONE, SHEET, WAITING, Batch, Row
 
 from .batch_results import load_result
-from .batch_words import VERDICT_COLUMN, make_table
+from .batch_words import DICE_COLUMN, VERDICT_COLUMN, make_table
 from .request import Outputs, Request
 from .scene_batch import find_segmentation
 from .translation import _
@@ -71,7 +71,9 @@ class BatchResultsView:
             name = self._findChosen()
             header, cells = make_table(rows)
             self._filling, self._shown = True, rows
-            fill_table(self.ui.batchTable, header, cells)
+            fill_table(self.ui.batchTable, header, cells, wide=len(header) - 1)
+            if len(header) > DICE_COLUMN + 1:
+                self.ui.batchTable.horizontalHeaderItem(DICE_COLUMN).setToolTip(_("Before → after the registration."))
             for number, row in enumerate(rows):
                 if row["verdict"] in COLOURS:
                     text, ground = COLOURS[row["verdict"]]

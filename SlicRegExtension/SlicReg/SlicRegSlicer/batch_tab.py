@@ -14,7 +14,7 @@ from SlicRegLib.jobs.outcome import Outcome
 from SlicRegLib.jobs.worker_pool import POOL
 
 from .batch_results_view import BatchResultsView
-from .batch_words import BatchCounts, count_results, describe_running, estimate_remaining
+from .batch_words import BatchCounts, count_results, describe_running, estimate_remaining, shorten
 from .path_fields import PathFields
 from .result_nodes import list_scans
 from .scene_batch import BatchPreparation, find_segmentation, list_targets, match_labels
@@ -236,7 +236,8 @@ class BatchTab:
             elapsed = time.monotonic() - self._began
             remaining = estimate_remaining(self._seconds, waiting, elapsed, current.remaining if current else None)
             text = describe_running(rows, ", ".join(self.batch.running()), remaining)
-        self.ui.batchStatusLabel.text = "\n".join([text or self.batch.summary(), *self.batch.left_out])
+        said = text or self.batch.summary()
+        self.ui.batchStatusLabel.text = shorten([*said.splitlines(), *self.batch.left_out])
         self.results.show(self.batch)
 
 

@@ -22,7 +22,9 @@ STATES = {
     "failed": _("failed"),
     "cancelled": _("cancelled"),
 }
-VERDICT_COLUMN = 2
+VERDICT_COLUMN, DICE_COLUMN = 2, 3
+MAX_LINES = 8
+"""Of what is said below the progress bar; the table says the rest."""
 
 
 @dataclass(frozen=True)
@@ -81,17 +83,23 @@ def describe_running(rows: Sequence[Row], name: str, remaining: float | None) ->
     return text
 
 
+def shorten(lines: Sequence[str]) -> str:
+    """The first lines as a text; a batch of a hundred scans would push the table out of the panel."""
+    left = len(lines) - MAX_LINES
+    more = [_("{n} more in the table.").format(n=left)] if left > 0 else []
+    return "\n".join([*lines[:MAX_LINES], *more])
+
+
 def make_table(rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
-    """(header, cells) of the table of scans. Dice has a column only where it was measured."""
+    """(header, cells) of the table of scans, as much as the panel is wide; results.csv has all figures. Dice has a
+    column only where it was measured."""
     measured = any(row["dice_after"] is not None for row in rows)
-    dice = [_("Dice, before → after")] if measured else []
-    header = [_("Scan"), _("State"), _("Verdict"), *dice, _("Seconds"), _("Folding, %"), _("What to look at")]
+    header = [_("Scan"), _("State"), _("Verdict"), *([_("Dice")] if measured else []), _("What to look at")]
     return header, [_format_row(row, measured) for row in rows]
 
 
 def _format_row(row: Row, measured: bool) -> list[str]:
     values = [format_cell(row[column], 2) for column in ("dice_before", "dice_after")]
     dice = [" → ".join(filter(None, values))] if measured else []
-    figures = [format_cell(row["seconds"], 1), format_cell(row["folding_percent"])]
     state, verdict = STATES.get(row["status"], row["status"]), describe_word(row["verdict"])
-    return [row["name"], state, verdict, *dice, *figures, explain_row(row)]
+    return [row["name"], state, verdict, *dice, explain_row(row)]

@@ -16,8 +16,6 @@ from .request import Outputs
 from .translation import _
 from .widgets import DisplayErrors, Panel, fill_table, first_path, format_cell
 
-ROW_HEIGHT = 22
-
 
 class ResultTable:
     """Shows the measures of one result; ``header`` and ``rows`` are what is copied and written."""
@@ -51,12 +49,7 @@ class ResultTable:
     def _fill(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         self.header, self.rows = list(header), [list(row) for row in rows]
         table = self.ui.resultsTable
-        fill_table(table, self.header, self.rows)
-        for n, row in enumerate(self.rows):
-            table.setRowHeight(n, ROW_HEIGHT)
-            table.item(n, 0).setToolTip(row[0])  # it may be cut
-        if rows:
-            table.horizontalHeader().setSectionResizeMode(0, qt.QHeaderView.Stretch)  # no sideways scroll bar
+        fill_table(table, self.header, self.rows, wide=0)
         table.visible = bool(rows)
         for button in (self.ui.copyTableButton, self.ui.exportTableButton):
             button.visible = bool(rows)

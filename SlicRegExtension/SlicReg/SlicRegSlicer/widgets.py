@@ -10,6 +10,8 @@ import slicer
 
 from SlicRegLib.errors import UserError
 
+ROW_HEIGHT = 22
+
 
 class Panel(Protocol):
     """What the tabs and lists use of the panel that holds them."""
@@ -80,8 +82,9 @@ def selected_data(box):
     return box.itemData(box.currentIndex)
 
 
-def fill_table(table, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Replace the content of a `QTableWidget`."""
+def fill_table(table, header: Sequence[str], rows: Sequence[Sequence[str]], wide: int) -> None:
+    """Replace the content of a `QTableWidget`, in rows of one line. The column ``wide`` takes what the others leave of
+    the panel's width; the tool tip of a cell there is all of its text."""
     table.clear()
     table.setColumnCount(len(header))
     table.setHorizontalHeaderLabels(header)
@@ -89,9 +92,13 @@ def fill_table(table, header: Sequence[str], rows: Sequence[Sequence[str]]) -> N
     for i, row in enumerate(rows):
         for j, text in enumerate(row):
             table.setItem(i, j, qt.QTableWidgetItem(text))
+        table.item(i, wide).setToolTip(row[wide])  # it may be cut
+        table.setRowHeight(i, ROW_HEIGHT)
     table.verticalHeader().setVisible(False)
-    table.resizeColumnsToContents()
-    table.resizeRowsToContents()
+    if header:
+        table.horizontalHeader().setSectionResizeMode(qt.QHeaderView.Interactive)
+        table.resizeColumnsToContents()
+        table.horizontalHeader().setSectionResizeMode(wide, qt.QHeaderView.Stretch)  # no sideways scroll bar
 
 
 def format_cell(value, digits: int = 3) -> str:
