@@ -45,15 +45,20 @@ def add_segments(name, volume, mask, colour):
     return node
 
 
-def add_result(template, target, vectors):
-    """Outputs as a registration makes them."""
+def add_result(template, target, shift):
+    """Outputs as a registration makes them. Fields are zero at their borders."""
 
     def add(class_name, name):
         return slicer.mrmlScene.AddNewNodeByClass(class_name, name)
 
     transform, inverse = (add("vtkMRMLTransformNode", name) for name in ("to template", "to target"))
-    fill_transform(transform, Image(vectors, AFFINE), template, target)
-    fill_transform(inverse, Image(-vectors, AFFINE), target, template)
+    padded = np.zeros((52, 52, 52, 3), np.float32)
+    padded[1:-1, 1:-1, 1:-1] = shift
+    around, there = AFFINE.copy(), AFFINE.copy()
+    around[:3, 3] -= 8.0
+    there[:3, 3] = around[:3, 3] + shift - SHIFT
+    fill_transform(transform, Image(padded, around), template, target)
+    fill_transform(inverse, Image(-padded, there), target, template)
     warped = add_volume(slicer.mrmlScene, slicer.util.arrayFromVolume(template).transpose(2, 1, 0), AFFINE, "warped")
     body = ball(0, BODY_MM)[::2, ::2, ::2]  # on the network's coarser voxels
     coarse = AFFINE @ np.diag([2.0, 2, 2, 1])
@@ -70,10 +75,10 @@ def add_result(template, target, vectors):
 
 
 def add_pair(shift):
-    """All nodes of a result by name. shift: the transform's; the target lies `SHIFT` from the template."""
+    """All nodes of a result by name. shift: the transform's. The target still has to be moved by ``shift - SHIFT``."""
     template, organs = add_ball("template", CENTRE, RED)
     target, own = add_ball("target", CENTRE + SHIFT, BLUE)
-    outputs = add_result(template, target, np.broadcast_to(shift, (48, 48, 48, 3)).astype(np.float32))
+    outputs = add_result(template, target, shift)
     return SimpleNamespace(template=template, target=target, organs=organs, own=own, outputs=outputs)
 
 

@@ -339,10 +339,13 @@ def test_a_second_apply_while_the_user_does_other_things(panel, pair, outputs):
     assert layout != side_by_side and not ui.sideBySideButton.checked  # the views belong to the other module
     again = run.outputs
     assert again.transform is outputs.transform and again.warpedSegmentation is outputs.warpedSegmentation
-    new = {again.confidence.GetID(), again.confidence.GetDisplayNode().GetID(), other.GetID()}
+    made = (again.confidence, again.confidence.GetDisplayNode(), again.inverse, again.inverse.GetStorageNode(), other)
+    new = {node.GetID() for node in made}
+    assert not again.inverse.GetStorageNode().GetSaveWithScene()
     assert node_ids() - before <= new and old_confidence not in node_ids()
 
-    assert again.inverse is None and panel.parameters.inverse is outputs.inverse  # the former one is left alone
+    assert panel.parameters.inverse is outputs.inverse is not again.inverse  # the former one is left alone
+    assert again.inverse.GetHideFromEditors() and not again.inverse.GetSaveWithScene()
     assert again.confidence.GetHideFromEditors() and not again.confidence.GetSaveWithScene()
     assert panel.parameters.confidence is None  # it serves the views alone
     assert again.warpedTarget.GetParentTransformNode() is None

@@ -50,6 +50,15 @@ def test_a_new_result_is_seen_wherever_its_scans_lie(views):
             assert segment in find_segments(pixels) and pixels.max(2).mean() > 40, name
         np.testing.assert_allclose(spaces.get_centre(slice_node("Red")), -2, atol=2.1)  # the middle of its voxels
         np.testing.assert_allclose(spaces.get_centre(slice_node("Red+")), far - 2, atol=2.1)
+        jump("Red+", CENTRE + far)
+        np.testing.assert_allclose(spaces.get_centre(slice_node("Red")), CENTRE, atol=0.01)
+        jump("Red+", far + [0, 0, 300])  # beyond the scan
+        np.testing.assert_allclose(spaces.get_centre(slice_node("Red")), [0, 0, 300], atol=0.01)
+        jump("Red+", CENTRE + far)
+        for button, segment, place in (("onTarget", "carried", CENTRE + far), ("onTemplate", "template", CENTRE)):
+            HOST.click(getattr(panel.ui, f"{button}Button"))
+            np.testing.assert_allclose(spaces.get_centre(slice_node("Red")), place, atol=0.01)
+            assert segment in find_segments(views.draw_slice(slice_node("Red")))
 
 
 def test_in_another_module_and_layout_the_segments_are_drawn_as_before(views):

@@ -18,7 +18,7 @@ from .verdict_view import show_verdict
 from .widgets import DisplayErrors, Panel, WaitCursor, make_timer
 
 POLL_MS = 50
-NEEDED_IN_VIEWS = {"transform", "warpedTarget", "confidence"}
+NEEDED_IN_VIEWS = {"transform", "inverse", "warpedTarget", "confidence"}
 """Outputs that are made even where they are not wanted: hidden, until the views show another result."""
 
 

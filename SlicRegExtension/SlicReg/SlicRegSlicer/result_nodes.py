@@ -35,12 +35,8 @@ class ResultNodes:
 
     def discard(self) -> None:
         """Remove the nodes that were created here, with their display and storage nodes."""
-        scene = slicer.mrmlScene
         for made in self.created:
-            parts = [made.GetNthDisplayNode(n) for n in range(made.GetNumberOfDisplayNodes())] + [made.GetStorageNode()]
-            for node in (made, *parts):
-                if node and scene.IsNodePresent(node):  # the user may have deleted it meanwhile
-                    scene.RemoveNode(node)
+            remove(made)
             hierarchy = _subject_hierarchy()
             if hierarchy and hierarchy.GetItemByDataNode(made):  # the application removes it by itself
                 hierarchy.RemoveItem(hierarchy.GetItemByDataNode(made), False, False)
@@ -73,19 +69,22 @@ class ResultNodes:
 def hide(node) -> None:
     """Keep a node out of the user's lists and saved scenes: it is there for the views."""
     node.SetHideFromEditors(True)
-    for part in (node, *(node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes()))):
-        if part:
-            part.SetSaveWithScene(False)
+    for part in (node, *_list_parts(node)):
+        part.SetSaveWithScene(False)
     node.SetAttribute(TEMPORARY, "1")
 
 
 def remove(node) -> None:
-    """Remove a node with its display nodes."""
-    for n in reversed(range(node.GetNumberOfDisplayNodes())):
-        display = node.GetNthDisplayNode(n)
-        if display:
-            slicer.mrmlScene.RemoveNode(display)
-    slicer.mrmlScene.RemoveNode(node)
+    """Remove a node with its display and storage nodes, whichever of them are still in the scene."""
+    for part in (*_list_parts(node), node):
+        if slicer.mrmlScene.IsNodePresent(part):
+            slicer.mrmlScene.RemoveNode(part)
+
+
+def _list_parts(node) -> list:
+    """The display and storage nodes of a node."""
+    displays = [node.GetNthDisplayNode(n) for n in range(node.GetNumberOfDisplayNodes())]
+    return [part for part in (*displays, node.GetStorageNode()) if part]
 
 
 def mark_result(node, template, target, verdict: str = "") -> None:

@@ -31,7 +31,7 @@ class Review:
         self.segment_views = segment_views or SegmentViews()
         moved = (target, target_segmentation, outputs.warpedSegmentation, outputs.supervoxels)
         self._placement = TargetPlacement(template, outputs.transform, moved)
-        self.correspondence = Correspondence(outputs.transform, self.is_applied)
+        self.correspondence = Correspondence(template, target, outputs.transform, outputs.inverse, self.is_applied)
         self._follower: Follower | None = None
         self._spaces: dict[str, str] = {}  # of the views by their IDs
 

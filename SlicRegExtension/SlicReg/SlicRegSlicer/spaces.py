@@ -96,23 +96,31 @@ class LayoutChange:
 class Correspondence:
     """Where a point of one space lies in the other one, by a transform that may have been put on the target."""
 
-    def __init__(self, transform, is_applied: Callable[[], bool]):
-        """transform: node whose from-parent direction leads from the template to the target. is_applied: whether the
-        target is under it, so that both spaces are the same."""
-        self.transform, self.is_applied = transform, is_applied
+    def __init__(self, template, target, transform, inverse, is_applied: Callable[[], bool]):
+        """template, target: volume nodes. transform: node whose from-parent direction leads from the template to the
+        target. inverse: the one that leads back, or None. is_applied: whether the target is under the transform, so
+        that both spaces are the same."""
+        self.template, self.target, self.transform, self.inverse = template, target, transform, inverse
+        self.is_applied = is_applied
 
     def find(self, point: Point, to: str) -> Point:
         """The place in the space ``to`` that shows what is at ``point`` of the other space; RAS mm."""
         return point if self.is_applied() else self.transform_point(point, to)
 
     def transform_point(self, point: Point, to: str) -> Point:
-        """The same, whether the target is under the transform or not."""
+        """The same, whether the target is under the transform or not. Beyond a scan, where the fields fall to zero, a
+        point is moved as the nearest one of the scan."""
         general = vtk.vtkGeneralTransform()
         if to == TARGET:
             self.transform.GetTransformFromWorld(general)
-        else:
+        elif self.inverse and slicer.mrmlScene.IsNodePresent(self.inverse):
+            self.inverse.GetTransformFromWorld(general)
+        else:  # computed numerically, which fails where the scans lie far from each other
             self.transform.GetTransformToWorld(general)
-        return tuple(general.TransformPoint(point))
+        bounds = np.zeros(6)
+        (self.template if to == TARGET else self.target).GetRASBounds(bounds)
+        inside = np.clip(point, bounds[::2], bounds[1::2])
+        return tuple(point - inside + general.TransformPoint(inside))
 
 
 class Follower:
