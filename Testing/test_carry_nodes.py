@@ -11,7 +11,7 @@ from scene_samples import add_volume, put_under, rigid, slicer, transform_points
 from SlicRegLib.errors import UserError
 from SlicRegSlicer.carry import CLASSES, carry_node, find_partner, is_inverse
 from SlicRegSlicer.reading import Image, fill_transform
-from SlicRegSlicer.result_nodes import FIXED_ROLE, mark_result
+from SlicRegSlicer.result_nodes import FIXED_ROLE, TARGET_ROLE, TEMPLATE_ROLE, mark_result
 
 pytest_plugins = ["scene_fixtures"]
 
@@ -133,6 +133,27 @@ def test_the_inverse_is_the_same_registration(scene, result, direction):
     np.testing.assert_allclose(read_points(carry_node(node, transform, direction)), places[0], atol=0.15)
 
 
+@pytest.mark.parametrize("add", [add_markups, add_model])
+def test_scans_far_from_each_other_need_the_inverse(scene, result, add):
+    """Slicer's numerical inversion would end more than 100 mm away, without a word."""
+    transform, inverse = result
+    far = np.array([0.0, 0.0, 400.0])
+    field, there = make_field(lambda p: warp(p) + far, AFFINE), AFFINE.copy()
+    for edge in (slice(0, 3), slice(-3, None)):  # zero at its border, as a registration's
+        field.voxels[edge], field.voxels[:, edge], field.voxels[:, :, edge] = 0, 0, 0
+    fill_transform(transform, field, *(transform.GetNodeReference(role) for role in (TEMPLATE_ROLE, TARGET_ROLE)))
+    there[:3, 3] += SHIFT + far
+    fill_transform(inverse, make_field(lambda p: unwarp(p - far), there), inverse.GetNodeReference(TARGET_ROLE), None)
+    node = add(scene, warp(POINTS) + far)
+    read = read_points if add is add_markups else read_vertices
+    np.testing.assert_allclose(read(carry_node(node, transform, TO_TEMPLATE)), POINTS, atol=0.15)
+    scene.RemoveNode(inverse)
+    before = scene.GetNumberOfNodes()
+    with pytest.raises(UserError, match="without the inverse transform"):
+        carry_node(node, transform, TO_TEMPLATE)
+    assert scene.GetNumberOfNodes() == before
+
+
 def test_a_transform_without_marks_leads_from_its_fixed_scan(scene, result):
     """As one that was loaded from transform.h5."""
     node, other = add_markups(scene, POINTS), scene.AddNewNodeByClass("vtkMRMLTransformNode", "loaded")
@@ -142,6 +163,12 @@ def test_a_transform_without_marks_leads_from_its_fixed_scan(scene, result):
     assert copy.GetName() == "P on target"
     back = carry_node(copy, other, TO_TEMPLATE)
     np.testing.assert_allclose(read_points(back), POINTS, atol=0.05)
+
+
+def test_a_linear_transform_is_inverted_exactly(scene, result):
+    linear = put_under(scene, add_markups(scene, POINTS), rigid())
+    copy = carry_node(add_markups(scene, POINTS), linear, TO_TEMPLATE)
+    np.testing.assert_allclose(read_points(carry_node(copy, linear, TO_TARGET)), POINTS, atol=1e-6)
 
 
 def test_parent_transforms_are_applied(scene, result):

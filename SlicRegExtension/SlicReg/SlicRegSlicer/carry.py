@@ -10,12 +10,15 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 import slicer
 import slicer.util
 import vtk
+from vtk.util.numpy_support import vtk_to_numpy
 
 from SlicRegLib.errors import UserError
 
+from .maps import view_field
 from .result_nodes import FIXED_ROLE, TARGET_ROLE, TEMPLATE_ROLE, TRANSFORM, ResultNodes
 from .translation import _
 
@@ -31,6 +34,8 @@ CLASSES = (
     "vtkMRMLModelNode",
 )
 """What can be carried. Planes and regions of interest cannot: they are flat or boxes and would not be any more."""
+RETURN_MM = 1.0
+"""How far carried points may be from where they came from when they are led back."""
 
 
 def carry_node(node, transform, direction: Direction = TO_TARGET):
@@ -62,7 +67,9 @@ def carry_node(node, transform, direction: Direction = TO_TARGET):
             copy.CopyContent(node)
             copy.SetAndObserveTransformNodeID(node.GetTransformNodeID())
             copy.HardenTransform()
+            before = _read_points(copy)
             copy.ApplyTransform(way)
+        _check_return(transform, direction, before, _read_points(copy), node.GetName())
         _copy_display(node, copy)
     except BaseException:
         nodes.discard()
@@ -111,6 +118,32 @@ def _find_way(transform, direction: Direction):
     else:
         transform.GetTransformToWorld(way)
     return way
+
+
+def _check_return(transform, direction: Direction, before: np.ndarray, after: np.ndarray, name: str) -> None:
+    """Raise UserError where a numerical inversion has failed: carried points lie beyond the field, which moves nothing
+    there, as where the scans lie far from each other, or they are not led back, as where the field folds."""
+    if is_inverse(transform) == (direction == TO_TEMPLATE) or find_partner(transform) or transform.IsLinear():
+        return  # exact
+    field, back = view_field(transform), vtk.vtkGeneralTransform()
+    transform.GetTransformFromWorld(back)
+    led = np.array([back.TransformPoint(point) for point in after])
+    voxels = (after - field.matrix[:3, 3]) @ np.linalg.inv(field.matrix[:3, :3]).T
+    inside = (voxels >= 0) & (voxels <= np.array(field.vectors.shape[2::-1]) - 1)
+    if not inside.all() or np.linalg.norm(led - before, axis=1).max() > RETURN_MM:
+        raise UserError(
+            _(
+                "{name} cannot be carried without the inverse transform, which is not in the scene; press Apply with "
+                "both transforms among the outputs."
+            ).format(name=name)
+        )
+
+
+def _read_points(node) -> np.ndarray:
+    """Control points or vertices, (n, 3), RAS mm in the node's own frame."""
+    if node.IsA("vtkMRMLModelNode"):
+        return vtk_to_numpy(node.GetMesh().GetPoints().GetData()).astype(float)
+    return slicer.util.arrayFromMarkupsControlPoints(node).copy()
 
 
 def _is_empty(node) -> bool:
