@@ -52,6 +52,11 @@ def write_table(path, header="name,r,a,s", separator=","):
     path.write_text("\n".join(separator.join(row) for row in rows), encoding="utf-8-sig")
 
 
+def write_decimal_commas(path):
+    write_table(path, separator=";")
+    path.write_text(path.read_text(encoding="utf-8-sig").replace(".", ","), encoding="utf-8-sig")
+
+
 WRITERS = {
     "lps.mrk.json": write_markups,
     "ras.mrk.json": lambda path: write_markups(path, "RAS", "Curve"),
@@ -62,6 +67,7 @@ WRITERS = {
     "ras.csv": write_table,
     "lps.csv": lambda path: write_table(path, "name,L,P,S"),
     "semicolon.csv": lambda path: write_table(path, separator=";"),
+    "decimal_commas.csv": write_decimal_commas,
 }
 
 
@@ -134,6 +140,7 @@ def test_which_file_leads_where(result, tmp_path):
         ("p.mrk.json", '{"markups": [{"coordinateSystem": "IJK", "controlPoints": []}]}', "IJK is unknown"),
         ("p.mrk.json", '{"markups": [{"controlPoints": [{"position": [1, 2]}]}]}', "cannot be read as points"),
         ("p.mrk.json", '{"markups": [{"controlPoints": [{"position": "abc"}]}]}', "no three coordinates"),
+        ("p.mrk.json", '{"markups": [{"coordinateUnits": "cm", "controlPoints": []}]}', "are not in mm"),
         ("p.fcsv", "# CoordinateSystem = 7\na,1,2,3\n", "coordinate system 7 is unknown"),
         ("p.fcsv", "a,1\n", "cannot be read as points"),
     ],

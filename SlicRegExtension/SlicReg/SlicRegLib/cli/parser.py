@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from functools import cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
@@ -94,7 +95,7 @@ def has_modes(cls: type) -> bool:
 def _spell_out_mode(arguments: list[str]) -> list[str]:
     """The words with those of the mode that they name, except options that they give themselves."""
     words = [part for word in arguments for part in (word.split("=", 1) if word.startswith("--mode=") else [word])]
-    command, mode = (words or [""])[0], words[words.index("--mode") + 1 :][:1] if "--mode" in words else []
+    command, mode = (words or [""])[0], [value for word, value in pairwise(words) if word == "--mode"][-1:]
     if command not in REQUESTS or not has_modes(REQUESTS[command]) or not mode or mode[0] not in MODES:
         return arguments
     given = {_name(word) for word in words if word.startswith("--")}

@@ -86,7 +86,9 @@ def _parse_markups(text: str) -> PointFile:
     for markup in content["markups"]:
         if markup.get("type", "Fiducial") not in KINDS:
             raise ValueError(f"markups of the type {markup['type']} cannot be carried")
-        is_lps = _is_lps(markup.get("coordinateSystem", "LPS"))
+        is_lps, units = _is_lps(markup.get("coordinateSystem", "LPS")), markup.get("coordinateUnits", "mm")
+        if any(unit != "mm" for unit in ([units] if isinstance(units, str) else units)):
+            raise ValueError("its coordinates are not in mm")
         # points that were not placed yet have no position
         places += [(point, is_lps) for point in markup["controlPoints"] if point.get("position") is not None]
         markup.pop("measurements", None)  # of the old positions; Slicer measures again
@@ -130,13 +132,15 @@ def _parse_table(text: str) -> PointFile:
     if not axes:
         raise ValueError("its first row must name the columns r, a, s, or l, p, s, in mm")
     columns = [titles.index(axis) for axis in axes]
-    points = _to_array([[row[column] for column in columns] for row in rows[1:]])
+    cells = [[row[column] for column in columns] for row in rows[1:]]
+    has_commas = separator != "," and any("," in cell for row in cells for cell in row)  # of a program in German
+    points = _to_array([[cell.replace(",", ".") for cell in row] for row in cells])
     flips = np.full(len(points), axes == "lps")
 
     def replace(carried: np.ndarray) -> bytes:
         for row, position in zip(rows[1:], _flip_some(carried, flips), strict=True):
             for column, value in zip(columns, _round(position), strict=True):
-                row[column] = str(value)
+                row[column] = str(value).replace(".", ",") if has_commas else str(value)
         return _write_rows(rows, separator).encode()
 
     return PointFile(_flip_some(points, flips), replace)
