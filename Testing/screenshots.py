@@ -115,6 +115,7 @@ def draw_batch(out: Path):
         HOST.click(ui.batchApplyButton)
         wait_for_end(panel, 1800)
         ui.batchTable.selectRow(0)
+        ui.batchStatusLabel.text = ui.batchStatusLabel.text.replace(f"{scratch}/", "")
         hide_places(paths, scratch)
         save_panel(panel, out / "batch.png", ui.batchLoadButton)
         HOST.unload_module()

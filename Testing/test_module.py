@@ -27,6 +27,8 @@ with host.watch():
     widget = host.load_module()
     host.enter(widget)
     assert widget.ui.modelComboBox.findText("trunk-phantom") >= 0
+    host.click(widget.ui.sampleButton)
+    assert widget.parameters.target.GetName() == "Phantom target" and widget.ui.applyButton.enabled
     host.unload_module()
 print("loaded")
 """
