@@ -15,12 +15,15 @@ from tiny import write_cohort
 
 pytestmark = pytest.mark.skipif(not available(), reason="needs slicer-core and PySide6")
 if available():
+    import view_pictures  # isort: skip  (before any window is made)
     import slicer
     import vtk
+    from scipy.ndimage import distance_transform_edt
     from vtk.util.numpy_support import vtk_to_numpy
 
     from panel_samples import HOST, MODEL, fresh_panel, load_coarse_pair, switch_refinement_off, wait_for_end
     from SlicRegSlicer import logic, sample
+    from SlicRegSlicer.segments import list_segment_names
     from SlicRegSlicer.writing import write_volume
 
 FRAME = {"spacing_mm": 12.0, "shape": (48, 32, 48)}  # in which a training takes seconds
@@ -100,18 +103,53 @@ def install_and_register_the_sample(panel, done):
 
 
 def look_at_the_result(panel):
-    """Every button shows something, and the carried organs lie where the transform says."""
-    ui, outputs = panel.ui, panel.registration.run.outputs
+    """Every button shows a picture of its own, and the carried organs lie where the transform says."""
+    ui, outputs, pictures = panel.ui, panel.registration.run.outputs, view_pictures.Views(size=160)
+    organs, carried = panel.parameters.templateSegmentation, outputs.warpedSegmentation
+    liver = list_segment_names(organs).index("liver")
+    place = find_deepest(organs, liver)
+    there = outputs.transform.GetTransformFromParent().TransformPoint(place)
+    filled = {"sideBySide": [("Red", place, organs), ("Red+", there, carried)]}
+    filled |= {"onTarget": [("Red", there, carried)], "onTemplate": [("Red", place, organs)]}
+    seen = {}
     for name in (*VIEWS, *MAPS):
         HOST.click(getattr(ui, f"{name}Button"))
+        threed = slicer.mrmlScene.GetSingletonNode("1", "vtkMRMLViewNode")
+        seen[name] = pictures.draw_3d(threed) if name == "surfaces" else pictures.draw_slice(get_slice_node("Red"))
+        for view, point, node in filled.get(name, ()):
+            assert is_filled(pictures, get_slice_node(view), point, node), (name, view)
         if name == "flicker":
             HOST.click(ui.blendButton)
+    assert all(np.ptp(pixels) > 100 for pixels in seen.values())
+    assert len({pixels.tobytes() for pixels in seen.values()}) == len(seen)
     HOST.click(ui.gridButton)
     HOST.click(ui.sideBySideButton)
     HOST.click(ui.copyTableButton)
-    organs, carried = panel.parameters.templateSegmentation, outputs.warpedSegmentation
     shares = [share_led_back(outputs.transform, carried, organs, index) for index in range(13)]
     assert np.median(shares) > 0.8
+
+
+def get_slice_node(name):
+    return slicer.mrmlScene.GetSingletonNode(name, "vtkMRMLSliceNode")
+
+
+def find_deepest(segmentation, index):
+    """The place of a segment that is farthest from its surface, RAS mm."""
+    matrix, first, mask = mask_of(segmentation, index)
+    deepest = np.unravel_index(distance_transform_edt(mask).argmax(), mask.shape)
+    return matrix[:3, :3] @ (deepest + first) + matrix[:3, 3]
+
+
+def is_filled(pictures, slice_node, point, segmentation):
+    """Whether a view draws a segmentation at a point: in the middle, the picture is another one without it."""
+    slice_node.JumpSliceByCentering(*point)
+    middle, display = pictures.size // 2, segmentation.GetDisplayNode()
+    drawn = []
+    for visible in (True, False):
+        display.SetVisibility(visible)
+        drawn.append(pictures.draw_slice(slice_node)[middle - 1 : middle + 1, middle - 1 : middle + 1].astype(int))
+    display.SetVisibility(True)
+    return bool((np.abs(drawn[0] - drawn[1]).max(2) > 10).all())
 
 
 def register_again(panel):
