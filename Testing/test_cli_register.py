@@ -10,10 +10,12 @@ import torch
 
 from command_line import *  # noqa: F403  its fixtures
 from command_line import QUICK, is_one_sentence, json_lines, run
+from SlicRegLib.cli.parser import make_request
 from SlicRegLib.errors import UserError
 from SlicRegLib.images.transforms import load_transform
 from SlicRegLib.images.volumes import Volume, load_scan, save_volume
 from SlicRegLib.progress import Bars, JsonLines
+from SlicRegLib.registration.options import MODES
 from SlicRegLib.registration.verdict import Verdict
 from SlicRegLib.results import evaluate as evaluate_module
 from SlicRegLib.results import register_files
@@ -298,3 +300,23 @@ def test_a_target_with_an_offset_is_corrected_and_an_mr_refused(pair, model, tmp
         assert run("register", model=model, out=tmp_path / "none", **given, **QUICK) == 2
         assert is_one_sentence(capfd, f"{magnetic} is not a CT in Hounsfield units: ")
         assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.parametrize("command", ["register", "batch", "evaluate"])
+def test_a_mode_gives_the_options_that_are_not_given(command):
+    files = {
+        "register": "--template t --target c --out o",
+        "batch": "--template t --images i --out o",
+        "evaluate": "--model m --template t --template-label l --images i --labels l --out o",
+    }
+
+    def read(words):
+        return make_request(f"{command} {files[command]} {words}".split())[1].registration
+
+    for mode, options in MODES.items():
+        assert read(f"--mode {mode}") == read(f"--mode={mode}") == read(f"--mode fast --mode {mode}") == options
+    published, fast = MODES["published"], MODES["fast"]
+    own = replace(published, refine=True, alignment=replace(published.alignment, iterations=7))
+    assert read("--refine --mode published --iterations=7") == own
+    own = replace(fast, refinement=replace(fast.refinement, fine_iterations=3))
+    assert read("--fine_iterations 3 --mode fast") == read("--mode fast --fine-iterations 3") == own
