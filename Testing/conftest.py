@@ -21,6 +21,7 @@ def pytest_addoption(parser):
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes minutes; run with --slow")
+    config.option.loadscopereorder = False  # else pytest-xdist would begin with the files that have most tests
 
 
 def pytest_collection_modifyitems(config, items):
