@@ -5,6 +5,7 @@ The real training is in test_first_hour.
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import psutil
@@ -14,6 +15,7 @@ import SimpleITK as sitk
 from host import available
 from SlicRegLib.images.itk import read_affine
 from SlicRegLib.jobs import control, lock, status
+from SlicRegLib.jobs.options import read_options
 from SlicRegLib.jobs.status import JobState
 from tiny import write_cohort
 
@@ -152,6 +154,35 @@ def test_a_failure_is_shown_once_to_those_who_watch(panel, cohort, folder):
     panel.training.watch()
     assert HOST.dialogs.texts("error") == ["The disk is full."]
     assert panel.ui.trainingStatusLabel.text == "Failed: The disk is full." and panel.ui.trainingStartButton.enabled
+
+
+def test_a_failed_training_is_resumed_on_another_device(panel, folder):
+    """What an error asks for, "choose the CPU as device", can be done; what decides the model stays as it was."""
+    ui, started = panel.ui, []
+    panel.logic.startTraining = lambda *given: started.append(given)
+    write_job(folder, JobState("failed", error="The GPU ran out of memory."), device="cuda:0", workers=3)
+    ui.trainingFolderPath.currentPath = str(folder)
+    assert panel.parameters.trainingDevice == "cuda:0" and ui.trainingWorkersSpinBox.value == 3
+    assert ui.trainingDeviceComboBox.enabled and ui.trainingWorkersSpinBox.enabled and not inputs_are_enabled(ui)
+    HOST.click(ui.trainingStartButton)
+    assert started == [(str(folder), None)]  # nothing was changed
+    HOST.choose(ui.trainingDeviceComboBox, "CPU")
+    panel.training.watch()
+    panel.showParameters()
+    HOST.click(ui.trainingStartButton)
+    assert started[1:] == [(str(folder), replace(read_options(folder), device="cpu"))]
+    write_job(folder, JobState("finished"), device="cuda:0", workers=3)
+    panel.training.watch()
+    assert inputs_are_enabled(ui)
+
+
+def test_a_running_training_shows_its_own_device(panel, cohort, folder):
+    fill_in(panel, cohort, folder)
+    panel.logic.startTraining = start_fake_job
+    HOST.click(panel.ui.trainingStartButton)
+    assert not panel.ui.trainingDeviceComboBox.enabled
+    panel.parameters.trainingDevice = "cuda:0"  # by a script
+    assert panel.parameters.trainingDevice == "cpu"
 
 
 # ---- mistakes

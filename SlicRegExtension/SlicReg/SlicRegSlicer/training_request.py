@@ -34,6 +34,16 @@ PATHS = tuple(PARAMETERS[name] for name in ("template", "images", "labels", "tem
 """Parameters that are paths, kept as text."""
 
 
+def find_inputs(ui, parameter: str) -> list:
+    """The widgets in which a parameter is entered. "trainingTemplate" is also a part of longer names."""
+    others = [name for name in PARAMETERS.values() if name.startswith(parameter) and name != parameter]
+    return [
+        widget
+        for name, widget in vars(ui).items()
+        if name.startswith(parameter) and not name.startswith(tuple(others)) and not name.endswith("Button")
+    ]
+
+
 def find_missing_input(values: dict[str, Any], folder: str) -> str:
     """A sentence that says what must still be chosen; "" if nothing. values: by option of `JobOptions`."""
     needed = (

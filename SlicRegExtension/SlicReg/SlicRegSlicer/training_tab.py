@@ -11,7 +11,7 @@ import slicer
 from SlicRegLib.jobs import control
 from SlicRegLib.jobs.command import LogLine
 from SlicRegLib.jobs.command_process import CommandProcess
-from SlicRegLib.jobs.options import JobOptions
+from SlicRegLib.jobs.options import MAY_CHANGE, JobOptions, read_options
 from SlicRegLib.jobs.status import JobState
 from SlicRegLib.jobs.view import JobView, view_job
 
@@ -25,6 +25,7 @@ from .training_request import (
     PARAMETERS,
     PATHS,
     TEMPLATE_FILE,
+    find_inputs,
     find_missing_input,
     make_job_options,
     write_template,
@@ -57,15 +58,12 @@ class TrainingTab:
         self.extraOptions: dict = {}
         """Options of `JobOptions` that the tab does not show."""
         self._filledFrom = ""
-        """The folder whose finished job has filled the form, which the user may change from then on."""
+        """The folder whose job has filled the form. From then on the user may change what another job can have, after a
+        finished one, or what may change when this one is resumed."""
         self.picture = PictureLabel(self.ui.trainingPictureLabel, self.ui.tabs)
         self.checkPicture = PictureLabel(self.ui.trainingCheckPictureLabel, self.ui.tabs)
         self._tips = {name: self._button(name).toolTip for name in BUTTONS}
-        self._inputs = [
-            widget
-            for name, widget in vars(self.ui).items()
-            if name.startswith(tuple(PARAMETERS.values())) and not name.endswith("Button")
-        ]
+        self._inputs = {option: find_inputs(self.ui, parameter) for option, parameter in PARAMETERS.items()}
         self._paths = PathFields(panel, PATHS, self.onPath)
         self._own: dict | None = None
         """What the user had entered before the options of the folder's job were shown instead; None without a job."""
@@ -145,21 +143,23 @@ class TrainingTab:
 
     def _fillIn(self) -> None:
         """Set the parameters to the options of the folder's job, if there is one. Those of a finished job are only a
-        start for the next one."""
-        parameters = self.panel.parameters
-        if self._filledFrom == self.folder:
+        start for the next one, and so are those that may change when a job is resumed."""
+        parameters, filled = self.panel.parameters, self._filledFrom == self.folder
+        if filled and is_finished(self.job):
             return
         if self.job.config and self._own is None:
             self._own = {name: getattr(parameters, name) for name in PARAMETERS.values()}
         with slicer.util.NodeModify(parameters):
             for option, name in PARAMETERS.items():
+                if option in MAY_CHANGE and filled and not self.job.is_active:
+                    continue
                 before = getattr(parameters, name)
                 value = self.job.config.get(option, before) or type(before)()  # job.json may hold None
                 if value != before:
                     setattr(parameters, name, value)
             if self.job.config:
                 parameters.trainingTemplateVolume = None  # the file is in the job's options
-        self._filledFrom = self.folder if is_finished(self.job) else ""
+        self._filledFrom = self.folder if self.job.config else ""
 
     def _enable(self) -> None:
         """Enable what makes sense now; the tool tips of the other buttons give the reason."""
@@ -170,8 +170,10 @@ class TrainingTab:
         self.ui.trainingPauseButton.text = _("Resume") if paused else _("Pause")
         if paused:
             self.ui.trainingPauseButton.toolTip = _("Continue the paused training.")
-        for widget in self._inputs:
-            widget.enabled = (not self.job.config or is_finished(self.job)) and not self.check
+        for option, widgets in self._inputs.items():
+            free = not self.job.config or is_finished(self.job) or (option in MAY_CHANGE and not self.job.is_active)
+            for widget in widgets:
+                widget.enabled = free and not self.check
         volume = self.panel.parameters.trainingTemplateVolume
         self.ui.trainingTemplatePath.enabled = self.ui.trainingTemplatePath.enabled and not volume
 
@@ -224,9 +226,15 @@ class TrainingTab:
                 try:
                     with WaitCursor(), self.panel.blockStarts():
                         self._openNextFolder()
-                        self.logic.startTraining(self.folder, None if self.job.config else self.makeOptions())
+                        options = self._changeOptions() if self.job.config else self.makeOptions()
+                        self.logic.startTraining(self.folder, options)
                 finally:
                     self.watch()
+
+    def _changeOptions(self) -> JobOptions | None:
+        """Those of the job that is to be resumed, with what was changed in the form; None where nothing was."""
+        chosen = {o: v for o, v in self._values().items() if o in MAY_CHANGE and v != self.job.config.get(o)}
+        return replace(read_options(self.folder), **chosen) if chosen else None
 
     def _openNextFolder(self) -> None:
         """After a finished job, go on in the folder of the next one."""
