@@ -26,7 +26,7 @@ if available():
     from SlicRegSlicer.segments import list_segment_names
     from SlicRegSlicer.writing import write_volume
 
-FRAME = {"spacing_mm": 12.0, "shape": (48, 32, 48)}  # in which a training takes seconds
+FRAME = {"spacing_mm": 12.0, "shape": (32, 32, 32)}  # in which a training takes seconds
 VIEWS = ["sideBySide", "onTarget", "onTemplate", "surfaces", "flicker", "checkerboard", "blend"]
 MAPS = ["confidence", "supervoxels", "difference", "volumeChange", "displacement"]
 
