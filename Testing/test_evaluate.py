@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
+from SlicRegLib.cohort.label_files import find_labels
 from SlicRegLib.errors import UserError
 from SlicRegLib.geometry.field import identity_field
 from SlicRegLib.images.volumes import Volume, load_labels, load_scan, save_volume
 from SlicRegLib.registration.result import Registration
 from SlicRegLib.results.evaluate import compare, evaluate
-from SlicRegLib.results.label_files import find_labels
 from tiny import phantom, write_cohort
 
 

@@ -73,7 +73,7 @@ def test_small_labels_are_found_wherever_the_field_takes_them(oblique, anisotrop
     monkeypatch.setattr(
         label_maps,
         "_find_winner",
-        lambda parts, grid, points: looked_at.append(len(points)) or find_winner(parts, grid, points),
+        lambda parts, grid, points, shared: looked_at.append(len(points)) or find_winner(parts, grid, points, shared),
     )
     source = oblique((44, 40, 36), degrees=((20.0, -10.0, 5.0), (0.0, 0.0, 0.0), (35.0, 40.0, -30.0))[seed % 3])
     target = anisotropic((22, 25, 20), ((6.0, 5.0, 7.0), (3.0, 5.0, 2.0))[seed % 2], source.centre)

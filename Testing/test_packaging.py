@@ -141,8 +141,10 @@ def test_address_contributors_and_paper_are_those_of_the_citation():
     assert f'HOMEPAGE = "{home}"' in module and f'PAPER = "{paper}"' in module
     assert f'parent.contributors = ["{cmake["CONTRIBUTORS"]}"]' in module
     assert json.loads((ROOT / "SlicReg.json").read_text())["scm_url"] == f"{home}.git"
-    pages = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), ROOT / "mkdocs.yml", ROOT / "CMakeLists.txt"]
-    for page in pages:
+    kinds = {".md", ".yml", ".yaml", ".txt", ".json", ".toml", ".cff", ".py", ".ui", ".ts", ".jinja"}
+    folders = (ROOT / name for name in ("docs", "benchmarks", "SlicRegExtension", ".github"))
+    pages = [page for folder in folders for page in folder.rglob("*") if not page.parent.name.endswith(".egg-info")]
+    for page in (page for page in [*ROOT.glob("*"), *pages] if page.suffix in kinds):
         text = page.read_text(encoding="utf-8")
         found = re.findall(r"(?:github|raw\.githubusercontent)\.com/([\w.-]*SlicReg[\w.-]*/[\w-]+)", text)
         assert set(found) <= {owner}, page

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import slicer
 
+from SlicRegLib.cohort.label_files import find_labels_among, list_label_files
 from SlicRegLib.errors import UserError
 from SlicRegLib.images.dicom_series import is_same_scan
 from SlicRegLib.images.files import list_images, make_folder, stem, write_json
 from SlicRegLib.jobs.batch import Batch, name_scans
 from SlicRegLib.jobs.batch_folder import open_batch_folder
-from SlicRegLib.results.label_files import find_labels_among, list_label_files
 
 from .checks import check_segmentation, check_volume
 from .request import Request

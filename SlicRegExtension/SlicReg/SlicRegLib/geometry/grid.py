@@ -171,9 +171,14 @@ class Grid:
 
     def padded(self, before: Sequence[int], after: Sequence[int]) -> Grid:
         """The grid with so many more voxels ``before`` the first and ``after`` the last one along each axis."""
-        i, j, k = (n + a + b for n, a, b in zip(self.shape, before, after, strict=True))
+        shape = [n + a + b for n, a, b in zip(self.shape, before, after, strict=True)]
+        return self.cropped([-n for n in before], shape)
+
+    def cropped(self, first: Sequence[int], shape: Sequence[int]) -> Grid:
+        """The grid of ``shape`` that begins at voxel ``first`` of this one."""
         affine = self.affine.copy()
-        affine[:3, 3] = self.to_world(-np.asarray(before, float))
+        affine[:3, 3] = self.to_world(np.asarray(first, float))
+        i, j, k = shape
         return Grid((i, j, k), affine)
 
     def missing(self, other: Grid, margin: int = 0) -> tuple[list[int], list[int]]:

@@ -3,7 +3,9 @@ field."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -54,11 +56,16 @@ def resample_labels(labels: np.ndarray, grid: Grid, target: Grid, field: Displac
 
 @dataclass(frozen=True, eq=False)
 class LabelMap:
-    """The labels of a map on ``grid``, each cut out of it, ready to be resampled to any number of grids."""
+    """The labels of a map on ``grid``, each cut out of it, ready to be resampled to any number of grids.
+
+    limits: one for each part, where the parts hold shares of votes instead of ones: a voxel belongs to the label whose
+    share exceeds its limit by the largest factor. None: to the one with the largest share, background included.
+    """
 
     grid: Grid
     parts: list[LabelPart]
     dtype: np.dtype
+    limits: tuple[float, ...] | None = None
 
     @one_thread()
     def on(self, target: Grid, field: DisplacementField | None = None) -> np.ndarray:
@@ -67,7 +74,7 @@ class LabelMap:
         Nearest-neighbour sampling would move surfaces by up to half a voxel and change volumes. Only the voxels that
         some label can reach are looked at, and each label only where it is.
         """
-        parts, places = _find_reach(self.parts, self.grid, target, field)
+        parts, places = _find_reach(self._scaled, self.grid, target, field)
         result = np.zeros(target.shape, self.dtype)
         values = np.array([0, *(part.value for part in parts)]).astype(self.dtype)
         step = max(1, _SLAB_VOXELS // (target.shape[1] * target.shape[2]))
@@ -79,14 +86,23 @@ class LabelMap:
             index = np.nonzero(reached)
             if len(index[0]):
                 points = slab.to_world(torch.from_numpy(np.stack(index, -1).astype(np.float32)))
-                winner = _find_winner(parts, self.grid, field(points) if field else points)
+                winner = _find_winner(parts, self.grid, field(points) if field else points, self.limits is None)
                 result[start : start + step][index] = values[winner.numpy()]
         return result
+
+    @cached_property
+    def _scaled(self) -> list[LabelPart]:
+        """The parts, such that a share at its limit is 1."""
+        if self.limits is None:
+            return self.parts
+        return [
+            replace(part, indicator=part.indicator / limit) for part, limit in zip(self.parts, self.limits, strict=True)
+        ]
 
 
 @dataclass(frozen=True, eq=False)
 class LabelPart:
-    """A label cut out of its map: 0 or 1 (1, i, j, k) with a voxel around it, its grid, and the lowest and the highest
+    """A label cut out of its map: 0 to 1 (1, i, j, k) with a voxel around it, its grid, and the lowest and the highest
     voxel (3,) of the whole map's grid between which it is not zero."""
 
     value: int
@@ -106,16 +122,23 @@ def _cut_out(labels: np.ndarray, grid: Grid, value: int, box: Box) -> LabelPart:
     wide = tuple(
         slice(max(0, part.start - 1), min(n, part.stop + 1)) for part, n in zip(box, labels.shape, strict=True)
     )
-    affine = grid.affine.copy()
-    affine[:3, 3] = grid.to_world(np.array([float(part.start) for part in wide]))
-    indicator = torch.from_numpy((labels[wide] == value).astype(np.float32))[None]
-    low, high = (torch.tensor([float(getattr(part, end)) for part in wide]) for end in ("start", "stop"))
-    _, i, j, k = indicator.shape
-    return LabelPart(value, indicator, Grid((i, j, k), affine), low - 1, high)
+    shares = torch.from_numpy((labels[wide] == value).astype(np.float32))
+    return cut_part(value, shares, grid, [part.start for part in wide])
 
 
-def _find_winner(parts: list[LabelPart], grid: Grid, points: torch.Tensor) -> torch.Tensor:
-    """Number in ``parts`` (from 1) of the label with the largest share at world points (n, 3) mm; 0 is background."""
+def cut_part(value: int, shares: torch.Tensor, grid: Grid, first: Sequence[int]) -> LabelPart:
+    """A label's ``shares`` (i, j, k), 0 to 1, in the part of ``grid`` that begins at voxel ``first``; 0 at its border
+    unless that is the grid's."""
+    low = torch.tensor([float(n) for n in first])
+    high = low + torch.tensor([float(n) for n in shares.shape])
+    return LabelPart(value, shares[None], grid.cropped(first, shares.shape), low - 1, high)
+
+
+def _find_winner(parts: list[LabelPart], grid: Grid, points: torch.Tensor, shared: bool) -> torch.Tensor:
+    """Number in ``parts`` (from 1) of the label with the largest share at world points (n, 3) mm; 0 is background.
+
+    shared: whether the background has what the labels leave of 1; else it has 1.
+    """
     voxel = grid.to_voxel(points)
     axes = voxel.T.contiguous()  # axis by axis, which is compared faster
     inside = _is_between(axes, torch.full((3,), -0.5), torch.tensor(grid.shape) - 0.5)
@@ -126,7 +149,8 @@ def _find_winner(parts: list[LabelPart], grid: Grid, points: torch.Tensor) -> to
         share = sample(part.indicator, part.grid, points[near])[0]
         wins = share > best[near]
         winner[near[wins]], best[near[wins]] = number, share[wins]
-        background[near] -= share
+        if shared:
+            background[near] -= share
     winner[best <= background + 1e-6] = 0
     return winner
 

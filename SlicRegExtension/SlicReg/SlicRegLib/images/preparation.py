@@ -125,8 +125,8 @@ def body_region(body: torch.Tensor, dilation: int = 2) -> torch.Tensor:
 class PreparedScan:
     """A scan in its canonical frame: ``hu`` (I, J, K) float32 on ``grid``; ``name`` and ``path`` say which it is.
 
-    known_region: the `region`, bool (I, J, K), where it is stored with the scan, as in a study. original: the grid of the
-    scan as it was loaded; elsewhere the frame holds air that nobody has seen. None where that is not known.
+    known_region: the `region`, bool (I, J, K), where it is stored with the scan, as in a study. original: the grid of
+    the scan as it was loaded; elsewhere the frame holds air that nobody has seen. None where that is not known.
     """
 
     name: str

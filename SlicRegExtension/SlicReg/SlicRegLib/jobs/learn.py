@@ -32,7 +32,7 @@ from ..registration.model import load_model
 from ..stages import LEARN, REPORT, TEACHER, TRAINING
 from ..teaching.create import prepare_study
 from ..teaching.options import PrepareRequest
-from ..teaching.study import Study, open_study
+from ..teaching.study import Study, find_finished_study
 from ..training.loop import split
 from ..training.options import ScheduleOptions, TrainRequest
 from ..training.train import train_model
@@ -101,7 +101,7 @@ def teach_scans(folder: Path, options: JobOptions, template: Volume, cohort: Coh
 
     A finished study is left as it is, even if scans failed: a training that has started must not get other scans.
     """
-    if (study := open_finished_study(folder / "study")) is not None:
+    if (study := find_finished_study(folder / "study")) is not None:
         return study
     request = PrepareRequest(
         template=Path(options.template),
@@ -118,14 +118,6 @@ def teach_scans(folder: Path, options: JobOptions, template: Volume, cohort: Coh
     )
     usable = set(cohort.usable)
     return prepare_study(request, progress, template, [Path(s.path) for s in cohort.scans if s.name in usable])
-
-
-def open_finished_study(folder: Path) -> Study | None:
-    """The study in ``folder``; None if there is no finished one."""
-    try:
-        return open_study(folder)
-    except UserError:
-        return None
 
 
 def make_train_request(study: Study, model: Path, options: JobOptions) -> TrainRequest:

@@ -9,6 +9,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from ..cohort.label_files import find_labels
 from ..cohort.listing import list_cohort
 from ..errors import UserError, WriteError, one_sentence
 from ..images.dicom_series import choose_series
@@ -16,7 +17,6 @@ from ..images.files import stem
 from ..progress import Progress, silent
 from ..registration.model_header import AUTO, find_model, list_installed_models
 from ..results.kept import Kept
-from ..results.label_files import find_labels
 from ..results.options import RegisterRequest
 from ..results.register_files import register_files
 from ..results.result_folder import REPORT_FILE, remove_unfinished_results

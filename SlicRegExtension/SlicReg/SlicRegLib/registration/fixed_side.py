@@ -13,6 +13,7 @@ from ..images.preparation import PreparedScan, call_scan, prepare_scan
 from ..images.volumes import Volume
 from ..network.options import STRIDE, PredictionOptions
 from ..network.prediction import Description, EncodedScan, describe, describe_layers, encode, locate, predict_layers
+from .atlas import Atlas
 from .key_points import KeyPoints, describe_key_points
 from .model import Model
 from .options import AlignmentOptions, RefinementOptions, RegistrationOptions
@@ -40,6 +41,8 @@ class FixedSide:
     @cached_property
     def scan(self) -> PreparedScan:
         """The template in its canonical frame."""
+        if self._atlas:
+            return self._atlas.scan
         with call_scan("template"):
             return prepare_scan(self.template, self.model.preparation)
 
@@ -70,12 +73,20 @@ class FixedSide:
     def compared(self, options: RefinementOptions) -> ComparedScan:
         """As the refinement compares it."""
         if self._compared is None or self._compared[0] != options:
-            self._compared = options, ComparedScan.describe(self.scan, options, self.device)
+            if self._atlas:
+                self._compared = options, self._atlas.compared(options, self.device)
+            else:
+                self._compared = options, ComparedScan.describe(self.scan, options, self.device)
         return self._compared[1]
 
     @cached_property
     def _encoded(self) -> EncodedScan:
         return encode(self.model.network(self.device), self.scan, self.options.prediction)
+
+    @property
+    def _atlas(self) -> Atlas | None:
+        """The model's own template, where that is a cohort's average."""
+        return self.model.atlas if self.own else None
 
     @property
     def _stored(self) -> KeyPoints | None:

@@ -17,7 +17,7 @@ CELL = 2
 _FACES = [(axis, sign) for axis in range(3) for sign in (-1, 1)]
 # the 12 pairs of face neighbours that are sqrt(2) apart
 _PAIRS = [(a, b) for i, a in enumerate(_FACES) for b in _FACES[i + 1 :] if a[0] != b[0]]
-_WINDOWS = ((-900, -200), (-150, 250), (150, 850))  # HU: air to fat, soft tissue, bone
+WINDOWS = ((-900, -200), (-150, 250), (150, 850))  # HU: air to fat, soft tissue, bone
 _MARGIN = 6  # voxels around the body in which features are computed
 
 
@@ -46,7 +46,7 @@ def mind_ssc(hu: torch.Tensor, dilation: int = 1, radius: int = 1) -> torch.Tens
 def image_features(hu: torch.Tensor, options: RefinementOptions = RefinementOptions()) -> torch.Tensor:
     """Features of a scan, (I, J, K) HU -> (I, J, K, 15): MIND-SSC (12), and three windows of HU from 0 to
     ``options.intensity``, since MIND-SSC ignores absolute intensities."""
-    windows = torch.stack([((hu - low) / (high - low)).clamp_(0, 1) for low, high in _WINDOWS], -1)
+    windows = torch.stack([((hu - low) / (high - low)).clamp_(0, 1) for low, high in WINDOWS], -1)
     return torch.cat([mind_ssc(hu, options.dilation, options.radius), options.intensity * windows], -1)
 
 

@@ -5,6 +5,8 @@ A zip of  bundle.json          version, network and frame options, template's SH
           key_points.npz       optional: the template's key points, the features there, supervoxel centroids
           supervoxels.npz      template layers, uint8 (layers, I, J, K), and the affine of their grid
           template.npz         optional: the template's HU (int16), its labels (uint8/16) and affine
+          atlas.npz            only where the template is a cohort's average (`atlas`)
+          consensus.npz        optional: what the cohort's labels agree on (`consensus`), on the template
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ from ..images.options import PreparationOptions
 from ..images.volumes import Volume
 from ..network.networks import SupervoxelNet, build
 from ..network.options import NetworkOptions, PredictionOptions
+from .atlas import Atlas, pack_atlas, unpack_atlas
+from .consensus import Consensus, describe_organs, pack_consensus, unpack_consensus
 from .key_points import KeyPoints
 from .model_header import find_model
 from .model_parts import ABOUT, NewerModelError, make_sums, read_parts
@@ -45,7 +49,7 @@ class Model:
     supervoxels, uint8 (layers, I, J, K) on ``template_grid``, the template's canonical grid. template_sha256:
     `Volume.fingerprint` of the template. provenance: how the model was made. key_points: the template's for the default
     options, so that they need not be predicted for each registration. template, template_labels: only where the data
-    may be shared.
+    may be shared. atlas: the template where it is a cohort's average. consensus: the cohort's labels on the template.
     """
 
     net: SupervoxelNet
@@ -57,7 +61,14 @@ class Model:
     key_points: KeyPoints | None = None
     template: Volume | None = None
     template_labels: Volume | None = None
+    atlas: Atlas | None = None
+    consensus: Consensus | None = None
     _copies: dict[torch.device, SupervoxelNet] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def own_template(self) -> Volume | None:
+        """The template's image, where the model holds it."""
+        return self.atlas.image if self.atlas else self.template
 
     def network(self, device: torch.device) -> SupervoxelNet:
         """The network on ``device``: ``net`` itself where it is there already, else a copy, which is kept."""
@@ -71,20 +82,22 @@ class Model:
     def summary(self) -> dict[str, Any]:
         """The content of bundle.json, and whether the template and its labels are included; `slicreg info` shows it."""
         return {
-            "version": MODEL_VERSION,
+            "version": MODEL_VERSION if self.atlas or self.consensus else 1,
             "network": asdict(self.net.options),
             "parameters": sum(p.numel() for p in self.net.parameters()),
             "preparation": asdict(self.preparation),
             "template_sha256": self.template_sha256,
             "template_included": self.template is not None,
             "template_labels_included": self.template_labels is not None,
+            "atlas": {"scans": self.atlas.scans} if self.atlas else None,
+            "organs": describe_organs(self.consensus) if self.consensus else [],
             "provenance": self.provenance,
         }
 
 
 def save_model(path: str | Path, model: Model) -> None:
     """Write a model file; atomic. Equal models give equal bytes. Weights and features are stored in float16."""
-    about = make_finite({**model.summary(), "version": MODEL_VERSION})
+    about = make_finite(model.summary())
     weights = {
         name: w.detach().cpu().to(torch.float16 if w.is_floating_point() else w.dtype).contiguous()
         for name, w in model.net.state_dict().items()
@@ -104,6 +117,10 @@ def save_model(path: str | Path, model: Model) -> None:
         if model.template_labels is not None:
             arrays["labels"] = model.template_labels.data
         parts["template.npz"] = _npz(**arrays)
+    if model.atlas is not None:
+        parts["atlas.npz"] = _npz(**pack_atlas(model.atlas))
+    if model.consensus is not None:
+        parts["consensus.npz"] = _npz(**pack_consensus(model.consensus))
     about = {**about, "sha256": make_sums(about, parts)}
     with atomic(path) as part, zipfile.ZipFile(part, "w") as archive:
         for name, content in {ABOUT: json.dumps(about, indent=1).encode(), **parts}.items():
@@ -129,7 +146,19 @@ def load_model(path: str | Path) -> Model:
         sha256, provenance = about["template_sha256"], about["provenance"]
         key_points = _key_points(parts.get("key_points.npz"), options)
         net = _network(parts["weights.safetensors"], options)
-        return Model(net, preparation, layers, grid, str(sha256), provenance, key_points, template, labels)
+        return Model(
+            net,
+            preparation,
+            layers,
+            grid,
+            str(sha256),
+            provenance,
+            key_points,
+            template,
+            labels,
+            _atlas(parts.get("atlas.npz"), grid),
+            _consensus(parts.get("consensus.npz"), about),
+        )
     except NewerModelError as error:
         raise UserError(f"The model {path} cannot be used: {error}") from error
     except (OSError, MemoryError):
@@ -185,3 +214,16 @@ def _template(content: bytes | None) -> tuple[Volume | None, Volume | None]:
     grid = Grid(hu.shape, take_affine(arrays))
     labels = Volume(take(arrays, "labels", "u1 u2", hu.shape), grid) if "labels" in arrays else None
     return Volume(hu.astype(np.float32), grid), labels
+
+
+def _atlas(content: bytes | None, grid: Grid) -> Atlas | None:
+    if content is None:
+        return None
+    atlas = unpack_atlas(read_arrays(content))
+    if not atlas.grid.matches(grid):
+        raise ArchiveError("its atlas lies elsewhere than its supervoxels")
+    return atlas
+
+
+def _consensus(content: bytes | None, about: dict[str, Any]) -> Consensus | None:
+    return None if content is None else unpack_consensus(read_arrays(content), about["organs"])

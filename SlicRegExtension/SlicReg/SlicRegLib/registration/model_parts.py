@@ -22,6 +22,8 @@ LIMITS = {
     "supervoxels.npz": 1 << 28,
     "key_points.npz": 1 << 26,
     "template.npz": 1 << 29,
+    "atlas.npz": 1 << 28,
+    "consensus.npz": 1 << 28,
 }
 """Parts and the most bytes that each may have."""
 NEEDED = (ABOUT, "weights.safetensors", "supervoxels.npz")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..cohort.label_files import find_labels, list_label_files
 from ..cohort.listing import list_cohort, list_cohort_inputs
 from ..errors import UserError
 from ..geometry.label_maps import resample_labels
@@ -29,7 +30,6 @@ from ..registration.result import Registration
 from ..registration.verdict import Verdict, judge
 from ..registration.verdict_text import count_verdicts
 from ..workers import run_each
-from .label_files import find_labels, list_label_files
 from .metrics import compare_labels
 from .options import EvaluateRequest
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import importlib.util
 import shutil
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
+from ..cohort.label_files import list_label_files
+from ..cohort.label_names import LabelName, read_label_names
 from ..cohort.listing import list_cohort
 from ..errors import UserError
 from ..geometry.grid import Grid
@@ -19,17 +21,24 @@ from ..images.options import PreparationOptions
 from ..images.preparation import PreparedScan, fit_shape, prepare_scan
 from ..images.volumes import Volume, load_scan
 from ..progress import Progress, silent
+from ..registration.atlas import NAME
+from ..registration.consensus import describe_organs, pack_consensus
 from ..registration.model import load_model
-from ..stages import SUPERVOXELS, TEACHER
-from .cluster import check_scheduler, teach_on_cluster
+from ..stages import SUPERVOXELS
+from .cluster import check_scheduler
+from .consensus import make_consensus
 from .deeds import DeedsTeacher
+from .groupwise import average_cohort, remove_rounds
 from .options import PrepareRequest, SupervoxelOptions, TeacherOptions
-from .packing import load_quality, pack_scan, save_arrays
-from .quality import find_implausible
-from .study import Study, check_same_study, save_study
+from .packing import pack_scan, save_arrays
+from .start_scan import choose_start
+from .study import Study, check_same_study, find_finished_study, save_study
 from .supervoxels import cut
-from .teach import teach_locally
+from .teach_cohort import teach_cohort
 from .teachers import ConvexAdamTeacher, RefinementTeacher, Teacher
+
+OWN_FILES = ("study.json", "template.npz", "supervoxels.npz", "atlas.npz", "consensus.npz")
+"""Of a study, beside those of its scans."""
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -48,6 +57,8 @@ class StudyPlan:
     """Layers (uint8) and grid that were cut from this template before, to be used again."""
     template: Volume | None = None
     """The content of ``template_path`` if it is known already."""
+    average: bool = False
+    """Whether the template is the cohort's average; ``template_path`` is then the scan with which it begins."""
 
 
 def prepare_study(
@@ -60,10 +71,20 @@ def prepare_study(
 
     template, paths: the content of ``request.template`` and the scans of ``request.images`` if they are known already.
     """
-    request = replace(request, template=choose_series(request.template, request.template_series), template_series="")
-    names = ("study.json", "template.npz", "supervoxels.npz")
-    check_output(request.out, folder=True, names=names, inputs=(request.template, request.images, request.start))
-    template = template or load_scan(request.template)
+    if request.is_average and request.start:
+        raise UserError(
+            "An average has supervoxels of its own; leave out --from, or give a template without --average."
+        )
+    if request.is_average and request.teacher != "refinement":
+        raise UserError(f"The teacher {request.teacher} knows no average; use --teacher refinement.")
+    names = read_label_names(Path(request.label_names)) if request.label_names else {}
+    inputs = [request.template, request.images, request.start, request.labels, request.label_names]
+    check_output(request.out, folder=True, names=OWN_FILES, inputs=[path for path in inputs if path])
+    check_labels(request.labels)
+    paths = list_cohort(request.images, request.series) if paths is None else paths
+    begin = request.template or choose_start(paths, request.workers, progress)
+    path = choose_series(begin, request.template_series)
+    template = template or load_scan(path)
     preparation, layers = request.preparation(), None
     if request.start:
         model = load_model(request.start)
@@ -74,15 +95,32 @@ def prepare_study(
             )
         preparation, layers = model.preparation, (model.layers, model.template_grid)
     plan = StudyPlan(
-        template_path=request.template,
-        images=list_cohort(request.images, request.series) if paths is None else paths,
+        template_path=path,
+        images=paths,
         folder=request.out,
-        teacher=make_teacher(request, request.template),
+        teacher=make_teacher(request, path),
         preparation=preparation,
         supervoxel_layers=layers,
         template=template,
+        average=request.is_average,
     )
-    return create_study(plan, max(1, request.workers), progress, request.scheduler)
+    study = create_study(plan, max(1, request.workers), progress, request.scheduler)
+    return count_labels(study, request.labels, names, progress) if request.labels else study
+
+
+def count_labels(study: Study, labels: str, names: Mapping[int, LabelName], progress: Progress = silent) -> Study:
+    """The study with the consensus of the labels in a folder; written into it."""
+    consensus = make_consensus(study, Path(labels), names, study.consensus_grid(), progress)
+    save_arrays(study.consensus_path, pack_consensus(consensus))
+    study = replace(study, organs=describe_organs(consensus))
+    save_study(study)
+    return study
+
+
+def check_labels(folder: str) -> None:
+    """Raise UserError where a folder of labels is given that holds none."""
+    if folder and not list_label_files(Path(folder)):
+        raise UserError(f"There are no label files in {folder}; give the folder of the scans' labels.")
 
 
 def make_teacher(options: TeacherOptions, template: Path) -> Teacher:
@@ -118,19 +156,30 @@ def create_study(plan: StudyPlan, jobs: int = 1, progress: Progress = silent, sc
         check_scheduler(scheduler)  # a wrong address is reported now, not after the supervoxels
     template = plan.template or load_scan(template_path)
     origin = str(images) if isinstance(images, (str, Path)) else "the list of scans"
-    paths = _find_scans(list_images(images) if isinstance(images, (str, Path)) else images, template_path, origin)
+    paths = _find_scans(list_images(images) if isinstance(images, (str, Path)) else images, origin)
+    if not plan.average:
+        paths = _without(template_path, paths, origin)
     cut_before = plan.supervoxel_layers
     shape = cut_before[1].shape if cut_before else fit_shape(template, plan.preparation)
     preparation = replace(plan.preparation, shape=shape)
     study = Study(
-        folder, stem(template_path), template.fingerprint(), plan.teacher.name, preparation, plan.supervoxels, []
+        folder,
+        NAME if plan.average else stem(template_path),
+        "" if plan.average else template.fingerprint(),
+        plan.teacher.name,
+        preparation,
+        plan.supervoxels,
+        [],
+        start_sha256=template.fingerprint() if plan.average else "",
     )
     check_same_study(study)
+    if plan.average and (finished := find_finished_study(folder)):
+        return finished
     names = [study.scan_path(name).relative_to(folder).as_posix() for name in paths if is_valid_name(name)]
     check_output(
         folder,
         folder=True,
-        names=["study.json", "template.npz", "supervoxels.npz", *names],
+        names=[*OWN_FILES, *names],
         inputs=[template_path, *paths.values(), *([images] if isinstance(images, (str, Path)) else [])],
     )
     new = not folder.exists()
@@ -138,7 +187,7 @@ def create_study(plan: StudyPlan, jobs: int = 1, progress: Progress = silent, sc
     try:
         return _fill_study(study, plan, template, paths, origin, jobs, scheduler, progress)
     except UserError:
-        if new and not any((folder / "scans").glob("*.npz")):  # nothing that could be resumed
+        if new and not any(folder.rglob("scans/*.npz")):  # nothing that could be resumed
             shutil.rmtree(folder)
             remove_folders(made)
         raise
@@ -155,69 +204,47 @@ def _fill_study(
     progress: Progress,
 ) -> Study:
     """Write the missing files of the study; returns the finished one."""
-    folder, cut_before = study.folder, plan.supervoxel_layers
+
+    def teach(study: Study, prepared: PreparedScan, teacher: Teacher, progress: Progress) -> Study:
+        return teach_cohort(study, paths, prepared, teacher, jobs, scheduler, progress, origin)
+
+    cut_before = plan.supervoxel_layers
     save_study(study)
     prepared = prepare_scan(template, study.preparation, cut_before[1] if cut_before else None, plan.template_path)
-    if not (folder / "supervoxels.npz").exists():
-        save_arrays(folder / "template.npz", pack_scan(prepared))
+    if plan.average:
+        study = average_cohort(study, paths, prepared, teach, progress)
+        prepared = study.template()
+    if not (study.folder / "supervoxels.npz").exists():
+        if not plan.average:
+            save_arrays(study.folder / "template.npz", pack_scan(prepared))
         layers = (
             cut_before[0]
             if cut_before
             else cut(prepared.hu, prepared.grid, plan.supervoxels, lambda share: progress(SUPERVOXELS, share, ""))
         )
-        save_arrays(folder / "supervoxels.npz", {"layers": layers})
-
-    failed = _teach_all(study, paths, prepared, plan.teacher, jobs, scheduler, progress)
-    qualities = {
-        name: quality for name in paths if name not in failed and (quality := load_quality(study.scan_path(name)))
-    }
-    failed |= {name: f"{paths[name]}: {reason}." for name, reason in find_implausible(qualities).items()}
-    study = replace(
-        study,
-        scans=[name for name in paths if name not in failed],
-        failed={name: failed[name] for name in paths if name in failed},
-        quality={name: asdict(quality) for name, quality in qualities.items()},
-    )
-    if not study.scans:
-        raise UserError(f"No scan of {origin} could be prepared; the first reason: {next(iter(study.failed.values()))}")
+        save_arrays(study.folder / "supervoxels.npz", {"layers": layers})
+    if not plan.average:
+        study = teach(study, prepared, plan.teacher, progress)
     save_study(study)
+    remove_rounds(study)
     return study
 
 
-def _find_scans(images: Sequence[Path], template_path: Path, origin: str) -> dict[str, Path]:
-    """Name -> file of the scans without the template. Raises UserError if there are none or two have the same name."""
+def _find_scans(images: Sequence[Path], origin: str) -> dict[str, Path]:
+    """Name -> file of the scans. Raises UserError if there are none or two have the same name."""
     paths: dict[str, Path] = {}
     for path in map(Path, images):
         other = paths.setdefault(stem(path), path)
         if other != path:
             raise UserError(f"{other} and {path} are both called {stem(path)}; give each scan a name of its own.")
+    if not paths:
+        raise UserError(f"There is no scan in {origin}; add the cohort's scans.")
+    return paths
+
+
+def _without(template_path: Path, paths: dict[str, Path], origin: str) -> dict[str, Path]:
+    """The scans except the template. Raises UserError if there is no other."""
     cohort = {name: path for name, path in paths.items() if not is_same_scan(path, template_path)}
     if not cohort:
         raise UserError(f"There is no scan besides the template in {origin}; add the cohort's scans.")
     return cohort
-
-
-def _teach_all(
-    study: Study,
-    paths: dict[str, Path],
-    template: PreparedScan,
-    teacher: Teacher,
-    jobs: int,
-    scheduler: str,
-    progress: Progress,
-) -> dict[str, str]:
-    """Write the missing files of the scans; returns name -> reason of those that could not be registered."""
-    todo = [path for name, path in paths.items() if not load_quality(study.scan_path(name))]
-    done = len(paths) - len(todo)
-    failed: dict[str, str] = {}
-    progress(TEACHER, done / len(paths), f"{done} of {len(paths)}")
-    if scheduler and todo:
-        outcomes = teach_on_cluster(scheduler, study, todo, template, teacher)
-    else:
-        outcomes = teach_locally(jobs, study, todo, template, teacher)
-    for name, problem in outcomes:
-        done += 1
-        if problem:
-            failed[name] = problem
-        progress(TEACHER, done / len(paths), f"{done} of {len(paths)}: {name}")
-    return failed

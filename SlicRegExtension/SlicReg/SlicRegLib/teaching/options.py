@@ -60,14 +60,35 @@ class TeacherOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PrepareRequest(TeacherOptions, FrameOptions, SeriesOptions):
+class AverageOptions:
+    """Whether the template is a scan or the cohort's average."""
+
+    average: bool = False
+    """Make the cohort's average the template; so it is too where no template is given. The template scan is then the
+    one with which the averaging begins."""
+    label_names: Annotated[str, Word(metavar="FILE")] = ""
+    """Optional. Names of the labels: a CSV file with the columns value, name and, if you like, r, g, b, or a JSON file
+    such as {"1": "Liver"}."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrepareRequest(TeacherOptions, AverageOptions, FrameOptions, SeriesOptions):
     """Register a template to a cohort with a teacher, and cut the template into supervoxels."""
 
-    template: Path
-    """Template scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a DICOM folder)."""
+    template: Path | None = None
+    """Template scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a DICOM folder). Without one the cohort's average is
+    the template."""
     images: Path
     """Folder of training scans (files, or folders of DICOM), or a CSV file with their paths. No labels are used."""
     out: Path
     """Folder of the study. Repeat the command to resume an interrupted run."""
+    labels: Annotated[str, Word(metavar="DIR")] = ""
+    """Optional. Folder with labels of some scans, by name. They are never trained on: what they agree on is put into
+    the model, as the template's labels."""
     start: Annotated[str, Word("from", "MODEL")] = ""
     """Use the frame and the supervoxels of this model of the same template, for a training with `train --from`."""
+
+    @property
+    def is_average(self) -> bool:
+        """Whether the template is the cohort's average."""
+        return self.average or self.template is None

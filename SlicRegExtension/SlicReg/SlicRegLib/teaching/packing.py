@@ -2,6 +2,8 @@
 
 hu            int16 (I, J, K)      rounded HU in the canonical frame
 affine        float64 (4, 4)       voxel to world (RAS mm) of that frame
+original      float64 (4, 4)       voxel to world of the scan as it was loaded; studies of older versions have none
+original_shape int32 (3,)          its voxels
 region        uint8 (n,)           packed bits of the body region, in the order of hu
 field         float16 (3, i, j, k) the teacher's vectors to the template, RAS mm, without their mean
 field_shift   float32 (3, 1, 1, 1) that mean: half precision would not do for scans that lie metres apart
@@ -30,7 +32,10 @@ MAX_DISPLACEMENT_MM = 1e6
 
 def pack_scan(scan: PreparedScan) -> Arrays:
     """The scan without its region, which is not needed of the template."""
-    return {"hu": scan.hu.round().numpy().astype(np.int16), "affine": scan.grid.affine}
+    content = {"hu": scan.hu.round().numpy().astype(np.int16), "affine": scan.grid.affine}
+    if scan.original:
+        content |= {"original": scan.original.affine, "original_shape": np.array(scan.original.shape, np.int32)}
+    return content
 
 
 def pack_field(field: DisplacementField) -> Arrays:
@@ -56,7 +61,11 @@ def unpack_scan(name: str, content: Arrays) -> PreparedScan:
         packed = take(content, "region", "u1", (-(-hu.numel() // 8),))
         bits = np.unpackbits(packed, count=hu.numel()).astype(bool)
         region = torch.from_numpy(bits.reshape(hu.shape))
-    return PreparedScan(name, hu, Grid(voxels.shape, take_affine(content)), known_region=region)
+    original = None
+    if "original" in content:
+        i, j, k = (max(1, int(n)) for n in take(content, "original_shape", "i4", (3,)))
+        original = Grid((i, j, k), take_affine(content, "original"))
+    return PreparedScan(name, hu, Grid(voxels.shape, take_affine(content)), known_region=region, original=original)
 
 
 def unpack_field(content: Arrays) -> DisplacementField:

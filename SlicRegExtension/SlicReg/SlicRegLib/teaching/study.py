@@ -2,7 +2,9 @@
 
     study.json          options, cohort, quality of the teacher's fields
     template.npz        the template in its canonical frame
+    atlas.npz           only where the template is the cohort's average: the average (`registration.atlas`)
     supervoxels.npz     its layers, uint8 (layers, I, J, K)
+    consensus.npz       optional: what the scans' labels agree on (`registration.consensus`); its organs in study.json
     scans/NAME.npz      a training scan in its canonical frame, the teacher's field to the template (`packing`)
 
 Each file is written completely or not at all, so that an interrupted run can be resumed and several machines can fill
@@ -21,12 +23,15 @@ import numpy as np
 
 from ..errors import UserError, explain_os_error
 from ..geometry.field import DisplacementField
+from ..geometry.grid import Grid
 from ..images.archive import ArchiveError
 from ..images.arrays import Arrays, read_arrays, take
 from ..images.files import write_json
 from ..images.json_reading import read_json
 from ..images.options import PreparationOptions
 from ..images.preparation import PreparedScan
+from ..registration.atlas import Atlas, unpack_atlas
+from ..registration.consensus import Consensus, unpack_consensus
 from .options import SupervoxelOptions
 from .packing import unpack_field, unpack_scan
 
@@ -41,7 +46,7 @@ class Study:
     folder: Path
     template_name: str
     template_sha256: str
-    """`Volume.fingerprint` of the original template."""
+    """`Volume.fingerprint` of the original template, or of the average's image; "" until that is known."""
     teacher: str
     """`name` of the `Teacher` that made the fields."""
     preparation: PreparationOptions
@@ -52,6 +57,32 @@ class Study:
     """Name of each excluded scan -> reason."""
     quality: dict[str, dict[str, float]] = field(default_factory=dict)
     """Name of each registered scan, excluded ones included -> `FieldQuality` as a dictionary."""
+    organs: list[dict[str, Any]] = field(default_factory=list)
+    """Of the consensus of the scans' labels, if some have labels: `describe_organs`."""
+    start_sha256: str = ""
+    """Where the template is the cohort's average: `Volume.fingerprint` of the scan with which the averaging began."""
+
+    @property
+    def atlas_path(self) -> Path:
+        return self.folder / "atlas.npz"
+
+    def atlas(self) -> Atlas | None:
+        """The cohort's average; None where the template is a scan, or the average is not finished."""
+        return self._load(self.atlas_path, unpack_atlas) if self.atlas_path.exists() else None
+
+    def consensus(self) -> Consensus | None:
+        """What the scans' labels agree on; None where there are none."""
+        if not self.organs:
+            return None
+        return self._load(self.consensus_path, lambda content: unpack_consensus(content, self.organs))
+
+    def consensus_grid(self) -> Grid:
+        """Of the consensus: half the canonical voxels, as an atlas has them."""
+        return self.template().grid.halved()
+
+    @property
+    def consensus_path(self) -> Path:
+        return self.folder / "consensus.npz"
 
     def template(self) -> PreparedScan:
         """Raises UserError if its file is missing or damaged, as `layers` and `scan` do."""
@@ -106,6 +137,14 @@ def open_study(folder: Path) -> Study:
     return study
 
 
+def find_finished_study(folder: Path) -> Study | None:
+    """The study in ``folder``; None if there is no finished one."""
+    try:
+        return open_study(folder)
+    except UserError:
+        return None
+
+
 def _make_study(folder: Path, content: dict[str, Any]) -> Study:
     """Raises KeyError, TypeError, ValueError, AttributeError or UserError for a content that is none of a study."""
     preparation, supervoxels = content.pop("preparation"), content.pop("supervoxels")
@@ -115,7 +154,7 @@ def _make_study(folder: Path, content: dict[str, Any]) -> Study:
         supervoxels=SupervoxelOptions(**supervoxels),
         **content,
     )
-    texts = [study.template_name, study.template_sha256, study.teacher, *study.failed.values()]
+    texts = [study.template_name, study.template_sha256, study.start_sha256, study.teacher, *study.failed.values()]
     if not isinstance(study.scans, list) or not all(isinstance(text, str) for text in texts):
         raise TypeError("texts are expected")
     for name in study.scans:
@@ -141,9 +180,8 @@ def check_same_study(study: Study) -> None:
         return
     there = _read(path, "choose another --out or delete the study")
     here = json.loads(json.dumps({**asdict(study), "folder": None}))
-    differing = [
-        key for key in ("template_sha256", "teacher", "preparation", "supervoxels") if there.get(key) != here[key]
-    ]
+    template = "start_sha256" if study.start_sha256 else "template_sha256"
+    differing = [key for key in (template, "teacher", "preparation", "supervoxels") if there.get(key) != here[key]]
     if differing:
         raise UserError(f"{study.folder} holds a study with different {', '.join(differing)}; choose another --out.")
 

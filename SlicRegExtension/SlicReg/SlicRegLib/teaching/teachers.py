@@ -10,6 +10,8 @@ import contextlib
 import io
 import warnings
 from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -20,8 +22,10 @@ from ..geometry.field import DisplacementField, affine_field
 from ..geometry.folding import unfold
 from ..geometry.grid import Grid, apply_affine
 from ..geometry.resampling import resample
+from ..images.arrays import read_arrays
 from ..images.preparation import PreparedScan
 from ..registration.affine_search import search_affine
+from ..registration.atlas import unpack_atlas
 from ..registration.options import RefinementOptions
 from ..registration.refinement import ComparedScan, refine
 
@@ -108,14 +112,22 @@ class ConvexAdamTeacher:
 class RefinementTeacher:
     """This project's own: an affine map from the images, then the refinement of a registration."""
 
+    atlas: Path | None = None
+    """File of the atlas that is the template, which has features of its own."""
     device: str = "cpu"
     name: str = "refinement"
 
     def register(self, scan: PreparedScan, template: PreparedScan) -> DisplacementField:
         device = torch.device(self.device)
-        fixed, moving = (_describe(device, side) for side in (scan, template))
+        fixed = _describe(device, scan)
+        moving = _describe_atlas(device, self.atlas) if self.atlas else _describe(device, template)
         start = affine_field(search_affine(fixed, moving), scan.grid.pooled(4)).to(device)
         return unfold(refine([start], fixed, moving)).to("cpu")
+
+
+@lru_cache(maxsize=1)
+def _describe_atlas(device: torch.device, file: Path) -> ComparedScan:
+    return unpack_atlas(read_arrays(file)).compared(RefinementOptions(), device)
 
 
 def _describe(device: torch.device, scan: PreparedScan) -> ComparedScan:

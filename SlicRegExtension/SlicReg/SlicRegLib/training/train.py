@@ -101,6 +101,8 @@ def train_model(
         key_points=key_points,
         template=template,
         template_labels=template_labels,
+        atlas=study.atlas(),
+        consensus=study.consensus(),
     )
     save_model(out, model)
     return history

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ...cohort.facts import Cohort
+from ...cohort.label_files import find_labels
 from ...errors import one_sentence
 from ...images.volumes import Volume, load_labels, load_scan
 from ...network.devices import choose_device, peak_memory_mb
@@ -15,7 +16,6 @@ from ...registration.model import Model
 from ...registration.register import register
 from ...registration.result import Registration
 from ...results.evaluate import compare
-from ...results.label_files import find_labels
 from ...results.overview import draw_overview
 from ...stages import REPORT
 from ...teaching.study import Study

@@ -1,0 +1,86 @@
+"""A cohort's average: the template of a model that needs no patient's scan.
+
+Averaged are, at each place of the average shape, the Hounsfield units and the image features of all scans that show the
+place. The features of the average image would be another thing: it is blurred where patients differ.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import torch
+
+from ..geometry.grid import Grid
+from ..images.archive import ArchiveError
+from ..images.arrays import Arrays, take, take_affine
+from ..images.preparation import PreparedScan, prepare
+from ..images.volumes import Volume
+from .image_features import WINDOWS, ImageFeatures
+from .options import RefinementOptions
+from .refinement import ComparedScan
+
+CHANNELS = 12 + len(WINDOWS)
+STORED = RefinementOptions(intensity=1.0)
+"""With these options the features lie between 0 and 1, as they are stored."""
+NAME = "average"
+
+
+@dataclass(frozen=True, eq=False)
+class Atlas:
+    """The average of a cohort.
+
+    image: mean HU, whole numbers, on a grid that covers the canonical ``grid`` exactly; air where hardly any scan
+    shows the place. features: uint8 (i, j, k, C), 255 times the mean of `image_features` with the options `STORED`, of
+    the part of ``grid`` that begins at voxel ``first`` (3,). seen: uint16 (I, J, K) on ``grid``, how many scans show
+    the voxel. scans: how many there are.
+    """
+
+    image: Volume
+    grid: Grid
+    features: np.ndarray
+    first: tuple[int, int, int]
+    seen: np.ndarray
+    scans: int
+
+    @cached_property
+    def scan(self) -> PreparedScan:
+        """The image in the canonical frame."""
+        same = self.image.grid.matches(self.grid)
+        return PreparedScan(NAME, self.image.tensor[0] if same else prepare(self.image, self.grid), self.grid)
+
+    def compared(self, options: RefinementOptions, device: torch.device) -> ComparedScan:
+        """As the refinement compares it: by its averaged features, or by those of its image where ``options`` ask for
+        others than were averaged."""
+        if (options.dilation, options.radius) != (STORED.dilation, STORED.radius):
+            return ComparedScan.describe(self.scan, options, device)
+        values = torch.from_numpy(self.features).to(device).float() / 255
+        values[..., -len(WINDOWS) :] *= options.intensity
+        return ComparedScan(self.scan, ImageFeatures(values, torch.tensor(self.first, device=device)))
+
+
+def pack_atlas(atlas: Atlas) -> Arrays:
+    """As arrays of a file."""
+    return {
+        "hu": np.round(atlas.image.data).astype(np.int16),
+        "hu_affine": atlas.image.grid.affine,
+        "affine": atlas.grid.affine,
+        "features": atlas.features,
+        "first": np.array(atlas.first, np.int32),
+        "seen": atlas.seen,
+        "scans": np.array([atlas.scans], np.int32),
+    }
+
+
+def unpack_atlas(content: Arrays) -> Atlas:
+    """Raises ArchiveError for arrays that are none of an atlas."""
+    hu = take(content, "hu", "i2", (None, None, None))
+    seen = take(content, "seen", "u2", (None, None, None))
+    features = take(content, "features", "u1", (None, None, None, CHANNELS))
+    first = [int(n) for n in take(content, "first", "i4", (3,))]
+    if any(low < 0 or low + n > most for low, n, most in zip(first, features.shape, seen.shape, strict=False)):
+        raise ArchiveError("the atlas' features lie outside its frame")
+    image = Volume(hu.astype(np.float32), Grid(hu.shape, take_affine(content, "hu_affine")))
+    scans = int(take(content, "scans", "i4", (1,))[0])
+    return Atlas(image, Grid(seen.shape, take_affine(content)), features, (first[0], first[1], first[2]), seen, scans)

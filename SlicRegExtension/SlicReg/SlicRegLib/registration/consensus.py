@@ -1,0 +1,146 @@
+"""What the labels of a cohort agree on, in the space of its template: a share of votes for each organ and voxel."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..geometry.field import DisplacementField
+from ..geometry.grid import Grid
+from ..geometry.label_maps import LabelMap, LabelPart, cut_part
+from ..images.archive import ArchiveError
+from ..images.arrays import Arrays, take, take_affine
+from ..images.volumes import Volume
+
+PERCENTILES = tuple(range(0, 101, 5))
+"""Of an organ's volume in the cohort, as `Organ.volumes_ml` has them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Organ:
+    """One label of the cohort.
+
+    shares: uint8 (i, j, k), 255 times the share of the scans with this organ in which it covers the voxel, of the part
+    of the consensus' grid that begins at voxel ``first`` (3,). threshold: share above which a voxel belongs to it, 0 to
+    1. raters: scans that have it. agreement: mean Dice of each of them with the consensus of the others. volumes_ml:
+    `PERCENTILES` of its volume over the scans that show all of it; empty if there is none. colour: RGB, 0 to 255, if it
+    was given.
+    """
+
+    value: int
+    name: str
+    shares: np.ndarray
+    first: tuple[int, int, int]
+    threshold: float
+    raters: int
+    agreement: float
+    volumes_ml: tuple[float, ...] = ()
+    colour: tuple[int, int, int] | None = None
+
+    def percentile(self, volume_ml: float) -> float | None:
+        """Of a volume in the cohort, 0 to 100; None where the cohort shows no complete organ."""
+        if not self.volumes_ml:
+            return None
+        return float(np.interp(volume_ml, self.volumes_ml, PERCENTILES))
+
+
+@dataclass(frozen=True, eq=False)
+class Consensus:
+    """All organs of a cohort on ``grid``, in the space of its template."""
+
+    grid: Grid
+    organs: tuple[Organ, ...]
+
+    @cached_property
+    def _map(self) -> LabelMap:
+        parts = [_as_part(organ, self.grid) for organ in self.organs]
+        dtype = np.dtype(np.uint8 if max(organ.value for organ in self.organs) < 256 else np.uint16)
+        return LabelMap(self.grid, parts, dtype, tuple(organ.threshold for organ in self.organs))
+
+    def on(self, grid: Grid, field: DisplacementField | None = None) -> Volume:
+        """The labels on another grid, directly or through a field from there to the template.
+
+        The shares are interpolated, not labels: each voxel belongs to the organ whose share exceeds its threshold by
+        the largest factor, and to none where no share does.
+        """
+        return Volume(self._map.on(grid, field), grid)
+
+    @cached_property
+    def labels(self) -> Volume:
+        """The labels on their own grid."""
+        return self.on(self.grid)
+
+
+def _as_part(organ: Organ, grid: Grid) -> LabelPart:
+    shares = torch.from_numpy(organ.shares.astype(np.float32) / 255)
+    return cut_part(organ.value, shares, grid, organ.first)
+
+
+def describe_organs(consensus: Consensus) -> list[dict[str, Any]]:
+    """What bundle.json holds of the organs: all but their shares."""
+    return [
+        {
+            "value": organ.value,
+            "name": organ.name,
+            "colour": list(organ.colour) if organ.colour else None,
+            "raters": organ.raters,
+            "threshold": organ.threshold,
+            "agreement": round(organ.agreement, 4),
+            "volumes_ml": [round(volume, 2) for volume in organ.volumes_ml],
+        }
+        for organ in consensus.organs
+    ]
+
+
+def pack_consensus(consensus: Consensus) -> Arrays:
+    """The shares as arrays of a file, one organ after the other; the rest is in `describe_organs`."""
+    return {
+        "affine": consensus.grid.affine,
+        "shape": np.array(consensus.grid.shape, np.int32),
+        "shares": np.concatenate([organ.shares.ravel() for organ in consensus.organs]),
+        "boxes": np.array([[*organ.first, *organ.shares.shape] for organ in consensus.organs], np.int32),
+    }
+
+
+def unpack_consensus(content: Arrays, organs: list[dict[str, Any]]) -> Consensus:
+    """Raises ArchiveError for what is no consensus."""
+    i, j, k = (max(1, int(n)) for n in take(content, "shape", "i4", (3,)))
+    grid = Grid((i, j, k), take_affine(content))
+    boxes = take(content, "boxes", "i4", (len(organs), 6)).astype(int)
+    first, shapes = boxes[:, :3], boxes[:, 3:]
+    if (first < 0).any() or (shapes < 1).any() or (first + shapes > grid.shape).any():
+        raise ArchiveError("its organs lie outside its grid")
+    ends = shapes.prod(1).cumsum()
+    shares = np.split(take(content, "shares", "u1", (int(ends[-1]),)), ends[:-1])
+    try:
+        read = tuple(
+            _read_organ(about, part.reshape(shape), tuple(low))
+            for about, part, low, shape in zip(organs, shares, first.tolist(), shapes.tolist(), strict=True)
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise ArchiveError("the description of its organs is damaged") from error
+    if len({organ.value for organ in read}) < len(read):
+        raise ArchiveError("the description of its organs is damaged")
+    return Consensus(grid, read)
+
+
+def _read_organ(about: dict[str, Any], shares: np.ndarray, first: tuple[int, int, int]) -> Organ:
+    value, threshold, volumes = int(about["value"]), float(about["threshold"]), tuple(map(float, about["volumes_ml"]))
+    if not (0 < value < 65536 and 0 < threshold < 1 and len(volumes) in (0, len(PERCENTILES))):
+        raise ValueError("out of range")
+    red, green, blue = about["colour"] or (0, 0, 0)
+    return Organ(
+        value=value,
+        name=str(about["name"]),
+        shares=shares,
+        first=first,
+        threshold=threshold,
+        raters=int(about["raters"]),
+        agreement=float(about["agreement"]),
+        volumes_ml=volumes,
+        colour=(int(red), int(green), int(blue)) if about["colour"] else None,
+    )

@@ -1,0 +1,152 @@
+"""The consensus of a cohort's labels: each scan that has an organ votes for it, in the space of the template.
+
+Nothing here shapes the registration: the fields were found without labels. Threshold and smoothing of the votes are
+those with which the consensus of the others agrees best with each scan's own labels.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from ..cohort.label_files import find_labels_among, list_label_files
+from ..cohort.label_names import LabelName
+from ..errors import UserError
+from ..geometry.grid import Grid
+from ..geometry.inverse import invert
+from ..geometry.label_maps import Box, cut_labels, find_box
+from ..images.volumes import Volume, load_labels
+from ..progress import Progress
+from ..registration.consensus import PERCENTILES, Consensus, Organ
+from ..registration.image_features import CELL
+from ..stages import CONSENSUS
+from .study import Study
+
+THRESHOLDS = tuple(np.round(np.arange(0.2, 0.625, 0.025), 3).tolist())
+SMOOTHING_MM = (0.0, 1.0, 2.0)
+"""Standard deviations of the Gaussian filters that are tried on the votes."""
+MARGIN = 4
+"""Voxels around an organ's votes in which the filter is applied."""
+
+
+@dataclass(eq=False)
+class _Votes:
+    """Of one organ: how many scans have it at each voxel, which scans have it, and its volumes where all of it is
+    shown."""
+
+    count: np.ndarray
+    raters: list[str] = field(default_factory=list)
+    volumes_ml: list[float] = field(default_factory=list)
+
+
+def make_consensus(
+    study: Study, labels: Path, names: Mapping[int, LabelName], grid: Grid, progress: Progress
+) -> Consensus:
+    """The consensus on ``grid``, in the template's space, of the labels in a folder that belong to scans of the study.
+
+    labels: folder of label maps with the names of the scans; any of them may have any organs. Raises UserError where no
+    scan has labels.
+    """
+    files, votes, maps = list_label_files(labels), dict[int, _Votes](), dict[str, bytes]()
+    control = study.template().grid.pooled(CELL)
+    for number, name in enumerate(study.scans):
+        progress(CONSENSUS, 0.7 * number / len(study.scans), name)
+        if not (path := find_labels_among(files, name)):
+            continue
+        own = load_labels(path)
+        carried = cut_labels(own.data, own.grid).on(grid, invert(study.scan(name)[1], control))
+        maps[name] = zlib.compress(carried.astype(np.uint16).tobytes(), 1)
+        for value, volume in _measure_volumes(own).items():
+            organ = votes.setdefault(value, _Votes(np.zeros(grid.shape, np.uint16)))
+            organ.count += carried == value
+            organ.raters.append(name)
+            if volume is not None:
+                organ.volumes_ml.append(volume)
+    if not votes:
+        raise UserError(f"No file in {labels} has the name of a scan of the cohort; labels are matched by name.")
+    boxes = {value: _widen(box, grid) for value, each in votes.items() if (box := find_box(each.count > 0))}
+    scores = _score(votes, boxes, maps, grid, progress)
+    progress(CONSENSUS, 1.0, f"{len(boxes)} organs")
+    smoothing = int(np.mean([score.max(1) for score in scores.values()], axis=0).argmax())
+    organs = []
+    for value in sorted(boxes):
+        each, best = votes[value], int(scores[value][smoothing].argmax())
+        shares = _smooth(each.count[boxes[value]] / len(each.raters), grid, SMOOTHING_MM[smoothing])
+        known = names.get(value, LabelName(f"Label {value}"))
+        volumes = np.percentile(each.volumes_ml, PERCENTILES) if each.volumes_ml else ()
+        first = tuple(part.start for part in boxes[value])
+        organs.append(
+            Organ(
+                value=value,
+                name=known.name,
+                shares=np.round(255 * shares).astype(np.uint8),
+                first=(first[0], first[1], first[2]),
+                threshold=THRESHOLDS[best],
+                raters=len(each.raters),
+                agreement=float(scores[value][smoothing, best]),
+                volumes_ml=tuple(float(volume) for volume in volumes),
+                colour=known.colour,
+            )
+        )
+    return Consensus(grid, tuple(organs))
+
+
+def _measure_volumes(labels: Volume) -> dict[int, float | None]:
+    """The volume of each label, ml; None where it reaches the border, so that the scan may not show all of it."""
+    voxel_ml = float(np.prod(labels.grid.spacing)) / 1000
+    sizes = np.bincount(labels.data.ravel())
+    cut = set()
+    for axis in range(3):
+        for end in (0, -1):
+            cut |= set(np.unique(labels.data.take(end, axis)).tolist())
+    return {
+        value: None if value in cut else float(size) * voxel_ml for value, size in enumerate(sizes) if value and size
+    }
+
+
+def _score(
+    votes: dict[int, _Votes], boxes: dict[int, Box], maps: dict[str, bytes], grid: Grid, progress: Progress
+) -> dict[int, np.ndarray]:
+    """Of each organ the mean Dice (smoothings, thresholds) of the scans that have it with the consensus of the
+    others."""
+    dice = {value: list[np.ndarray]() for value in boxes}
+    for number, (name, content) in enumerate(maps.items()):
+        progress(CONSENSUS, 0.7 + 0.3 * number / len(maps), name)
+        carried = np.frombuffer(zlib.decompress(content), np.uint16).reshape(grid.shape)
+        for value, box in boxes.items():
+            each = votes[value]
+            if name in each.raters and len(each.raters) > 1:
+                own = carried[box] == value
+                others = (each.count[box] - own) / (len(each.raters) - 1)
+                dice[value].append(_compare(own, others, grid))
+    return {
+        value: np.mean(each, axis=0) if each else np.ones((len(SMOOTHING_MM), len(THRESHOLDS)))
+        for value, each in dice.items()
+    }
+
+
+def _compare(own: np.ndarray, others: np.ndarray, grid: Grid) -> np.ndarray:
+    """Dice (smoothings, thresholds) of a mask (i, j, k) with the ``others``' shares of votes."""
+    result = np.zeros((len(SMOOTHING_MM), len(THRESHOLDS)))
+    edges = [0.0, *THRESHOLDS, np.inf]
+    for row, sigma in enumerate(SMOOTHING_MM):
+        shares = _smooth(others, grid, sigma)
+        above = [np.histogram(part, edges)[0][::-1].cumsum()[::-1][1:] for part in (shares, shares[own])]
+        result[row] = 2 * above[1] / np.maximum(above[0] + own.sum(), 1)
+    return result
+
+
+def _smooth(shares: np.ndarray, grid: Grid, sigma_mm: float) -> np.ndarray:
+    return gaussian_filter(shares.astype(np.float32), sigma_mm / grid.spacing) if sigma_mm else shares
+
+
+def _widen(box: Box, grid: Grid) -> Box:
+    i, j, k = (
+        slice(max(0, part.start - MARGIN), min(n, part.stop + MARGIN)) for part, n in zip(box, grid.shape, strict=True)
+    )
+    return i, j, k

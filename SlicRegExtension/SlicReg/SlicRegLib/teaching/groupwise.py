@@ -1,0 +1,147 @@
+"""A cohort brought to its average, round by round: register all scans, move to the average shape, average, repeat."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+
+from ..geometry.field import DisplacementField
+from ..geometry.grid import Grid
+from ..geometry.inverse import invert
+from ..images.preparation import PreparedScan
+from ..images.volumes import Volume, load_scan
+from ..progress import Progress
+from ..registration.atlas import Atlas, pack_atlas
+from ..registration.image_features import CELL
+from ..stages import AVERAGE
+from .averaging import AveragedScan, average, average_finely
+from .packing import load_arrays, load_quality, pack_field, pack_measurements, pack_scan, save_arrays
+from .quality import measure_field
+from .shape import AverageShape, ShownField, find_average_shape
+from .study import Study
+from .teachers import RefinementTeacher, Teacher
+
+MOST_ROUNDS = 3
+STILL_MM = 1.0
+"""If the shape moves less than this on average, the rounds are over."""
+
+Teach = Callable[[Study, PreparedScan, Teacher, Progress], Study]
+"""Registers the template to the scans and tells in the study that it returns which of them can be used."""
+
+
+def average_cohort(
+    study: Study, paths: dict[str, Path], start: PreparedScan, teach: Teach, progress: Progress
+) -> Study:
+    """Make the average of the scans the template of ``study``; returns the study with the scans that were averaged.
+
+    Writes the atlas, the template and the scans, whose fields lead to it. paths: of all scans by name. start: one of
+    them, the template of the first round. Each round is a study in the folder "rounds", so that an interrupted run goes
+    on where it was; `remove_rounds` removes it.
+    """
+    grid = Grid.centred((0, 0, 0), start.grid.shape, study.preparation.spacing_mm)
+    template, teacher = start, RefinementTeacher()
+    for number in range(1, MOST_ROUNDS + 1):
+        taught = teach(
+            replace(study, folder=_rounds(study) / str(number)), template, teacher, _report(progress, number)
+        )
+        fields = _invert_all(taught, template)
+        shape = find_average_shape(template.grid, _to_control(template), list(fields.values()), grid.pooled(CELL))
+        atlas = taught.atlas() or _average(taught, shape, fields, grid)
+        progress(AVERAGE, number / MOST_ROUNDS, f"round {number}: the shape moved {shape.moved_mm:.1f} mm")
+        if shape.moved_mm < STILL_MM:
+            break
+        template, teacher = atlas.scan, RefinementTeacher(atlas=taught.atlas_path)
+    return _finish(study, taught, shape, fields, atlas, paths, progress)
+
+
+def remove_rounds(study: Study) -> None:
+    """Once the study is finished."""
+    shutil.rmtree(_rounds(study), ignore_errors=True)
+
+
+def _rounds(study: Study) -> Path:
+    return study.folder / "rounds"
+
+
+def _report(progress: Progress, number: int) -> Progress:
+    """Of one round, as a part of all."""
+    return lambda stage, share, message: progress(
+        AVERAGE, (number - 1 + 0.9 * share) / MOST_ROUNDS, f"round {number}: {message}"
+    )
+
+
+def _to_control(template: PreparedScan) -> torch.Tensor:
+    """Control points, bool (i, j, k), in whose cells the template has a body."""
+    return F.max_pool3d(template.body[None].float(), CELL)[0] > 0
+
+
+def _invert_all(study: Study, template: PreparedScan) -> dict[str, ShownField]:
+    """The fields from the template to each scan, by name."""
+    control = template.grid.pooled(CELL)
+    points, fields = control.points(), {}
+    for name in study.scans:
+        scan, field = study.scan(name)
+        inverse = invert(field, control)
+        fields[name] = ShownField(inverse, scan.shows(inverse(points)))
+    return fields
+
+
+def _average(study: Study, shape: AverageShape, fields: dict[str, ShownField], grid: Grid) -> Atlas:
+    """Of a round's scans in the new shape; kept in the round's folder."""
+
+    def go_through() -> Iterator[AveragedScan]:
+        for name, each in fields.items():
+            yield AveragedScan(study.scan(name)[0], shape.field_to(each.field))
+
+    atlas = average(go_through, grid)
+    save_arrays(study.atlas_path, pack_atlas(atlas))
+    return atlas
+
+
+def _finish(
+    study: Study,
+    last: Study,
+    shape: AverageShape,
+    fields: dict[str, ShownField],
+    atlas: Atlas,
+    paths: dict[str, Path],
+    progress: Progress,
+) -> Study:
+    """From the last round to the study: its scans with their fields to the atlas, its image in finer voxels."""
+    qualities = {}
+    for name in last.scans:
+        quality = load_quality(study.scan_path(name))
+        if quality is None:
+            scan, field = last.scan(name)
+            field = shape.field_from(field)
+            quality = measure_field(scan, atlas.scan, field)
+            content = load_arrays(last.scan_path(name), "hu", "affine", "original", "original_shape")
+            save_arrays(study.scan_path(name), content | pack_field(field) | pack_measurements(scan, quality))
+        qualities[name] = asdict(quality)
+    fine = study.atlas() or replace(atlas, image=_average_finely(atlas, shape, fields, paths, progress))
+    save_arrays(study.folder / "template.npz", pack_scan(fine.scan))
+    save_arrays(study.atlas_path, pack_atlas(fine))
+    return replace(
+        study, template_sha256=fine.image.fingerprint(), scans=last.scans, failed=last.failed, quality=qualities
+    )
+
+
+def _average_finely(
+    atlas: Atlas, shape: AverageShape, fields: dict[str, ShownField], paths: dict[str, Path], progress: Progress
+) -> Volume:
+    """The image with half the voxel edges, where the body is, from the scans' files."""
+
+    def go_through() -> Iterator[tuple[Volume, DisplacementField]]:
+        for number, (name, each) in enumerate(fields.items(), 1):
+            yield load_scan(paths[name]), shape.field_to(each.field)
+            progress(AVERAGE, 1.0, f"image: {number} of {len(fields)}")
+
+    where = atlas.scan.region
+    for axis in range(3):
+        where = where.repeat_interleave(2, axis)
+    return average_finely(go_through(), atlas.grid.halved(), where)
