@@ -10,10 +10,10 @@ from typing import Any
 from ..jobs.options import BatchRequest, CheckRequest, read_options, write_config
 from ..progress import Progress
 from ..registration.verdict_text import GOOD, describe_counts, describe_verdict
-from ..results.options import CarryRequest, EvaluateRequest, RegisterRequest
+from ..results.options import CarryRequest, EvaluateRequest, RegisterRequest, SegmentRequest
 from ..teaching.options import PrepareRequest
 from ..training.options import TrainRequest
-from .registration_text import OTHER_TEMPLATE, describe_registration, make_verdict_step
+from .registration_text import OTHER_TEMPLATE, describe_registration, describe_segmentation, make_verdict_step
 from .requests import DemoRequest, InfoRequest, JobRequest, LearnRequest, OutputOptions, ServeRequest
 from .streams import print_text
 
@@ -25,6 +25,15 @@ def register(request: RegisterRequest, output: OutputOptions, progress: Progress
     if output.json:
         print_text(json.dumps(make_verdict_step(report)), sys.stdout)
     return describe_registration(request, report)
+
+
+def segment(request: SegmentRequest, output: OutputOptions, progress: Progress) -> str:
+    from ..results.segment_files import segment_files
+
+    report = segment_files(request, progress)
+    if output.json:
+        print_text(json.dumps(make_verdict_step(report)), sys.stdout)
+    return describe_segmentation(request, report)
 
 
 def batch(request: BatchRequest, output: OutputOptions, progress: Progress) -> str:
@@ -46,6 +55,8 @@ def evaluate(request: EvaluateRequest, output: OutputOptions, progress: Progress
         f"HD95 {_mm(mean['before_hd95_mm'])} before, {_mm(mean['after_hd95_mm'])} after; folding "
         f"{mean['folding_percent']:.3f} %; {mean['seconds']:.1f} s each."
     )
+    if mean["on_target_dice"] is not None:
+        lines.append(f"On the scans' own grids: mean Dice {mean['on_target_dice']:.3f}.")
     lines += [f"Note: {note}" for note in results["notes"]]
     lines.append(f"Verdicts: {describe_counts(results['verdicts'])}.")
     for name, case in results["cases"].items():

@@ -21,7 +21,7 @@ from ..jobs.arguments import changed_arguments, write_arguments
 from ..jobs.options import BatchRequest, CheckRequest
 from ..option import Word, word_of
 from ..registration.options import MODES, ModeOptions, RegistrationOptions
-from ..results.options import CarryRequest, EvaluateRequest, RegisterRequest
+from ..results.options import CarryRequest, EvaluateRequest, RegisterRequest, SegmentRequest
 from ..teaching.options import PrepareRequest
 from ..training.options import TrainRequest
 from .requests import (
@@ -34,6 +34,7 @@ from .requests import (
 )
 
 REQUESTS: dict[str, type] = {
+    "segment": SegmentRequest,
     "register": RegisterRequest,
     "batch": BatchRequest,
     "evaluate": EvaluateRequest,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..registration.verdict_text import describe_verdict
-from ..results.options import RegisterRequest
+from ..results.options import RegisterRequest, SegmentRequest
 from ..stages import VERDICT
 
 OTHER_TEMPLATE = (
@@ -15,6 +15,31 @@ OTHER_TEMPLATE = (
 
 def describe_registration(request: RegisterRequest, report: dict[str, Any]) -> str:
     """What is printed after a registration. report: the content of report.json."""
+    return "\n".join([*_describe(report), _point_to(request)])
+
+
+def describe_segmentation(request: SegmentRequest, report: dict[str, Any]) -> str:
+    """What is printed after a segmentation: also the organs' volumes."""
+    organs = [
+        f"  {organ['name']}: {organ['volume_ml']:.1f} ml{_place(organ)}"
+        for organ in report["organs"]
+        if organ["volume_ml"]
+    ]
+    return "\n".join([*_describe(report), "Volumes:", *organs, _point_to(request)])
+
+
+def _place(organ: dict[str, Any]) -> str:
+    if not organ["complete"]:
+        return ", cut off by the scan's border"
+    return "" if organ["percentile"] is None else f", percentile {organ['percentile']:.0f} of the cohort"
+
+
+def _point_to(request: RegisterRequest | SegmentRequest) -> str:
+    look = f"; look at {request.out / 'overview.png'}" if request.picture else ""
+    return f"Results are in {request.out}{look}"
+
+
+def _describe(report: dict[str, Any]) -> list[str]:
     seconds, device, verdict = report["seconds"]["total"], report["device_reason"], report["verdict"]
     lines = [
         describe_verdict(verdict["word"], verdict["sentence"]),
@@ -30,9 +55,9 @@ def describe_registration(request: RegisterRequest, report: dict[str, Any]) -> s
         lines.append(f"Mean Dice {before:.3f} before, {after:.3f} after.")
         if report["left_out"]:
             lines.append(f"Left out, since only one of the scans has them: labels {report['left_out']}")
-    look = f"; look at {request.out / 'overview.png'}" if request.picture else ""
-    lines.append(f"Results are in {request.out}{look}")
-    return "\n".join(lines)
+    if "on_target" in report:
+        lines.append(f"Mean Dice {report['on_target']['mean_dice']:.3f} on the scan's own grid.")
+    return lines
 
 
 def make_verdict_step(report: dict[str, Any]) -> dict[str, Any]:

@@ -152,7 +152,7 @@ class Server:
         except SystemExit:  # of --help
             printed.seek(0)
             return {"text": printed.read()}
-        paths = (request.template, request.target, request.out)
+        paths = [path for path in (request.template, request.target, request.out) if path]
         if folder == "" and not all(path.is_absolute() for path in paths):
             raise UserError("The working directory has been removed; change to another folder.")
         self.out = Path(os.path.abspath(request.out))

@@ -57,17 +57,19 @@ class Candidate:
 
 @dataclass(frozen=True, eq=False)
 class Choice:
-    """The model that was taken, and why. shares: that of each model by its name, the best first."""
+    """The model that was taken, and why. shares: that of each model by its name, the best first. where: in what they
+    were looked for."""
 
     taken: Candidate
     shares: dict[str, float]
+    where: str = "both scans"
 
     @property
     def sentence(self) -> str:
         """Such as "headneck-openkbp, since it finds 98 % of its supervoxels in both scans (trunk-phantom: 24 %)."."""
         (name, share), *others = self.shares.items()
         compared = ", ".join(f"{other}: {100 * less:.0f} %" for other, less in others)
-        return f"{name}, since it finds {100 * share:.0f} % of its supervoxels in both scans" + (
+        return f"{name}, since it finds {100 * share:.0f} % of its supervoxels in {self.where}" + (
             f" ({compared})." if compared else "."
         )
 
@@ -78,22 +80,25 @@ class Choice:
 
 def choose_model(
     headers: Sequence[ModelHeader],
-    template: Volume,
+    template: Volume | None,
     target: Volume,
     options: RegistrationOptions = RegistrationOptions(),
     device: torch.device = torch.device("cpu"),
     progress: Progress = silent,
     load: Callable[[Path], Model] = load_model,
-    make_fixed: Callable[[Model], FixedSide] | None = None,
+    make_fixed: Callable[[Model, Volume], FixedSide] | None = None,
 ) -> Choice:
     """Take the model that finds most of its supervoxels in both scans; of equal ones the first.
 
-    headers: models to choose from, as `list_models` gives them; those that cannot be read are passed over. load,
-    make_fixed: give the model of a file and its template's side, if those are kept. Raises `UnknownAnatomyError` where
-    no model finds `KNOWN` of its supervoxels, UserError where there is no model, and for a scan without soft tissue or
-    body.
+    headers: models to choose from, as `list_models` gives them; those that cannot be read are passed over. template:
+    None for each model's own, so that only models that hold theirs are compared, by the target alone. load, make_fixed:
+    give the model of a file and its template's side, if those are kept. Raises `UnknownAnatomyError` where no model
+    finds `KNOWN` of its supervoxels, UserError where there is no model, and for a scan without soft tissue or body.
     """
     best, shares = None, dict[str, float]()
+    where = "both scans" if template else "the scan"
+    if template is None:
+        headers = [header for header in headers if header.holds_template]
     for index, header in enumerate(headers):
         name = header.name if header.name not in shares else str(header.path)
         progress(CHOICE, index / len(headers), name)
@@ -101,7 +106,9 @@ def choose_model(
             model = load(header.path)
         except UserError:  # damaged, or of a newer version: the list of models says so
             continue
-        fixed = make_fixed(model) if make_fixed else FixedSide(model, template, options, device)
+        if (shown := template or model.own_template) is None:
+            continue
+        fixed = make_fixed(model, shown) if make_fixed else FixedSide(model, shown, options, device)
         view = view_target(fixed, target)
         candidate = Candidate(header, fixed, view, known_share(fixed, view))
         shares[name] = round(candidate.share, 3)
@@ -109,18 +116,20 @@ def choose_model(
             best = candidate
     progress(CHOICE, 1.0, f"{len(shares)} compared")
     if best is None:
-        raise UserError(f"No usable model is installed from which --model {AUTO} could choose; give a model file.")
+        which = "usable model" if template else "usable model with a template of its own"
+        raise UserError(f"No {which} is installed from which --model {AUTO} could choose; give a model file.")
     ordered = dict(sorted(shares.items(), key=lambda item: -item[1]))
     if best.share < KNOWN:
         nearest = best.header.name
         progress(NEAREST, 1.0, nearest)
+        what = "that template and target show the same part of the body" if template else "what the scan shows"
         raise UnknownAnatomyError(
-            f"No installed model knows the anatomy of both scans: {nearest} comes nearest, but finds only "
-            f"{100 * best.share:.0f} % of its supervoxels in both, where {100 * KNOWN:.0f} % are needed; check that "
-            f"template and target show the same part of the body, or choose the model {nearest} yourself.",
+            f"No installed model knows the anatomy of {where}: {nearest} comes nearest, but finds only "
+            f"{100 * best.share:.0f} % of its supervoxels there, where {100 * KNOWN:.0f} % are needed; check {what}, "
+            f"or choose the model {nearest} yourself.",
             nearest,
         )
-    choice = Choice(best, ordered)
+    choice = Choice(best, ordered, where)
     progress(MODEL, 1.0, choice.sentence)
     return choice
 

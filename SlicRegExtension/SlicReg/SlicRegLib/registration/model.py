@@ -87,7 +87,7 @@ class Model:
             "parameters": sum(p.numel() for p in self.net.parameters()),
             "preparation": asdict(self.preparation),
             "template_sha256": self.template_sha256,
-            "template_included": self.template is not None,
+            "template_included": self.own_template is not None,
             "template_labels_included": self.template_labels is not None,
             "atlas": {"scans": self.atlas.scans} if self.atlas else None,
             "organs": describe_organs(self.consensus) if self.consensus else [],

@@ -54,6 +54,11 @@ class ModelHeader:
         return not self.problem
 
     @property
+    def holds_template(self) -> bool:
+        """Whether it holds its template's image, so that a scan can be registered without any other."""
+        return self.usable and bool(self.about.get("template_included") or self.about.get("atlas"))
+
+    @property
     def anatomy(self) -> str:
         """Body part for which it was trained; "" if neither the model nor its name or cohort reveals it."""
         if stated := self._section("provenance").get("anatomy"):

@@ -22,6 +22,7 @@ from ..images.volumes import Volume, load_labels, load_scan
 from ..network.devices import choose_device
 from ..progress import Progress, silent
 from ..registration.choose_model import Choice, choose_model
+from ..registration.consensus import Consensus
 from ..registration.fixed_side import FixedSide
 from ..registration.model import Model, load_model
 from ..registration.model_header import AUTO, list_installed_models
@@ -30,6 +31,7 @@ from ..registration.result import Registration
 from ..registration.verdict import Verdict, judge
 from ..registration.verdict_text import count_verdicts
 from ..workers import run_each
+from .labels import Labels, as_label_map, carry_labels, find_own_template
 from .metrics import compare_labels
 from .options import EvaluateRequest
 
@@ -52,7 +54,8 @@ def evaluate_files(request: EvaluateRequest, progress: Progress = silent) -> dic
     The file is written after each case, with "complete" false until the last one: no finished case is lost, however the
     evaluation ends. The cases run in a process of their own, so that one for which memory does not suffice is listed.
     """
-    inputs = [request.model, request.template, request.template_label, *list_label_files(request.labels)]
+    given = [request.model, request.template, request.template_label, *list_label_files(request.labels)]
+    inputs = [path for path in given if path]
     inputs += list_cohort_inputs(request.images, request.series)
     check_output(request.out, inputs=inputs, make_parents=False)
     request, choice = _settle_model(request, progress)
@@ -62,7 +65,7 @@ def evaluate_files(request: EvaluateRequest, progress: Progress = silent) -> dic
         "model": str(request.model),
         **(choice.report() if choice else {}),
         "own_template": own_template,
-        "notes": [*template.notes, *template_labels.notes],
+        "notes": [*template.notes, *getattr(template_labels, "notes", ())],
     }
     del model, template, template_labels
 
@@ -82,7 +85,8 @@ def _settle_model(request: EvaluateRequest, progress: Progress) -> tuple[Evaluat
     if request.model != AUTO:
         return request, None
     headers, (device, _) = list_installed_models(request.models), choose_device(request.device)
-    template, problems = load_scan(request.template, request.template_series), list[str]()
+    template = load_scan(request.template, request.template_series) if request.template else None
+    problems = list[str]()
     for case in _list_labelled(request.images, request.labels, request.series)[0]:
         try:
             target = load_scan(case.scan)
@@ -94,15 +98,23 @@ def _settle_model(request: EvaluateRequest, progress: Progress) -> tuple[Evaluat
     raise UserError(f"No case could be evaluated; the first reason: {problems[0]}")
 
 
-def _load(request: EvaluateRequest) -> tuple[Model, Volume, Volume, torch.device]:
-    """Model, template, its labels and the device."""
+def _load(request: EvaluateRequest) -> tuple[Model, Volume, Labels, torch.device]:
+    """Model, template, its labels and the device. Raises UserError where there are no labels."""
+    if bool(request.template) != bool(request.template_label):
+        raise UserError("A template and its labels belong together; give both, or neither for the model's own.")
     device, _ = choose_device(request.device)
-    model, template = load_model(request.model), load_scan(request.template, request.template_series)
-    return model, template, load_labels(request.template_label, template), device
+    model = load_model(request.model)
+    if request.template and request.template_label:
+        template = load_scan(request.template, request.template_series)
+        return model, template, load_labels(request.template_label, template), device
+    template, labels = find_own_template(model, request.model)
+    if labels is None:
+        raise UserError(f"The model {request.model} holds no labels; give --template and --template-label.")
+    return model, template, labels, device
 
 
 @lru_cache(maxsize=1)
-def _load_once(request: EvaluateRequest, evaluation: str) -> tuple[FixedSide, Volume]:
+def _load_once(request: EvaluateRequest, evaluation: str) -> tuple[FixedSide, Labels]:
     """The template as the model sees it and its labels, once in an evaluation: files may change before the next one."""
     model, template, template_labels, device = _load(request)
     return FixedSide(model, template, request.registration, device), template_labels
@@ -122,7 +134,7 @@ def _measure_for_files(request: EvaluateRequest, evaluation: str, case: Labelled
 
 def evaluate(
     register_target: Callable[[Volume], Registration],
-    template_labels: Volume,
+    template_labels: Labels,
     images: Path,
     labels: Path,
     progress: Progress = silent,
@@ -141,7 +153,7 @@ def evaluate(
 def _measure(
     register_target: Callable[[Volume], Registration],
     judge_result: Callable[[Registration], Verdict] | None,
-    template_labels: Volume,
+    template_labels: Labels,
     case: LabelledScan,
 ) -> dict[str, Any]:
     target = load_scan(case.scan)
@@ -202,12 +214,15 @@ def _list_labelled(images: Path, labels: Path, series: str) -> tuple[list[Labell
     return labelled, sorted(set(scans) - {case.name for case in labelled})
 
 
-def compare(result: Registration, template_labels: Volume, target_labels: Volume) -> dict[str, Any]:
+def compare(result: Registration, labels: Labels, target_labels: Volume) -> dict[str, Any]:
     """Dice and HD95 "before" (both scans in world coordinates) and "after" registration, on the template's own grid.
 
     The target's labels are resampled once (one-hot, linear, arg max). Labels that only one side has are not measured;
-    "left_out" lists them. Raises UserError where no label is common to both.
+    "left_out" lists them. "on_target": Dice and HD95 of the carried labels on the target's own grid, for a consensus of
+    a cohort's labels. Raises UserError where no label is common to both.
     """
+    template_labels = as_label_map(labels)
+    assert template_labels is not None
     grid = template_labels.grid
     on_template, on_target = (set(np.unique(labels.data)) - {0} for labels in (template_labels, target_labels))
     values = sorted(int(v) for v in on_template & on_target)
@@ -217,10 +232,15 @@ def compare(result: Registration, template_labels: Volume, target_labels: Volume
         )
     before = resample_labels(target_labels.data, target_labels.grid, grid)
     after = result.labels_on_template(target_labels).data
+    on_own = {}
+    if isinstance(labels, Consensus):
+        carried = carry_labels(result, labels)
+        on_own["on_target"] = compare_labels(target_labels.data, carried.data, target_labels.grid, values)
     return {
         "before": compare_labels(template_labels.data, before, grid, values),
         "after": compare_labels(template_labels.data, after, grid, values)
         | {"folding_percent": result.folding_percent},
+        **on_own,
         "left_out": sorted(int(v) for v in on_template ^ on_target),
     }
 
@@ -247,4 +267,6 @@ def _means(cases: dict[str, dict[str, Any]]) -> dict[str, Any]:
         "before_dice_per_label": {v: mean("before", "dice", v) for v in labels},
         "after_dice_per_label": {v: mean("after", "dice", v) for v in labels},
         "cases": len(cases),
+        "on_target_dice": mean("on_target", "mean_dice"),
+        "on_target_dice_per_label": {v: mean("on_target", "dice", v) for v in labels},
     }

@@ -42,7 +42,7 @@ class Kept:
     def choose_model(
         self,
         headers: Sequence[ModelHeader],
-        template: Volume,
+        template: Volume | None,
         target: Volume,
         options: RegistrationOptions,
         device: torch.device,
@@ -53,14 +53,15 @@ class Kept:
         def load(path: Path) -> Model:
             return self._find("model", _digest(path)) or load_model(path)
 
-        def make_fixed(model: Model) -> FixedSide:
-            key = _fixed_side_key(model, template, options, device)
-            return self._find("fixed side", key) or FixedSide(model, template, options, device)
+        def make_fixed(model: Model, shown: Volume) -> FixedSide:
+            key = _fixed_side_key(model, shown, options, device)
+            return self._find("fixed side", key) or FixedSide(model, shown, options, device)
 
         choice = choose_model(headers, template, target, options, device, progress, load, make_fixed)
         taken = choice.taken
         self.recall("model", _digest(taken.header.path), lambda: taken.model)
-        self.recall("fixed side", _fixed_side_key(taken.model, template, options, device), lambda: taken.fixed)
+        key = _fixed_side_key(taken.model, taken.fixed.template, options, device)
+        self.recall("fixed side", key, lambda: taken.fixed)
         return choice
 
     def make_fixed_side(

@@ -21,9 +21,9 @@ class RegisterRequest(SeriesOptions, TransformOptions, DeviceOptions):
     """Model file (.slicreg), the name of a bundled model, or auto: the installed one that knows both scans best."""
     models: Annotated[Path | None, Word(metavar="DIR")] = None
     """Optional. Folder of further models that auto can choose from, beside the bundled ones."""
-    template: Path
-    """Fixed scan: the model's own template or any other scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a
-    DICOM folder)."""
+    template: Path | None = None
+    """Fixed scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a DICOM folder). Without one it is the model's own
+    template, where the model holds it, with the labels that it has there."""
     target: Annotated[Path, Word(metavar="CT")]
     """Moving scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a DICOM folder)."""
     out: Annotated[Path, Word(metavar="DIR")]
@@ -40,6 +40,29 @@ class RegisterRequest(SeriesOptions, TransformOptions, DeviceOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SegmentRequest(TransformOptions, DeviceOptions):
+    """Segment a scan by the labels that a model holds: they are carried to it from the cohort's average."""
+
+    model: Path = AUTO
+    """Model file (.slicreg), the name of a bundled model, or auto: the installed one that knows the scan best."""
+    models: Annotated[Path | None, Word(metavar="DIR")] = None
+    """Optional. Folder of further models that auto can choose from, beside the bundled ones."""
+    target: Annotated[Path, Word(metavar="CT")]
+    """Scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a DICOM folder)."""
+    series: Annotated[str, Word(metavar="NUMBER")] = ""
+    """Optional. Number or UID of the DICOM series, where the folder holds several."""
+    target_label: Annotated[Path | None, Word(metavar="LABELS")] = None
+    """Optional. Labels of the scan, to measure Dice and HD95."""
+    out: Annotated[Path, Word(metavar="DIR")]
+    """Folder for the segmentation, the volumes, transforms to the average and back, confidence, report and picture."""
+    format: Literal["nii.gz", "seg.nrrd"] = "nii.gz"
+    """Of the segmentation: a label map, or a segmentation of Slicer with names and colours."""
+    picture: bool = True
+    """Draw average, scan and result into overview.png."""
+    registration: RegistrationOptions = field(default_factory=RegistrationOptions)
+
+
+@dataclass(frozen=True, kw_only=True)
 class EvaluateRequest(SeriesOptions, DeviceOptions):
     """Register a labelled cohort to a template and measure Dice, HD95, folding and seconds."""
 
@@ -48,11 +71,11 @@ class EvaluateRequest(SeriesOptions, DeviceOptions):
     first scan best."""
     models: Annotated[Path | None, Word(metavar="DIR")] = None
     """Optional. Folder of further models that auto can choose from, beside the bundled ones."""
-    template: Path
-    """Fixed scan: the model's own template or any other scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a
-    DICOM folder)."""
-    template_label: Annotated[Path, Word(metavar="LABELS")]
-    """The template's labels, whole numbers on its grid; 0 is background."""
+    template: Path | None = None
+    """Fixed scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a DICOM folder). Without one it is the model's own
+    template, where the model holds it and its labels."""
+    template_label: Annotated[Path | None, Word(metavar="LABELS")] = None
+    """The template's labels, whole numbers on its grid; 0 is background. Needed with a template."""
     images: Path
     """Folder of moving scans (files, or folders of DICOM), or a CSV file with their paths; those without labels are
     not registered."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
-from dataclasses import asdict, replace
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from ..errors import UserError
 from ..images.files import check_output, check_space, write_json
 from ..images.transforms import save_transform
 from ..images.volumes import Volume, load_labels, load_scan, save_volume
@@ -28,9 +29,29 @@ from ..stages import CHOICE, DEVICE, JUDGEMENT, WRITING
 from ..workers import run_together
 from .evaluate import compare
 from .kept import Kept
+from .labels import Labels, as_label_map, carry_labels, find_own_template
 from .options import RegisterRequest
 from .overview import draw_overview
 from .result_folder import REPORT_FILE, RESULT_FILES, all_or_nothing
+
+OWN_TEMPLATE = "the model's own"
+"""What report.json says of the template where none was given."""
+
+
+@dataclass(frozen=True, eq=False)
+class Registered:
+    """A registration from files, before anything is written.
+
+    labels: the template's, if it has some. report: the content of report.json that is known by now.
+    """
+
+    result: Registration
+    verdict: Verdict
+    overlays: Overlays | None
+    labels: Labels | None
+    target_labels: Volume | None
+    device: torch.device
+    report: dict[str, Any]
 
 
 def register_files(request: RegisterRequest, progress: Progress = silent, kept: Kept | None = None) -> dict[str, Any]:
@@ -39,71 +60,86 @@ def register_files(request: RegisterRequest, progress: Progress = silent, kept: 
     Warped labels are written if the template has labels, confidence and supervoxels with ``request.overlays``. kept:
     what earlier calls in this process left, so that the model and the template are not read again.
     """
+    done = read_and_register(request, progress, kept)
+    with all_or_nothing(request.out) as folder:
+        run_together(_list_outputs(folder, request, done), lambda share: progress(WRITING, share, ""))
+        done.report["peak_memory_mb"] = peak_memory_mb(done.device)
+        write_json(folder / REPORT_FILE, done.report)
+    return done.report
+
+
+def read_and_register(
+    request: RegisterRequest,
+    progress: Progress = silent,
+    kept: Kept | None = None,
+    written: Sequence[str] = RESULT_FILES,
+) -> Registered:
+    """Check ``request.out`` for the files that will be ``written`` there, read the inputs, register and judge."""
     keeps, kept = kept is not None, kept or Kept()
     automatic = request.model == AUTO
     models = list_installed_models(request.models) if automatic else []
-    inputs = [request.model, request.template, request.target, request.template_label, request.target_label]
-    inputs += [header.path for header in models]
-    check_output(request.out, folder=True, names=RESULT_FILES, inputs=inputs)
+    given = [request.model, request.template, request.target, request.template_label, request.target_label]
+    inputs = [path for path in given if path] + [header.path for header in models]
+    check_output(request.out, folder=True, names=written, inputs=inputs)
+    if request.template_label and not request.template:
+        raise UserError("Labels of a template need the template; give --template too.")
     device, reason = choose_device(request.device)
     model = None if automatic else kept.load_model(request.model)
-    template = kept.load_template(request.template, request.template_series)
+    template, labels = _load_template(request, model, kept)
     target = load_scan(request.target, request.series)
-    template_labels = kept.load_template_labels(request.template_label, template) if request.template_label else None
     target_labels = load_labels(request.target_label, target) if request.target_label else None
-    check_space(request.out, template.data.size // 8)  # compressed results take more than a bit per voxel
+    check_space(request.out, target.data.size // 8)  # compressed results take more than a bit per voxel
 
     began = time.perf_counter()
     chosen = model or _choose(kept, models, template, target, request, device, progress)
     choice_seconds = time.perf_counter() - began
+    choice = chosen if isinstance(chosen, Choice) else None
+    if choice and template is None:
+        template, labels = find_own_template(choice.taken.model, choice.taken.header.name)
+    assert template is not None, "it was given, or the model holds one"
     result, verdict, overlays, device, reason = _register(
         kept, chosen, template, target, request, device, reason, progress
     )
-    choice = chosen if isinstance(chosen, Choice) else None
     if choice:
         result.seconds[CHOICE] = choice_seconds
     if not keeps:
         kept.clear()
     return_free_memory()  # of the registration, before the results take some
-    with all_or_nothing(request.out) as folder:
-        report = _report(request, choice, result, verdict, device, reason)
-        tasks = _list_outputs(folder, request, result, verdict, overlays, template_labels, target_labels, report)
-        run_together(tasks, lambda share: progress(WRITING, share, ""))
-        report["peak_memory_mb"] = peak_memory_mb(device)
-        write_json(folder / REPORT_FILE, report)
-    return report
+    report = _report(request, choice, result, verdict, device, reason)
+    return Registered(result, verdict, overlays, labels, target_labels, device, report)
 
 
-def _list_outputs(
-    folder: Path,
-    request: RegisterRequest,
-    result: Registration,
-    verdict: Verdict,
-    overlays: Overlays | None,
-    template_labels: Volume | None,
-    target_labels: Volume | None,
-    report: dict[str, Any],
-) -> list[Callable[[], object]]:
-    """What makes and writes each file of the results, and what measures them for the ``report``; slow ones first."""
+def _load_template(request: RegisterRequest, model: Model | None, kept: Kept) -> tuple[Volume | None, Labels | None]:
+    """The template and its labels: those that were given, or the model's own, if the model is known by now."""
+    if request.template:
+        template = kept.load_template(request.template, request.template_series)
+        path = request.template_label
+        return template, kept.load_template_labels(path, template) if path else None
+    return find_own_template(model, request.model) if model else (None, None)
+
+
+def _list_outputs(folder: Path, request: RegisterRequest, done: Registered) -> list[Callable[[], object]]:
+    """What makes and writes each file of the results, and what measures them for the report; slow ones first."""
+    result, labels, target_labels = done.result, done.labels, done.target_labels
     field, inverse = result.field, result.inverse  # now, since the first to ask for them computes them
     tasks: list[Callable[[], object]] = []
-    if template_labels and target_labels:
-        tasks.append(lambda: report.update(compare(result, template_labels, target_labels)))
+    if labels and target_labels:
+        tasks.append(lambda: done.report.update(compare(result, labels, target_labels)))
     tasks += [
         lambda: save_transform(folder / f"transform.{request.transform_format}", field),
         lambda: save_volume(folder / "warped_target.nii.gz", result.warped_target()),
     ]
     if request.picture:
-        picture = partial(draw_overview, folder / "overview.png", result, template_labels, target_labels)
-        tasks.append(lambda: picture(verdict=verdict))
-    if template_labels:
-        tasks.append(lambda: save_volume(folder / "warped_labels.nii.gz", result.labels_on_target(template_labels)))
+        picture = partial(draw_overview, folder / "overview.png", result, as_label_map(labels), target_labels)
+        tasks.append(lambda: picture(verdict=done.verdict))
+    if labels:
+        tasks.append(lambda: save_volume(folder / "warped_labels.nii.gz", carry_labels(result, labels)))
     tasks.append(lambda: save_transform(folder / f"transform_inverse.{request.transform_format}", inverse))
-    if overlays:
+    if done.overlays:
         for name, volume in (
-            ("confidence", overlays.confidence),
-            ("supervoxels_template", overlays.template_supervoxels),
-            ("supervoxels_target", overlays.target_supervoxels),
+            ("confidence", done.overlays.confidence),
+            ("supervoxels_template", done.overlays.template_supervoxels),
+            ("supervoxels_target", done.overlays.target_supervoxels),
         ):
             tasks.append(partial(save_volume, folder / f"{name}.nii.gz", volume))
     return tasks
@@ -112,7 +148,7 @@ def _list_outputs(
 def _choose(
     kept: Kept,
     models: list[ModelHeader],
-    template: Volume,
+    template: Volume | None,
     target: Volume,
     request: RegisterRequest,
     device: torch.device,
@@ -188,7 +224,7 @@ def _report(
     """The content of report.json that is known before anything is written."""
     seconds = {stage: round(value, 3) for stage, value in result.seconds.items()}
     return {
-        "template": str(request.template),
+        "template": str(request.template) if request.template else OWN_TEMPLATE,
         "target": str(request.target),
         "model": str(choice.taken.header.path if choice else request.model),
         **(choice.report() if choice else {}),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
@@ -24,13 +24,23 @@ RESULT_FILES = (
     "supervoxels_template.nii.gz",
     "supervoxels_target.nii.gz",
 )
+SEGMENT_FILES = (
+    *(f"{name}.{ending}" for ending in get_args(TransformFormat) for name in ("transform", "transform_inverse")),
+    "labels.nii.gz",
+    "labels.seg.nrrd",
+    "volumes.csv",
+    REPORT_FILE,
+    "overview.png",
+    "confidence.nii.gz",
+)
+"""What `slicreg segment` writes."""
 _PART = ".slicreg-"
 
 
 @contextmanager
-def all_or_nothing(out: Path) -> Iterator[Path]:
-    """Yields a hidden folder inside ``out`` whose files move into ``out`` if the block succeeds; they replace
-    `RESULT_FILES` of an earlier run there. Raises UserError where ``out`` cannot be written.
+def all_or_nothing(out: Path, written: Sequence[str] = RESULT_FILES) -> Iterator[Path]:
+    """Yields a hidden folder inside ``out`` whose files move into ``out`` if the block succeeds; they replace those of
+    an earlier run there, all that may be ``written``. Raises UserError where ``out`` cannot be written.
 
     The report leaves first and comes last: whatever ends the process, a report is never beside another run's files.
     """
@@ -47,7 +57,7 @@ def all_or_nothing(out: Path) -> Iterator[Path]:
             (out / REPORT_FILE).unlink(missing_ok=True)
             for name in names:
                 (part / name).replace(out / name)
-            for name in set(RESULT_FILES) - set(names):  # of an earlier run
+            for name in set(written) - set(names):  # of an earlier run
                 (out / name).unlink(missing_ok=True)
         finally:
             shutil.rmtree(part, ignore_errors=True)

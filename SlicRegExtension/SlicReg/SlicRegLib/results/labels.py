@@ -1,0 +1,36 @@
+"""Labels of a template: a label map, or what a cohort's labels agree on; both are carried and compared alike."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TypeAlias
+
+from ..errors import UserError
+from ..images.volumes import Volume
+from ..registration.consensus import Consensus
+from ..registration.model import Model
+from ..registration.result import Registration
+
+Labels: TypeAlias = Volume | Consensus
+
+
+def as_label_map(labels: Labels | None) -> Volume | None:
+    """On their own grid, in the template's space."""
+    return labels.labels if isinstance(labels, Consensus) else labels
+
+
+def carry_labels(result: Registration, labels: Labels) -> Volume:
+    """Onto the target's own grid through the inverse field."""
+    if isinstance(labels, Consensus):
+        return labels.on(result.target.grid, result.inverse)
+    return result.labels_on_target(labels)
+
+
+def find_own_template(model: Model, name: str | Path) -> tuple[Volume, Labels | None]:
+    """The template that a model holds, and its labels if it has some. Raises UserError where it holds none."""
+    if model.own_template is None:
+        raise UserError(
+            f"The model {name} holds no template of its own; give a template scan, or choose a model that was made "
+            "from a cohort's average."
+        )
+    return model.own_template, model.consensus or model.template_labels

@@ -1,0 +1,118 @@
+"""A scan segmented by the labels that a model holds: from file to files."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable
+from dataclasses import fields
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..errors import UserError
+from ..images.files import atomic, write_json
+from ..images.segmentations import SegmentAbout, save_segmentation
+from ..images.transforms import save_transform
+from ..images.volumes import Volume, save_volume
+from ..network.devices import peak_memory_mb
+from ..progress import Progress, silent
+from ..registration.consensus import Consensus
+from ..stages import WRITING
+from ..workers import run_together
+from .evaluate import compare
+from .kept import Kept
+from .options import RegisterRequest, SegmentRequest
+from .overview import draw_overview
+from .register_files import Registered, read_and_register
+from .result_folder import REPORT_FILE, SEGMENT_FILES, all_or_nothing
+
+VOLUMES_FILE = "volumes.csv"
+
+
+def segment_files(request: SegmentRequest, progress: Progress = silent, kept: Kept | None = None) -> dict[str, Any]:
+    """`slicreg segment`: write `SEGMENT_FILES` into ``request.out``, all or none. Returns the content of report.json.
+
+    Raises UserError where the model has no labels.
+    """
+    shared = {each.name for each in fields(RegisterRequest)} & {each.name for each in fields(request)}
+    register_request = RegisterRequest(**{name: getattr(request, name) for name in shared}, overlays=True)
+    done = read_and_register(register_request, progress, kept, SEGMENT_FILES)
+    consensus = done.labels
+    if not isinstance(consensus, Consensus):
+        raise UserError(
+            f"The model {done.report['model']} holds no labels of a cohort; choose another one, or make one with "
+            "`slicreg learn --labels`."
+        )
+    labels = consensus.on(done.result.target.grid, done.result.inverse)
+    done.report["organs"] = measure_organs(labels, consensus)
+    with all_or_nothing(request.out, SEGMENT_FILES) as folder:
+        tasks = _list_outputs(folder, request, done, labels, consensus)
+        run_together(tasks, lambda share: progress(WRITING, share, ""))
+        done.report["peak_memory_mb"] = peak_memory_mb(done.device)
+        write_json(folder / REPORT_FILE, done.report)
+    return done.report
+
+
+def measure_organs(labels: Volume, consensus: Consensus) -> list[dict[str, Any]]:
+    """Of each organ of the consensus: value, name, volume in ``labels`` in ml, and its percentile in the cohort, None
+    where the cohort shows no complete one or the organ reaches the border of the scan."""
+    voxel_ml = float(np.prod(labels.grid.spacing)) / 1000
+    sizes = np.bincount(labels.data.ravel())
+    cut: set[int] = set()
+    for axis in range(3):
+        for end in (0, -1):
+            cut |= set(np.unique(labels.data.take(end, axis)).tolist())
+    measured = []
+    for organ in consensus.organs:
+        volume = float(sizes[organ.value]) * voxel_ml if organ.value < len(sizes) else 0.0
+        percentile = organ.percentile(volume) if volume and organ.value not in cut else None
+        measured.append(
+            {
+                "value": organ.value,
+                "name": organ.name,
+                "volume_ml": round(volume, 3),
+                "percentile": None if percentile is None else round(percentile, 1),
+                "complete": organ.value not in cut and volume > 0,
+            }
+        )
+    return measured
+
+
+def _list_outputs(
+    folder: Path, request: SegmentRequest, done: Registered, labels: Volume, consensus: Consensus
+) -> list[Callable[[], object]]:
+    """What makes and writes each file, slow ones first."""
+    result, target_labels = done.result, done.target_labels
+    field, inverse = result.field, result.inverse  # now, since the first to ask for them computes them
+    tasks: list[Callable[[], object]] = []
+    if target_labels:
+        tasks.append(lambda: done.report.update(compare(result, consensus, target_labels)))
+    if request.picture:
+        picture = partial(draw_overview, folder / "overview.png", result, consensus.labels, target_labels)
+        tasks.append(lambda: picture(verdict=done.verdict))
+    tasks += [
+        lambda: save_transform(folder / f"transform.{request.transform_format}", field),
+        lambda: save_transform(folder / f"transform_inverse.{request.transform_format}", inverse),
+        lambda: _save_labels(folder / f"labels.{request.format}", labels, consensus),
+        lambda: _save_volumes(folder / VOLUMES_FILE, done.report["organs"]),
+    ]
+    if overlays := done.overlays:
+        tasks.append(lambda: save_volume(folder / "confidence.nii.gz", overlays.confidence))
+    return tasks
+
+
+def _save_labels(path: Path, labels: Volume, consensus: Consensus) -> None:
+    if path.name.endswith(".nii.gz"):
+        save_volume(path, labels)
+    else:
+        about = {organ.value: SegmentAbout(organ.name, organ.colour) for organ in consensus.organs}
+        save_segmentation(path, labels, about)
+
+
+def _save_volumes(path: Path, organs: list[dict[str, Any]]) -> None:
+    with atomic(path) as part, open(part, "w", newline="", encoding="utf-8") as file:
+        table = csv.DictWriter(file, list(organs[0]))
+        table.writeheader()
+        table.writerows(organs)
