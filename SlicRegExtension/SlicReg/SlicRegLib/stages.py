@@ -57,6 +57,16 @@ CHOICE_SECONDS = 0.8
 
 LEARN = {STARTING: 4.0, CHECK: 20.0, SUPERVOXELS: 15.0, TEACHER: 600.0, TRAINING: 3600.0, REPORT: 30.0}
 """The stages of a training job in order, with the seconds assumed until the cohort has been checked."""
+LEARN_AVERAGE = {
+    STARTING: 4.0,
+    CHECK: 40.0,
+    AVERAGE: 1800.0,
+    SUPERVOXELS: 15.0,
+    CONSENSUS: 100.0,
+    TRAINING: 3600.0,
+    REPORT: 30.0,
+}
+"""The same where the template is the cohort's average."""
 
 BY_CLOCK = frozenset({STARTING, PREPARATION, PREDICTION, SPLINE, UNFOLDING, JUDGEMENT, WRITING, REPORT})
 """Stages that report only start and end, or steps that tell little about time: the clock tells how far they are."""

@@ -57,12 +57,13 @@ def estimate_cost(
     cuda: bool,
     teacher: str = "refinement",
     all_voxels: bool = False,
+    rounds: int = 1,
 ) -> TrainingCost:
     """Time, memory and disk of a training on ``scans`` usable scans.
 
     voxels: of the canonical frame (`preparation.fit_shape`); everything but the processes' own memory is proportional
     to it. jobs: processes of the teacher. cuda: whether a GPU trains the network; the memory is the computer's, not the
-    GPU's. all_voxels: whether the loss is taken at all voxels.
+    GPU's. all_voxels: whether the loss is taken at all voxels. rounds: how often the teacher registers each scan.
     """
     seconds = (CUDA_TRAINING_SECONDS if cuda else TRAINING_SECONDS).get(preset)
     if seconds is None:
@@ -76,7 +77,7 @@ def estimate_cost(
     elif preset == "unet":
         note += "; the time of the unet is estimated, not measured"
     return TrainingCost(
-        teacher_hours=TEACHER_SECONDS[teacher] * size * scans / at_once / 3600,
+        teacher_hours=TEACHER_SECONDS[teacher] * size * scans * rounds / at_once / 3600,
         training_hours=seconds * size * iterations * batch / 3600,
         memory_gb=max(TRAINING_GB + per_scan * size * batch, TEACHER_GB * max(1.0, size) * at_once),
         disk_gb=STUDY_MB * size * scans / 1000,

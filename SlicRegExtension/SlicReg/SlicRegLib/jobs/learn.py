@@ -16,6 +16,7 @@ Every file except the log is written completely or not at all, so that a run can
 from __future__ import annotations
 
 import shutil
+from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -29,9 +30,12 @@ from ..images.volumes import Volume, load_labels, load_scan
 from ..network.devices import choose_device
 from ..progress import Progress
 from ..registration.model import load_model
-from ..stages import LEARN, REPORT, TEACHER, TRAINING
-from ..teaching.create import prepare_study
+from ..results.labels import Labels, find_own_template
+from ..stages import AVERAGE, LEARN, LEARN_AVERAGE, REPORT, TEACHER, TRAINING
+from ..teaching.create import check_labels, prepare_study
+from ..teaching.groupwise import MOST_ROUNDS
 from ..teaching.options import PrepareRequest
+from ..teaching.start_scan import choose_start
 from ..teaching.study import Study, find_finished_study
 from ..training.loop import split
 from ..training.options import ScheduleOptions, TrainRequest
@@ -48,19 +52,23 @@ def learn(folder: Path, options: JobOptions, recorder: Recorder) -> Path:
     """Run the job or the rest of it; returns the model's path. Only for the folder's owner (`claim_folder`)."""
     model = folder / f"{options.name}{MODEL_SUFFIX}"
     device, _ = choose_device(options.device)
-    options = replace(
-        options, template=str(choose_series(Path(options.template), options.template_series)), template_series=""
-    )
+    paths = list_cohort(Path(options.images), options.series)
+    options = settle_template(folder, options, paths, recorder)
     template = load_scan(options.template)
     # problems with the labels are reported now, not after the training
-    template_labels = load_labels(options.template_label, template) if options.template_label else None
-    scans = [stem(path) for path in list_cohort(Path(options.images), options.series)]
+    template_labels: Labels | None = load_labels(options.template_label, template) if options.template_label else None
+    if options.average and options.labels:
+        check_labels(options.labels)
+    scans = [stem(path) for path in paths]
     check_output(folder, folder=True, names=[f"study/scans/{name}.npz" for name in scans if is_valid_name(name)])
     cohort = check_scans(folder, options, template, recorder)
     study = teach_scans(folder, options, template, cohort, recorder)
     held_out = split(study.scans, options.training().validation_scans)[1]
     snapshot = ValidationSnapshot(folder, study, (held_out or study.scans)[0], device, recorder)
     history = train_model(make_train_request(study, model, options), recorder, snapshot)
+    finished = load_model(model)
+    if options.average:
+        template, template_labels = find_own_template(finished, model)
     if options.models:
         copy_model(model, Path(options.models))
     training = FinishedTraining(
@@ -69,7 +77,7 @@ def learn(folder: Path, options: JobOptions, recorder: Recorder) -> Path:
         cohort=cohort,
         study=study,
         held_out=held_out,
-        model=load_model(model),
+        model=finished,
         history=history,
         template=template,
         template_labels=template_labels,
@@ -77,6 +85,17 @@ def learn(folder: Path, options: JobOptions, recorder: Recorder) -> Path:
     write_report(folder / "report.html", collect_report(training, recorder))
     recorder(REPORT, 1.0, "")
     return model
+
+
+def settle_template(folder: Path, options: JobOptions, paths: Sequence[Path], recorder: Recorder) -> JobOptions:
+    """The options with a template: the one that is given, or the scan with which the cohort's average begins, the same
+    one when the job is resumed."""
+    begin = Path(options.template)
+    if not options.template:
+        checked = (folder / "cohort.json").is_file()
+        begin = Path(load_cohort(folder).template.path) if checked else choose_start(paths, options.workers, recorder)
+    template = choose_series(begin, options.template_series)
+    return replace(options, template=str(template), template_series="", average=options.is_average)
 
 
 def check_scans(folder: Path, options: JobOptions, template: Volume, recorder: Recorder) -> Cohort:
@@ -89,9 +108,13 @@ def check_scans(folder: Path, options: JobOptions, template: Volume, recorder: R
         save_cohort(folder, cohort)
     if not cohort.usable:
         raise UserError(f"{options.images} contains no usable scan; see the reasons in {folder / 'cohort.json'}.")
-    cost = estimate_training_cost(cohort, template, options, options, options.workers, options.device, options.teacher)
-    hours = {TEACHER: cost.teacher_hours, TRAINING: cost.training_hours}
-    recorder.expect({**LEARN, **{stage: max(1.0, 3600 * value) for stage, value in hours.items()}})
+    rounds = MOST_ROUNDS if options.average else 1
+    cost = estimate_training_cost(
+        cohort, template, options, options, options.workers, options.device, options.teacher, rounds
+    )
+    hours = {AVERAGE if options.average else TEACHER: cost.teacher_hours, TRAINING: cost.training_hours}
+    stages = LEARN_AVERAGE if options.average else LEARN
+    recorder.expect({**stages, **{stage: max(1.0, 3600 * value) for stage, value in hours.items()}})
     recorder.log(f"{len(cohort.usable)} of {len(cohort.scans)} scans; {cost}")
     return cohort
 
@@ -101,10 +124,14 @@ def teach_scans(folder: Path, options: JobOptions, template: Volume, cohort: Coh
 
     A finished study is left as it is, even if scans failed: a training that has started must not get other scans.
     """
-    if (study := find_finished_study(folder / "study")) is not None:
+    study = find_finished_study(folder / "study")
+    if study and (study.organs or not (options.average and options.labels)):
         return study
     request = PrepareRequest(
         template=Path(options.template),
+        average=options.average,
+        labels=options.labels if options.average else "",
+        label_names=options.label_names,
         images=Path(options.images),
         out=folder / "study",
         start=options.start,
@@ -117,7 +144,8 @@ def teach_scans(folder: Path, options: JobOptions, template: Volume, cohort: Coh
         scheduler=options.scheduler,
     )
     usable = set(cohort.usable)
-    return prepare_study(request, progress, template, [Path(s.path) for s in cohort.scans if s.name in usable])
+    paths = [Path(s.path) for s in cohort.scans if s.name in usable or (options.average and s.path == options.template)]
+    return prepare_study(request, progress, template, paths)
 
 
 def make_train_request(study: Study, model: Path, options: JobOptions) -> TrainRequest:

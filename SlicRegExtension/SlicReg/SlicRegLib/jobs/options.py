@@ -16,33 +16,34 @@ from ..network.options import DeviceOptions
 from ..option import Word
 from ..registration.model_header import AUTO, find_model
 from ..registration.options import RegistrationOptions
-from ..teaching.options import WORKERS, TeacherOptions
+from ..teaching.options import WORKERS, AverageOptions, TeacherOptions, check_average
 from ..training.options import ScheduleOptions
 
 JOB_VERSION = 1
 MAY_CHANGE = frozenset({"workers", "device", "scheduler", "models"})
 """Options that may change when a job is resumed: where and how fast it runs, not what it computes."""
-PATHS = ("template", "images", "deeds_dir", "start", "labels", "template_label", "models")
+PATHS = ("template", "images", "deeds_dir", "start", "labels", "template_label", "label_names", "models")
 """Options that `JobOptions.absolute` makes absolute."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class JobOptions(ScheduleOptions, TeacherOptions, FrameOptions, SeriesOptions, DeviceOptions):
+class JobOptions(ScheduleOptions, TeacherOptions, AverageOptions, FrameOptions, SeriesOptions, DeviceOptions):
     """Everything that a training depends on. Paths are texts, absolute in job.json; "" and None mean not given."""
 
     name: str = ""
     """Name of the model, which will be FOLDER/NAME.slicreg."""
     template: Annotated[str, Word(metavar="PATH")] = ""
     """Template scan: a typical patient, completely in view; CT in Hounsfield units (NIfTI, NRRD, MHA or a DICOM
-    folder)."""
+    folder). Without one the cohort's average is the template."""
     images: Annotated[str, Word(metavar="PATH")] = ""
     """Folder of training scans (files, or folders of DICOM), or a CSV file with their paths. No labels are used."""
     start: Annotated[str, Word("from", "MODEL")] = ""
     """Optional. Model from whose weights the training starts; it must have the same template."""
     labels: Annotated[str, Word(metavar="DIR")] = ""
-    """Optional. Folder with labels of some scans, measured in the report and never trained on."""
+    """Optional. Folder with labels of some scans, never trained on. The report measures them; with an average as
+    template, what they agree on is put into the model."""
     template_label: Annotated[str, Word(metavar="PATH")] = ""
-    """Optional. Labels of the template; needed if there are labels of scans."""
+    """Optional. Labels of a template scan; needed there if there are labels of scans."""
     models: Annotated[str, Word(metavar="DIR")] = ""
     """Folder to which the finished model is also copied."""
     cohort: str = ""
@@ -50,16 +51,24 @@ class JobOptions(ScheduleOptions, TeacherOptions, FrameOptions, SeriesOptions, D
 
     def check(self) -> None:
         """Raise UserError if a training cannot start with these options."""
-        if absent := [f"--{name}" for name in ("template", "images", "name") if not getattr(self, name)]:
+        if absent := [f"--{name}" for name in ("images", "name") if not getattr(self, name)]:
             raise UserError(f"A new training also needs {', '.join(absent)}.")
         self.training(), self.preparation()  # their own checks
         if self.name.startswith(".") or any(c in self.name for c in '/\\:*?"<>|'):
             raise UserError(f"A model cannot be called {self.name!r}; use letters, digits, - and _.")
-        if bool(self.labels) != bool(self.template_label):
+        if self.is_average and self.template_label:
+            raise UserError("An average has no labels of a scan; leave out --template-label, or --average.")
+        if not self.is_average and bool(self.labels) != bool(self.template_label):
             raise UserError("Labels of scans are compared with those of the template; give both or neither.")
+        check_average(self, self.is_average, self.start)
         for name in PATHS:
             if name != "models" and (path := getattr(self, name)) and not split_series(path)[0].exists():
                 raise UserError(f"{path} does not exist; check the path.")
+
+    @property
+    def is_average(self) -> bool:
+        """Whether the template is the cohort's average."""
+        return self.average or not self.template
 
     def absolute(self) -> JobOptions:
         """The same options with absolute paths, that of a bundled model in place of its name."""
@@ -137,8 +146,9 @@ def _was_checked(folder: Path, options: JobOptions) -> bool:
 class CheckRequest(ScheduleOptions, FrameOptions, SeriesOptions, DeviceOptions):
     """Check a cohort before a training: which scans are unusual, and how long the training will take."""
 
-    template: Path
-    """Template scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a DICOM folder)."""
+    template: Path | None = None
+    """Template scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a DICOM folder). Without one the cohort's average will
+    be the template."""
     images: Path
     """Folder of training scans (files, or folders of DICOM), or a CSV file with their paths."""
     out: Annotated[Path | None, Word(metavar="FOLDER")] = None

@@ -29,7 +29,7 @@ from .cluster import check_scheduler
 from .consensus import make_consensus
 from .deeds import DeedsTeacher
 from .groupwise import average_cohort, remove_rounds
-from .options import PrepareRequest, SupervoxelOptions, TeacherOptions
+from .options import PrepareRequest, SupervoxelOptions, TeacherOptions, check_average
 from .packing import pack_scan, save_arrays
 from .start_scan import choose_start
 from .study import Study, check_same_study, find_finished_study, save_study
@@ -71,12 +71,7 @@ def prepare_study(
 
     template, paths: the content of ``request.template`` and the scans of ``request.images`` if they are known already.
     """
-    if request.is_average and request.start:
-        raise UserError(
-            "An average has supervoxels of its own; leave out --from, or give a template without --average."
-        )
-    if request.is_average and request.teacher != "refinement":
-        raise UserError(f"The teacher {request.teacher} knows no average; use --teacher refinement.")
+    check_average(request, request.is_average, request.start)
     names = read_label_names(Path(request.label_names)) if request.label_names else {}
     inputs = [request.template, request.images, request.start, request.labels, request.label_names]
     check_output(request.out, folder=True, names=OWN_FILES, inputs=[path for path in inputs if path])

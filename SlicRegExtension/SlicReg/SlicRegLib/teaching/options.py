@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from ..errors import refuse
+from ..errors import UserError, refuse
 from ..images.options import FrameOptions, SeriesOptions
 from ..option import SEEDS, Range, Word, find_problems
 
@@ -69,6 +69,14 @@ class AverageOptions:
     label_names: Annotated[str, Word(metavar="FILE")] = ""
     """Optional. Names of the labels: a CSV file with the columns value, name and, if you like, r, g, b, or a JSON file
     such as {"1": "Liver"}."""
+
+
+def check_average(options: TeacherOptions, average: bool, start: str) -> None:
+    """Raise UserError for what an ``average`` as template cannot be made with. start: the model to start from."""
+    if average and start:
+        raise UserError("An average has supervoxels of its own; leave out --from, or give a template and no --average.")
+    if average and options.teacher != "refinement":
+        raise UserError(f"The teacher {options.teacher} knows no average; use --teacher refinement.")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,6 +16,7 @@ from ...registration.model import Model
 from ...registration.register import register
 from ...registration.result import Registration
 from ...results.evaluate import compare
+from ...results.labels import Labels
 from ...results.overview import draw_overview
 from ...stages import REPORT
 from ...teaching.study import Study
@@ -43,7 +44,7 @@ class FinishedTraining:
     model: Model
     history: History
     template: Volume
-    template_labels: Volume | None
+    template_labels: Labels | None
 
 
 def collect_report(training: FinishedTraining, recorder: Recorder) -> ReportContent:
@@ -59,7 +60,7 @@ def collect_report(training: FinishedTraining, recorder: Recorder) -> ReportCont
             target = load_scan(paths[name])
             result = register(model, training.template, target, device=device)
             overlays.append((name, _picture(result)))
-            labels = find_labels(Path(options.labels), name) if training.template_labels else None
+            labels = find_labels(Path(options.labels), name) if options.labels else None
             if training.template_labels and labels:
                 dice[name] = compare(result, training.template_labels, load_labels(labels, target))
         except Exception as error:  # no scan is a reason to lose the report
