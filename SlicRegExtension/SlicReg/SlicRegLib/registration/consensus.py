@@ -9,13 +9,17 @@ from typing import Any
 import numpy as np
 import torch
 
+from ..cohort.names import MAX_NAME, tidy_name
 from ..geometry.field import DisplacementField
 from ..geometry.grid import Grid
 from ..geometry.label_maps import LabelMap, LabelPart, cut_part
 from ..images.archive import ArchiveError
 from ..images.arrays import Arrays, take, take_affine
+from ..images.options import MAX_FRAME_VOXELS
 from ..images.volumes import Volume
 
+MAX_VOXELS = 8 * MAX_FRAME_VOXELS
+"""Of a consensus' grid: those of the largest canonical frame, halved."""
 PERCENTILES = tuple(range(0, 101, 5))
 """Of an organ's volume in the cohort, as `Organ.volumes_ml` has them."""
 
@@ -106,41 +110,61 @@ def pack_consensus(consensus: Consensus) -> Arrays:
     }
 
 
-def unpack_consensus(content: Arrays, organs: list[dict[str, Any]]) -> Consensus:
-    """Raises ArchiveError for what is no consensus."""
-    i, j, k = (max(1, int(n)) for n in take(content, "shape", "i4", (3,)))
+def unpack_consensus(content: Arrays, organs: Any) -> Consensus:
+    """organs: `describe_organs`, as a file has them. Raises ArchiveError for what is no consensus."""
+    i, j, k = (int(n) for n in take(content, "shape", "i4", (3,)))
+    if min(i, j, k) < 1 or i * j * k > MAX_VOXELS:
+        raise ArchiveError("the grid of its organs has a wrong size")
     grid = Grid((i, j, k), take_affine(content))
+    if not isinstance(organs, list) or not all(isinstance(about, dict) for about in organs):
+        raise ArchiveError("the description of its organs is damaged")
     boxes = take(content, "boxes", "i4", (len(organs), 6)).astype(int)
     first, shapes = boxes[:, :3], boxes[:, 3:]
     if (first < 0).any() or (shapes < 1).any() or (first + shapes > grid.shape).any():
         raise ArchiveError("its organs lie outside its grid")
     ends = shapes.prod(1).cumsum()
     shares = np.split(take(content, "shares", "u1", (int(ends[-1]),)), ends[:-1])
-    try:
-        read = tuple(
-            _read_organ(about, part.reshape(shape), tuple(low))
-            for about, part, low, shape in zip(organs, shares, first.tolist(), shapes.tolist(), strict=True)
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise ArchiveError("the description of its organs is damaged") from error
+    read = tuple(
+        _read_organ(about, part.reshape(shape), tuple(low))
+        for about, part, low, shape in zip(organs, shares, first.tolist(), shapes.tolist(), strict=True)
+    )
     if len({organ.value for organ in read}) < len(read):
-        raise ArchiveError("the description of its organs is damaged")
+        raise ArchiveError("two of its organs have one value")
     return Consensus(grid, read)
 
 
 def _read_organ(about: dict[str, Any], shares: np.ndarray, first: tuple[int, int, int]) -> Organ:
-    value, threshold, volumes = int(about["value"]), float(about["threshold"]), tuple(map(float, about["volumes_ml"]))
-    if not (0 < value < 65536 and 0 < threshold < 1 and len(volumes) in (0, len(PERCENTILES))):
-        raise ValueError("out of range")
-    red, green, blue = about["colour"] or (0, 0, 0)
+    """Raises ArchiveError for a description with anything but what `describe_organs` writes."""
+    name, volumes, colour = about.get("name"), about.get("volumes_ml"), about.get("colour")
+    is_name = isinstance(name, str) and 0 < len(name) <= MAX_NAME and tidy_name(name) == name
+    are_volumes = isinstance(volumes, list) and len(volumes) in (0, len(PERCENTILES))
+    is_colour = colour is None or isinstance(colour, list) and len(colour) == 3
+    if not (is_name and are_volumes and is_colour):
+        raise ArchiveError("the description of its organs is damaged")
+    sizes = [_number(volume, 0, 1e9) for volume in volumes or ()]
+    if sizes != sorted(sizes):
+        raise ArchiveError("the description of its organs is damaged")
+    red, green, blue = (_whole(channel, 0, 255) for channel in colour or (0, 0, 0))
     return Organ(
-        value=value,
-        name=str(about["name"]),
+        value=_whole(about.get("value"), 1, 65535),
+        name=str(name),
         shares=shares,
         first=first,
-        threshold=threshold,
-        raters=int(about["raters"]),
-        agreement=float(about["agreement"]),
-        volumes_ml=volumes,
-        colour=(int(red), int(green), int(blue)) if about["colour"] else None,
+        threshold=_number(about.get("threshold"), 1e-3, 1 - 1e-3),
+        raters=_whole(about.get("raters"), 1, 65535),
+        agreement=_number(about.get("agreement"), 0, 1),
+        volumes_ml=tuple(sizes),
+        colour=(red, green, blue) if colour else None,
     )
+
+
+def _whole(value: Any, least: int, most: int) -> int:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise ArchiveError("the description of its organs is damaged")
+    return int(_number(value, least, most))
+
+
+def _number(value: Any, least: float, most: float) -> float:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= most:
+        raise ArchiveError("the description of its organs is damaged")
+    return float(value)

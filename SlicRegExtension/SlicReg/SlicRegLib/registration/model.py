@@ -157,7 +157,7 @@ def load_model(path: str | Path) -> Model:
             template,
             labels,
             _atlas(parts.get("atlas.npz"), grid),
-            _consensus(parts.get("consensus.npz"), about),
+            _consensus(parts.get("consensus.npz"), about.get("organs"), grid),
         )
     except NewerModelError as error:
         raise UserError(f"The model {path} cannot be used: {error}") from error
@@ -225,5 +225,10 @@ def _atlas(content: bytes | None, grid: Grid) -> Atlas | None:
     return atlas
 
 
-def _consensus(content: bytes | None, about: dict[str, Any]) -> Consensus | None:
-    return None if content is None else unpack_consensus(read_arrays(content), about["organs"])
+def _consensus(content: bytes | None, organs: Any, grid: Grid) -> Consensus | None:
+    if content is None:
+        return None
+    consensus = unpack_consensus(read_arrays(content), organs)
+    if not (consensus.grid.matches(grid) or consensus.grid.matches(grid.halved())):
+        raise ArchiveError("its organs lie elsewhere than its supervoxels")
+    return consensus
