@@ -34,9 +34,9 @@ class Atlas:
     """The average of a cohort.
 
     image: mean HU, whole numbers, on a grid that covers the canonical ``grid`` exactly; air where hardly any scan
-    shows the place. features: uint8 (i, j, k, C), `LEVELS` times the mean of `image_features` with the options `STORED`,
-    of the part of ``grid`` that begins at voxel ``first`` (3,). seen: uint16 (I, J, K) on ``grid``, how many scans show
-    the voxel. scans: how many there are.
+    shows the place. features: uint8 (i, j, k, C), `LEVELS` times the mean of `image_features` with the options
+    `STORED`, of the part of ``grid`` that begins at voxel ``first`` (3,). seen: uint16 (I, J, K) on ``grid``, how many
+    scans show the voxel. scans: how many there are.
     """
 
     image: Volume
@@ -83,6 +83,8 @@ def unpack_atlas(content: Arrays) -> Atlas:
     first = [int(n) for n in take(content, "first", "i4", (3,))]
     if any(low < 0 or low + n > most for low, n, most in zip(first, features.shape, seen.shape, strict=False)):
         raise ArchiveError("the atlas' features lie outside its frame")
+    if features.max() > LEVELS:
+        raise ArchiveError(f"the atlas' features exceed {LEVELS}")
     image = Volume(hu.astype(np.float32), Grid(hu.shape, take_affine(content, "hu_affine")))
     grid = Grid(seen.shape, take_affine(content))
     if not (image.grid.matches(grid) or image.grid.matches(grid.halved())):

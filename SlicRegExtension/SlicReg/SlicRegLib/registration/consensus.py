@@ -138,7 +138,7 @@ def _read_organ(about: dict[str, Any], shares: np.ndarray, first: tuple[int, int
     name, volumes, colour = about.get("name"), about.get("volumes_ml"), about.get("colour")
     is_name = isinstance(name, str) and 0 < len(name) <= MAX_NAME and tidy_name(name) == name
     are_volumes = isinstance(volumes, list) and len(volumes) in (0, len(PERCENTILES))
-    is_colour = colour is None or isinstance(colour, list) and len(colour) == 3
+    is_colour = colour is None or (isinstance(colour, list) and len(colour) == 3)
     if not (is_name and are_volumes and is_colour):
         raise ArchiveError("the description of its organs is damaged")
     sizes = [_number(volume, 0, 1e9) for volume in volumes or ()]

@@ -14,7 +14,7 @@ from ..geometry.grid import Grid, unravel
 from ..geometry.sampling import sample
 from ..images.preparation import AIR_HU, PreparedScan
 from ..images.volumes import Volume
-from ..registration.atlas import CHANNELS, STORED, Atlas
+from ..registration.atlas import CHANNELS, LEVELS, STORED, Atlas
 from ..registration.image_features import describe_body
 from .shape import FEWEST
 
@@ -69,7 +69,7 @@ def _average_features(
         count += shown[:, None]
     features = otherwise.clone()
     features[inside] = total / count.clamp_min(1)
-    return (features * 255).round().numpy().astype(np.uint8)
+    return (features * LEVELS).round().numpy().astype(np.uint8)
 
 
 def average_finely(scans: Iterator[tuple[Volume, DisplacementField]], grid: Grid, where: torch.Tensor) -> Volume:
