@@ -35,7 +35,7 @@ class FixedSide:
     ):
         """options: of the registrations; their prediction, alignment's key points and seed count."""
         self.model, self.template, self.options, self.device = model, template, options, device
-        self.own = template.fingerprint() == model.template_sha256
+        self.own = model.is_own(template)
         self._compared: tuple[RefinementOptions, ComparedScan] | None = None
 
     @cached_property

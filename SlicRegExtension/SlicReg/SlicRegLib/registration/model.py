@@ -70,6 +70,10 @@ class Model:
         """The template's image, where the model holds it."""
         return self.atlas.image if self.atlas else self.template
 
+    def is_own(self, template: Volume) -> bool:
+        """Whether it is the template that the model was trained with."""
+        return template is self.own_template or template.fingerprint() == self.template_sha256
+
     def network(self, device: torch.device) -> SupervoxelNet:
         """The network on ``device``: ``net`` itself where it is there already, else a copy, which is kept."""
         own = next(self.net.parameters()).device

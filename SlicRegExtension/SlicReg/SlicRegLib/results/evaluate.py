@@ -60,7 +60,7 @@ def evaluate_files(request: EvaluateRequest, progress: Progress = silent) -> dic
     check_output(request.out, inputs=inputs, make_parents=False)
     request, choice = _settle_model(request, progress)
     model, template, template_labels, _ = _load(request)  # what is wrong with them is told before the work
-    own_template = template.fingerprint() == model.template_sha256
+    own_template = model.is_own(template)
     about_template = {
         "model": str(request.model),
         **(choice.report() if choice else {}),

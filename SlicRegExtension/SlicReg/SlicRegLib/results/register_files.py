@@ -19,6 +19,7 @@ from ..network.devices import choose_device, is_left_to_cpu, peak_memory_mb, ret
 from ..progress import Progress, silent
 from ..registration.choose_model import Choice
 from ..registration.confidence import Overlays, compute_overlays
+from ..registration.consensus import Consensus
 from ..registration.model import Model
 from ..registration.model_header import AUTO, ModelHeader, list_installed_models
 from ..registration.options import RegistrationOptions
@@ -29,7 +30,7 @@ from ..stages import CHOICE, DEVICE, JUDGEMENT, WRITING
 from ..workers import run_together
 from .evaluate import compare
 from .kept import Kept
-from .labels import Labels, as_label_map, carry_labels, find_own_template
+from .labels import Labels, as_label_map, carry_labels, find_own_template, measure_organs
 from .options import RegisterRequest
 from .overview import draw_overview
 from .result_folder import REPORT_FILE, RESULT_FILES, all_or_nothing
@@ -73,8 +74,12 @@ def read_and_register(
     progress: Progress = silent,
     kept: Kept | None = None,
     written: Sequence[str] = RESULT_FILES,
+    by_cohort: bool = False,
 ) -> Registered:
-    """Check ``request.out`` for the files that will be ``written`` there, read the inputs, register and judge."""
+    """Check ``request.out`` for the files that will be ``written`` there, read the inputs, register and judge.
+
+    by_cohort: only with a model that holds labels of a cohort. Raises UserError for another, before the work.
+    """
     keeps, kept = kept is not None, kept or Kept()
     automatic = request.model == AUTO
     models = list_installed_models(request.models) if automatic else []
@@ -85,6 +90,8 @@ def read_and_register(
         raise UserError("Labels of a template need the template; give --template too.")
     device, reason = choose_device(request.device)
     model = None if automatic else kept.load_model(request.model)
+    if by_cohort:
+        models = _with_organs(models, model, request.model)
     template, labels = _load_template(request, model, kept)
     target = load_scan(request.target, request.series)
     target_labels = load_labels(request.target_label, target) if request.target_label else None
@@ -107,6 +114,19 @@ def read_and_register(
     return_free_memory()  # of the registration, before the results take some
     report = _report(request, choice, result, verdict, device, reason)
     return Registered(result, verdict, overlays, labels, target_labels, device, report)
+
+
+def _with_organs(models: list[ModelHeader], model: Model | None, name: Path) -> list[ModelHeader]:
+    """Those of the models that hold labels of a cohort. Raises UserError if none does, or ``model``, which was given,
+    does not."""
+    cure = "or make one with `slicreg learn --labels`"
+    if model and not (model.own_template and model.consensus):
+        what = "labels of a cohort" if model.own_template else "template of its own"
+        raise UserError(f"The model {name} holds no {what}; choose another one, {cure}.")
+    models = [header for header in models if header.holds_template and header.about.get("organs")]
+    if not model and not models:
+        raise UserError(f"No installed model holds labels of a cohort; give a model file that does, {cure}.")
+    return models
 
 
 def _load_template(request: RegisterRequest, model: Model | None, kept: Kept) -> tuple[Volume | None, Labels | None]:
@@ -133,7 +153,7 @@ def _list_outputs(folder: Path, request: RegisterRequest, done: Registered) -> l
         picture = partial(draw_overview, folder / "overview.png", result, as_label_map(labels), target_labels)
         tasks.append(lambda: picture(verdict=done.verdict))
     if labels:
-        tasks.append(lambda: save_volume(folder / "warped_labels.nii.gz", carry_labels(result, labels)))
+        tasks.append(lambda: _write_labels(folder / "warped_labels.nii.gz", done.report, result, labels))
     tasks.append(lambda: save_transform(folder / f"transform_inverse.{request.transform_format}", inverse))
     if done.overlays:
         for name, volume in (
@@ -143,6 +163,14 @@ def _list_outputs(folder: Path, request: RegisterRequest, done: Registered) -> l
         ):
             tasks.append(partial(save_volume, folder / f"{name}.nii.gz", volume))
     return tasks
+
+
+def _write_labels(path: Path, report: dict[str, Any], result: Registration, labels: Labels) -> None:
+    """The labels on the target, and what is measured of a cohort's organs there."""
+    carried = carry_labels(result, labels)
+    if isinstance(labels, Consensus):
+        report["organs"] = measure_organs(carried, labels)
+    save_volume(path, carried)
 
 
 def _choose(

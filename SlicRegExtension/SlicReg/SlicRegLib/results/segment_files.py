@@ -9,9 +9,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ..errors import UserError
 from ..images.files import atomic, write_json
 from ..images.segmentations import SegmentAbout, save_segmentation
 from ..images.transforms import save_transform
@@ -23,6 +20,7 @@ from ..stages import WRITING
 from ..workers import run_together
 from .evaluate import compare
 from .kept import Kept
+from .labels import measure_organs
 from .options import RegisterRequest, SegmentRequest
 from .overview import draw_overview
 from .register_files import Registered, read_and_register
@@ -38,13 +36,9 @@ def segment_files(request: SegmentRequest, progress: Progress = silent, kept: Ke
     """
     shared = {each.name for each in fields(RegisterRequest)} & {each.name for each in fields(request)}
     register_request = RegisterRequest(**{name: getattr(request, name) for name in shared}, overlays=True)
-    done = read_and_register(register_request, progress, kept, SEGMENT_FILES)
+    done = read_and_register(register_request, progress, kept, SEGMENT_FILES, by_cohort=True)
     consensus = done.labels
-    if not isinstance(consensus, Consensus):
-        raise UserError(
-            f"The model {done.report['model']} holds no labels of a cohort; choose another one, or make one with "
-            "`slicreg learn --labels`."
-        )
+    assert isinstance(consensus, Consensus), "other models were refused"
     labels = consensus.on(done.result.target.grid, done.result.inverse)
     done.report["organs"] = measure_organs(labels, consensus)
     with all_or_nothing(request.out, SEGMENT_FILES) as folder:
@@ -53,31 +47,6 @@ def segment_files(request: SegmentRequest, progress: Progress = silent, kept: Ke
         done.report["peak_memory_mb"] = peak_memory_mb(done.device)
         write_json(folder / REPORT_FILE, done.report)
     return done.report
-
-
-def measure_organs(labels: Volume, consensus: Consensus) -> list[dict[str, Any]]:
-    """Of each organ of the consensus: value, name, volume in ``labels`` in ml, and its percentile in the cohort, None
-    where the cohort shows no complete one or the organ reaches the border of the scan."""
-    voxel_ml = float(np.prod(labels.grid.spacing)) / 1000
-    sizes = np.bincount(labels.data.ravel())
-    cut: set[int] = set()
-    for axis in range(3):
-        for end in (0, -1):
-            cut |= set(np.unique(labels.data.take(end, axis)).tolist())
-    measured = []
-    for organ in consensus.organs:
-        volume = float(sizes[organ.value]) * voxel_ml if organ.value < len(sizes) else 0.0
-        percentile = organ.percentile(volume) if volume and organ.value not in cut else None
-        measured.append(
-            {
-                "value": organ.value,
-                "name": organ.name,
-                "volume_ml": round(volume, 3),
-                "percentile": None if percentile is None else round(percentile, 1),
-                "complete": organ.value not in cut and volume > 0,
-            }
-        )
-    return measured
 
 
 def _list_outputs(
