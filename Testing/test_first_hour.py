@@ -83,7 +83,7 @@ def test_the_first_hour(tmp_path, monkeypatch):
 
 def install_and_register_the_sample(panel, done):
     ui = panel.ui
-    assert not ui.applyButton.enabled and "template" in ui.applyButton.toolTip
+    assert not ui.applyButton.enabled and "target" in ui.applyButton.toolTip
     HOST.click(ui.sampleButton)
     parameters = panel.parameters
     assert parameters.template.GetName() == "Phantom template" and parameters.target.GetName() == "Phantom target"

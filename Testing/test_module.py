@@ -92,7 +92,7 @@ with host.watch():
     assert new is not widget and type(new) is not type(widget)
     assert sys.modules["SlicRegLib.stages"].EDITED == 1 and not hasattr(old, "EDITED")
     assert host.click_sample("SlicRegPhantomPair") == "edited"
-    assert new.ui.applyButton.toolTip == "Choose a template volume."
+    assert new.ui.applyButton.toolTip == "Choose a target volume."
     path.write_text("this is no Python")
     known = sys.modules["SlicRegSlicer.sample"]
     try:

@@ -60,7 +60,7 @@ def test_segments_compared_by_name_get_the_other_ones_values(scene, tmp_path, ob
     """Names that the other segmentation lacks get values of their own."""
     volume = add_volume(scene, random_scan(oblique().shape), oblique().affine)
     node, _ = add_segmentation(scene, make_labels(oblique().shape), oblique().affine)
-    found = write_segmentation(node, volume, tmp_path / "labels.nrrd", names=["lung", "spine", "kidney left"])
+    found = write_segmentation(node, volume, tmp_path / "labels.nrrd", names={"lung": 1, "spine": 2, "kidney left": 3})
     assert {s.name: s.value for s in found} == {"liver": 4, "kidney left": 3, "spine": 2}
     np.testing.assert_array_equal(
         read_label_file(tmp_path / "labels.nrrd"), np.array([0, 4, 3, 2])[make_labels(oblique().shape)]

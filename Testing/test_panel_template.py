@@ -15,8 +15,12 @@ def test_the_segmentation_that_was_drawn_on_the_template_is_chosen_with_it():
     with fresh_panel() as panel:
         template, organs, target, target_organs = load_coarse_pair()
         ui, parameters = panel.ui, panel.parameters
+        role = organs.GetReferenceImageGeometryReferenceRole()
+        organs.SetNodeReferenceID(role, None)
+        HOST.choose(ui.templateSelector, template)
         assert parameters.template is template and parameters.templateSegmentation is None
-        HOST.leave(panel)  # the volume was there first; the segmentation was loaded in another module
+        HOST.leave(panel)  # the volume was there first; the segmentation was drawn in another module
+        organs.SetNodeReferenceID(role, template.GetID())
         HOST.enter(panel)
         assert parameters.templateSegmentation is organs
         HOST.choose(ui.templateSelector, target)

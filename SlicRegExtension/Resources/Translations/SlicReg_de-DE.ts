@@ -40,10 +40,6 @@
         <translation>Referenzbild:</translation>
     </message>
     <message>
-        <source>The fixed CT scan. The target is aligned with it.</source>
-        <translation>Die feste CT-Aufnahme. Das Zielbild wird an ihr ausgerichtet.</translation>
-    </message>
-    <message>
         <source>Template segmentation:</source>
         <translation>Segmentierung der Referenz:</translation>
     </message>
@@ -214,6 +210,22 @@
     <message>
         <source>Check installation</source>
         <translation>Installation prüfen</translation>
+    </message>
+    <message>
+        <source>The fixed CT scan, with which the target is aligned. Without one it is the template that the model holds, with its organs.</source>
+        <translation>Die feste CT-Aufnahme, an der das Zielbild ausgerichtet wird. Ohne eine ist es die Referenz, die das Modell enthält, mit ihren Organen.</translation>
+    </message>
+    <message>
+        <source>The model&apos;s own</source>
+        <translation>Die des Modells</translation>
+    </message>
+    <message>
+        <source>Load the model&apos;s template</source>
+        <translation>Referenz des Modells laden</translation>
+    </message>
+    <message>
+        <source>Add the template that the model holds, such as the average of its cohort, to the scene, with its segmentation.</source>
+        <translation>Die Referenz, die das Modell enthält, etwa den Durchschnitt seiner Kohorte, mit ihrer Segmentierung der Szene hinzufügen.</translation>
     </message>
     <message>
         <source>Test each device in a separate process. Problems are reported with their solutions.</source>
@@ -1193,6 +1205,28 @@
     </message>
 </context>
 <context>
+    <name>SlicRegSlicer.own_template</name>
+    <message>
+        <source>{name} segmentation</source>
+        <translation>{name} Segmentierung</translation>
+    </message>
+    <message>
+        <source>{model} template</source>
+        <translation>{model} Referenz</translation>
+    </message>
+</context>
+<context>
+    <name>SlicRegSlicer.own_template_button</name>
+    <message>
+        <source>The chosen model holds no template of its own.</source>
+        <translation>Das gewählte Modell enthält keine eigene Referenz.</translation>
+    </message>
+    <message>
+        <source>Choose a model; which one Automatic takes is known after a registration.</source>
+        <translation>Bitte ein Modell wählen; welches „Automatisch“ nimmt, ist nach einer Registrierung bekannt.</translation>
+    </message>
+</context>
+<context>
     <name>SlicRegSlicer.panel</name>
     <message>
         <source>Installing {packages}. This may take several minutes.</source>
@@ -1225,6 +1259,18 @@
         <translation>Bitte ein Zielbild wählen.</translation>
     </message>
     <message>
+        <source>Register the target to the model&apos;s own template, and carry its organs to the target.</source>
+        <translation>Das Zielbild auf die Referenz des Modells registrieren und deren Organe auf das Zielbild übertragen.</translation>
+    </message>
+    <message>
+        <source>The model&apos;s own</source>
+        <translation>Die des Modells</translation>
+    </message>
+    <message>
+        <source>None</source>
+        <translation>Keine</translation>
+    </message>
+    <message>
         <source>Template and target are the same volume; choose two different ones.</source>
         <translation>Referenz und Zielbild sind dasselbe Bild; bitte zwei verschiedene wählen.</translation>
     </message>
@@ -1239,6 +1285,14 @@
     <message>
         <source>The model {model} is not on this computer. Choose another one.</source>
         <translation>Das Modell {model} ist nicht auf diesem Rechner. Bitte ein anderes wählen.</translation>
+    </message>
+    <message>
+        <source>The model {model} holds no template of its own. Choose a template volume.</source>
+        <translation>Das Modell {model} enthält keine eigene Referenz. Bitte eine Referenzaufnahme wählen.</translation>
+    </message>
+    <message>
+        <source>The template segmentation belongs to a template volume. Choose that too, or no segmentation.</source>
+        <translation>Die Segmentierung der Referenz gehört zu einer Referenzaufnahme. Bitte auch diese wählen oder keine Segmentierung.</translation>
     </message>
     <message>
         <source>Cancelled. The scene is unchanged.</source>
@@ -1316,6 +1370,18 @@
         <translation>Das Modell {model} gibt es nicht; bitte ein anderes wählen.</translation>
     </message>
     <message>
+        <source>The template segmentation belongs to a template volume; choose that too, or no segmentation.</source>
+        <translation>Die Segmentierung der Referenz gehört zu einer Referenzaufnahme; bitte auch diese wählen oder keine Segmentierung.</translation>
+    </message>
+    <message>
+        <source>No installed model holds a template of its own; choose a template volume.</source>
+        <translation>Kein installiertes Modell enthält eine eigene Referenz; bitte eine Referenzaufnahme wählen.</translation>
+    </message>
+    <message>
+        <source>The model {model} holds no template of its own; choose a template volume.</source>
+        <translation>Das Modell {model} enthält keine eigene Referenz; bitte eine Referenzaufnahme wählen.</translation>
+    </message>
+    <message>
         <source>There is no output {name}; the outputs are {names}.</source>
         <translation>Eine Ausgabe {name} gibt es nicht; die Ausgaben sind {names}.</translation>
     </message>
@@ -1342,6 +1408,18 @@
     <message>
         <source>Two outputs are the same node; choose another one for one of them.</source>
         <translation>Zwei Ausgaben sind derselbe Knoten; bitte für eine davon einen anderen wählen.</translation>
+    </message>
+    <message>
+        <source>Choose a model, or no target segmentation: Dice needs to know the model&apos;s organs beforehand.</source>
+        <translation>Bitte ein Modell wählen oder keine Segmentierung des Zielbilds: Für Dice müssen die Organe des Modells vorher bekannt sein.</translation>
+    </message>
+    <message>
+        <source>The target segmentation has no segment named like an organ of the model ({names}); rename its segments, or choose no target segmentation.</source>
+        <translation>Kein Segment der Segmentierung des Zielbilds heißt wie ein Organ des Modells ({names}); bitte die Segmente umbenennen oder keine Segmentierung des Zielbilds wählen.</translation>
+    </message>
+    <message>
+        <source>it names none</source>
+        <translation>es nennt keine</translation>
     </message>
     <message>
         <source>The segmentations of template and target have no segment name in common; give the same organs the same names, or choose no target segmentation.</source>
@@ -1424,6 +1502,24 @@
     <message>
         <source>10th percentile</source>
         <translation>10. Perzentil</translation>
+    </message>
+    <message>
+        <source>Organ</source>
+        <translation>Organ</translation>
+    </message>
+    <message>
+        <source>Volume (ml)</source>
+        <translation>Volumen (ml)</translation>
+    </message>
+    <message>
+        <source>Percentile
+in the cohort</source>
+        <translation>Perzentile
+in der Kohorte</translation>
+    </message>
+    <message>
+        <source>cut off</source>
+        <translation>angeschnitten</translation>
     </message>
     <message>
         <source>Least sure segments, mean confidence: {segments}.</source>
@@ -1565,6 +1661,10 @@
     <message>
         <source>Template segments on {name}</source>
         <translation>Segmente der Referenz auf {name}</translation>
+    </message>
+    <message>
+        <source>{name} segmentation</source>
+        <translation>{name} Segmentierung</translation>
     </message>
     <message>
         <source>The registration needs about {needed:.1f} GB of memory but only {free:.1f} GB are free; close other programs or crop the scans.</source>

@@ -52,7 +52,9 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
     def getParameterNode(self):
         return SlicRegParameterNode(super().getParameterNode())
 
-    def registerInBackground(self, template, target, model=None, onProgress=None, onFinished=None, **options) -> Run:
+    def registerInBackground(
+        self, template=None, target=None, model=None, onProgress=None, onFinished=None, **options
+    ) -> Run:
         """As `register`, but returns at once.
 
         onProgress: as ``progress`` there. onFinished: called with the `Run`, whose state is "finished" (see
@@ -75,13 +77,14 @@ class SlicRegLogic(ScriptedLoadableModuleLogic):
         self._timers.append(timer)
         return run
 
-    def register(self, template, target, model=None, progress=None, **options) -> Outputs:
+    def register(self, template=None, target=None, model=None, progress=None, **options) -> Outputs:
         """Register ``target`` to ``template`` (volume nodes) and wait for the result. Raises UserError, also where
         Python packages are missing: `installed` installs them.
 
-        model: name or path; None takes the installed one that knows both scans best. progress: called with (fraction,
-        stage, seconds left or
-        None); an exception in it cancels the registration. options: the other fields of `Request`, such as
+        template: None takes the one that the model holds, with its segments: `Outputs.warpedSegmentation` and
+        report["organs"] then are what they are on the target. model: name or path; None takes the installed one that
+        knows both scans best. progress: called with (fraction, stage, seconds left or None); an exception in it cancels
+        the registration. options: the other fields of `Request`, such as
         templateSegmentation, the output nodes, device and iterations.
         """
         run = self.start(Request(template, target, self.model(model), **options))

@@ -42,6 +42,15 @@ class ModelList:
         index = self.ui.modelComboBox.currentIndex - 1
         return self.models[index] if 0 <= index < len(self.models) else None
 
+    def holdsTemplate(self) -> bool:
+        """Whether the chosen model holds a template, so that a registration needs a target only; with "Automatic",
+        whether any model does."""
+        model = self.find_selected()
+        if model:
+            return model.holds_template
+        chosen = selected_data(self.ui.modelComboBox) == str(AUTO)
+        return chosen and any(header.holds_template for header in self.models)
+
     def chooseDefault(self) -> None:
         """Choose what the list shows, which is "Automatic" at first, unless a model is chosen."""
         if not self.panel.parameters.model:

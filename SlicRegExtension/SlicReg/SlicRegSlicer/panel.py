@@ -18,6 +18,7 @@ from .logic import SlicRegLogic
 from .mode_list import ModeList
 from .model_list import ModelList
 from .option_widgets import set_tool_tips
+from .own_template_button import OwnTemplateButton
 from .parameters import forget_empty_paths
 from .registration_tab import RegistrationTab
 from .result_nodes import list_scans
@@ -56,6 +57,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.diagnostics = Diagnostics(self)
         self.registration = RegistrationTab(self)
         self.carry = CarrySection(self)
+        self.ownTemplate = OwnTemplateButton(self)
         self.batch = BatchTab(self, self.registration.makeRequest, self.registration.showLoaded)
         self.training = TrainingTab(self, onModelFinished=self.models.fill)
         self.ui.tabs.connect("currentChanged(int)", self.onTab)
@@ -125,12 +127,13 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
     # ---- parameters
 
     def chooseDefaults(self) -> None:
-        """Use the scene's parameters. Without a template the first volume is chosen, without a model "Automatic"."""
+        """Use the scene's parameters. Without a model "Automatic" is chosen; without a template, where the model holds
+        none, the first volume."""
         if self.parameters is None:
             self.setParameters(self.logic.getParameterNode())
-        if not self.parameters.template:
-            self.parameters.template = next(iter(list_scans()), None)
         self.models.chooseDefault()
+        if not self.parameters.template and not self.models.holdsTemplate():
+            self.parameters.template = next(iter(list_scans()), None)
 
     def setParameters(self, parameters) -> None:
         """Show these parameters from now on; None: none, since the scene is closed or loaded."""
@@ -155,7 +158,7 @@ class SlicRegWidget(ScriptedLoadableModuleWidget, VTKObservationMixin):
         self.diagnostics.showParameters()
         if self.parameters:
             lists, tabs = (self.models, self.modes, self.devices), (self.registration, self.batch, self.training)
-            for part in (*lists, *tabs, self.carry):
+            for part in (*lists, *tabs, self.carry, self.ownTemplate):
                 part.showParameters()
 
     # ---- one thing at a time

@@ -63,11 +63,22 @@ class RegistrationTab:
         """Enable Apply, whose tool tip says what is missing, and the selectors of the outputs that are wanted."""
         for name in OUTPUTS:
             getattr(self.ui, f"{name}Selector").enabled = getattr(self.panel.parameters, name_keeping(name))
+        self._nameOwnTemplate()
         self._followTemplate()
         self._followTarget()
         missing = self.findMissing()
         self.ui.applyButton.enabled = not missing and not self.panel.isBusy()
-        self.ui.applyButton.toolTip = missing or _("Register the target to the template.")
+        if self.panel.parameters.template:
+            ready = _("Register the target to the template.")
+        else:
+            ready = _("Register the target to the model's own template, and carry its organs to the target.")
+        self.ui.applyButton.toolTip = missing or ready
+
+    def _nameOwnTemplate(self) -> None:
+        """The first choice of the template says whether the model has its own."""
+        text = _("The model's own") if self.panel.models.holdsTemplate() else _("None")
+        if self.ui.templateSelector.noneDisplay != text:
+            self.ui.templateSelector.noneDisplay = text
 
     def _followTemplate(self) -> None:
         """Choose the segmentation that was drawn on the template, unless the user has chosen another one, or none."""
@@ -77,6 +88,8 @@ class RegistrationTab:
             self._declined = False
             if former and chosen and chosen is find_segmentation(former):
                 chosen = None
+                if not template:
+                    parameters.templateSegmentation = None
         elif formerly_chosen and not chosen:
             self._declined = True
         self._followed = template, chosen
@@ -98,18 +111,33 @@ class RegistrationTab:
     def findMissing(self) -> str:
         """A sentence that says what must still be chosen; "" if nothing."""
         parameters = self.panel.parameters
-        if not parameters.template:
-            return _("Choose a template volume.")
+        if missing := self._findMissingTemplate():
+            return missing
         if not parameters.target:
             return _("Choose a target volume.")
         if parameters.template == parameters.target:
             return _("Template and target are the same volume; choose two different ones.")
-        if parameters.targetSegmentation and not parameters.templateSegmentation:
+        if parameters.template and parameters.targetSegmentation and not parameters.templateSegmentation:
             return _("Choose a template segmentation as well, or no target segmentation: Dice and HD95 need both.")
         if not parameters.model:
             return _("Choose a model.")
         if self.ui.modelComboBox.currentIndex < 0:
             return _("The model {model} is not on this computer. Choose another one.").format(model=parameters.model)
+        return ""
+
+    def _findMissingTemplate(self) -> str:
+        """As `findMissing`, of the template alone."""
+        parameters, models = self.panel.parameters, self.panel.models
+        if parameters.template:
+            return ""
+        if models.find_selected() and not models.holdsTemplate():
+            return _("The model {model} holds no template of its own. Choose a template volume.").format(
+                model=parameters.model
+            )
+        if not models.holdsTemplate():
+            return _("Choose a template volume.")
+        if parameters.templateSegmentation:
+            return _("The template segmentation belongs to a template volume. Choose that too, or no segmentation.")
         return ""
 
     def onSample(self, clicked=False) -> None:

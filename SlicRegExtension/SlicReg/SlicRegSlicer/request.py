@@ -11,8 +11,9 @@ import slicer
 from SlicRegLib.errors import UserError
 from SlicRegLib.jobs.arguments import write_arguments
 from SlicRegLib.option import flag_of
-from SlicRegLib.registration.model_header import AUTO
+from SlicRegLib.registration.model_header import AUTO, list_installed_models, read_model
 from SlicRegLib.registration.options import MODES, AlignmentOptions, RegistrationOptions
+from SlicRegLib.registration.own_template import list_organs
 from SlicRegLib.results.options import RegisterRequest
 
 from .checks import check_output, check_segmentation, check_volume
@@ -34,7 +35,7 @@ class Request:
     """Inputs, outputs and options of a registration. All nodes are MRML nodes; outputs that are None are created."""
 
     template: Any
-    """Volume node, the fixed scan."""
+    """Volume node, the fixed scan. None: the template that the model holds, with its segments."""
     target: Any
     """Volume node, the moving scan."""
     model: str | Path
@@ -62,7 +63,8 @@ class Request:
 
     def check(self) -> None:
         """Raise UserError for what cannot be registered."""
-        check_volume(self.template, _("The template volume"))
+        if self.template:
+            check_volume(self.template, _("The template volume"))
         check_volume(self.target, _("The target volume"))
         if self.template is self.target:
             raise UserError(_("Template and target are the same volume; choose two different ones."))
@@ -71,9 +73,11 @@ class Request:
         if self.targetSegmentation:
             check_segmentation(self.targetSegmentation, _("The target segmentation"))
         self._check_outputs()
-        self._check_segment_names()
         if not self.is_automatic and not (self.model and Path(self.model).is_file()):
             raise UserError(_("The model {model} does not exist; choose another model.").format(model=self.model))
+        if not self.template:
+            self.check_own_template()
+        self._check_segment_names()
         self.options()
 
     @property
@@ -86,6 +90,29 @@ class Request:
         """The folder of models from which `AUTO` can choose beside the bundled ones; None while there is none."""
         folder = find_user_models()
         return folder if self.is_automatic and folder.is_dir() else None
+
+    def check_own_template(self) -> None:
+        """Raise UserError unless a registration can go without a template: the model holds one, or if it is to be
+        chosen, some model does."""
+        if self.templateSegmentation:
+            raise UserError(
+                _("The template segmentation belongs to a template volume; choose that too, or no segmentation.")
+            )
+        if self.is_automatic:
+            if not any(header.holds_template for header in list_installed_models(self.models)):
+                raise UserError(_("No installed model holds a template of its own; choose a template volume."))
+        elif not read_model(self.model).holds_template:
+            raise UserError(
+                _("The model {model} holds no template of its own; choose a template volume.").format(
+                    model=Path(self.model).stem
+                )
+            )
+
+    def find_organ_values(self) -> dict[str, int]:
+        """Name of each organ of the model's own template -> its value; empty where the model is to be chosen."""
+        if self.is_automatic:
+            return {}
+        return {organ.name: organ.value for organ in list_organs(read_model(self.model).about)}
 
     def options(self) -> RegistrationOptions:
         """The library's options. Raises UserError for values out of range."""
@@ -122,7 +149,22 @@ class Request:
 
     def _check_segment_names(self) -> None:
         """Measures need segments that both segmentations have."""
-        if self.templateSegmentation and self.targetSegmentation:
+        if not self.targetSegmentation:
+            return
+        if not self.template:
+            names = set(self.find_organ_values())
+            if self.is_automatic:
+                raise UserError(
+                    _("Choose a model, or no target segmentation: Dice needs to know the model's organs beforehand.")
+                )
+            if names.isdisjoint(list_segment_names(self.targetSegmentation)):
+                raise UserError(
+                    _(
+                        "The target segmentation has no segment named like an organ of the model ({names}); rename its "
+                        "segments, or choose no target segmentation."
+                    ).format(names=", ".join(sorted(names)) or _("it names none"))
+                )
+        elif self.templateSegmentation:
             names = set(list_segment_names(self.templateSegmentation))
             if names.isdisjoint(list_segment_names(self.targetSegmentation)):
                 raise UserError(
@@ -145,6 +187,10 @@ class Outputs:
     warpedSegmentation: Any = None
     report: dict[str, Any] = field(default_factory=dict)
     """The content of report.json; under "segments" the names of the label values."""
+    template: Any = None
+    """The fixed scan: the request's, or the node of the model's own, which is hidden unless it was asked for."""
+    templateSegmentation: Any = None
+    """Its segmentation, if it has one."""
 
     @property
     def verdict(self) -> dict[str, Any]:

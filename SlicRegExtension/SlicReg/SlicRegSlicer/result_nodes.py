@@ -11,6 +11,8 @@ TEMPLATE_ROLE, TARGET_ROLE = "SlicReg.template", "SlicReg.target"  # of referenc
 TEMPORARY = "SlicReg.temporary"  # attribute of what is made for the views and removed when they show something else
 FIXED_ROLE = "SlicReg.fixed"
 """Of the reference from a transform to the scan on whose side its field lies: the template, or the inverse's target."""
+OWN_TEMPLATE = "SlicReg.ownTemplate"
+"""Attribute of the volume and the segmentation that a model holds: SHA-256 of the model file."""
 VERDICT = "SlicReg.verdict"  # attribute of a result: the word of its verdict
 
 
@@ -95,12 +97,16 @@ def mark_result(node, template, target, verdict: str = "") -> None:
 
 
 def belongs_to_other_scans(node, template, target) -> bool:
-    """Whether a node, which may be None, holds the result of another pair of scans."""
-    return (
-        bool(node)
-        and node.GetNodeReferenceID(TARGET_ROLE) is not None
-        and (node.GetNodeReference(TARGET_ROLE) is not target or node.GetNodeReference(TEMPLATE_ROLE) is not template)
-    )
+    """Whether a node, which may be None, holds the result of another pair of scans. template: None for that of the
+    model."""
+    if not node or node.GetNodeReferenceID(TARGET_ROLE) is None:
+        return False
+    former = node.GetNodeReference(TEMPLATE_ROLE)
+    if template is None:
+        same_template = former is None or former.GetAttribute(OWN_TEMPLATE) is not None
+    else:
+        same_template = former is template
+    return node.GetNodeReference(TARGET_ROLE) is not target or not same_template
 
 
 def find_supervoxels(target):
@@ -109,13 +115,15 @@ def find_supervoxels(target):
 
 
 def list_scans() -> list:
-    """The scene's scans: no results, nor label maps and colour images, which are scalar volumes as well."""
+    """The scene's scans: no results nor templates of models, nor label maps and colour images, which are scalar volumes
+    as well."""
     return [
         node
         for node in slicer.util.getNodesByClass(VOLUME)
         if node.GetClassName() == VOLUME
         and not node.GetHideFromEditors()
         and node.GetNodeReferenceID(TARGET_ROLE) is None
+        and node.GetAttribute(OWN_TEMPLATE) is None
     ]
 
 

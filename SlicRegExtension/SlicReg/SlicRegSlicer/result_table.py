@@ -8,7 +8,8 @@ from __future__ import annotations
 import csv
 import io
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import qt
 
@@ -63,10 +64,12 @@ class ResultTable:
 
 
 def make_rows(outputs: Outputs) -> tuple[list[str], list[list[str]]]:
-    """(header, rows) as text. The segments of both segmentations with Dice; without any, all of the template's with
-    their confidence."""
+    """(header, rows) as text. The organs of a cohort with their volumes; else the segments of both segmentations with
+    Dice; without any, all of the template's with their confidence."""
     confidence = outputs.report.get("segment_confidence", {})
     measured = outputs.rows()
+    if organs := outputs.report.get("organs"):
+        return _make_organ_rows(outputs, organs)
     if measured:
         header = [_("Segment"), _("Dice before"), _("Dice after"), _("HD95 before\n(mm)"), _("HD95 after\n(mm)")]
         return header, [
@@ -79,6 +82,34 @@ def make_rows(outputs: Outputs) -> tuple[list[str], list[list[str]]]:
         [name, *(format_cell(value, 2) for value in confidence.get(label, (None, None)))]
         for label, name in outputs.report["segments"].items()
     ]
+
+
+def _make_organ_rows(outputs: Outputs, organs: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Volumes, their percentiles in the cohort, and Dice, or where the target has no segments, the confidence."""
+    dice = {name: (before, after) for name, before, after, *_hd95 in outputs.rows()}
+    confidence = outputs.report.get("segment_confidence", {})
+    last = [_("Dice before"), _("Dice after")] if dice else [_("Mean confidence")]
+    rows = []
+    for organ in organs:
+        found = confidence.get(str(organ["value"])) or (None, None)
+        values = dice.get(organ["name"], (None, None)) if dice else found[:1]
+        digits = 3 if dice else 2
+        rows.append(
+            [
+                organ["name"],
+                format_cell(float(organ["volume_ml"]), 1),
+                _format_percentile(organ),
+                *(format_cell(value, digits) for value in values),
+            ]
+        )
+    return [_("Organ"), _("Volume (ml)"), _("Percentile\nin the cohort"), *last], rows
+
+
+def _format_percentile(organ: Mapping[str, Any]) -> str:
+    """Of an organ's volume; that of a part says nothing."""
+    if organ["volume_ml"] and not organ["complete"]:
+        return _("cut off")
+    return "" if organ["percentile"] is None else f"{organ['percentile']:.0f}"
 
 
 def describe_least_sure_segments(outputs: Outputs, number: int = 3) -> str:

@@ -79,10 +79,10 @@ class ReviewButtons:
     def makeReview(self, request, outputs) -> Review:
         """A review of a `SlicRegSlicer.request.Request` and its outputs."""
         return Review(
-            request.template,
+            request.template or outputs.template,
             request.target,
             outputs,
-            request.templateSegmentation,
+            request.templateSegmentation or outputs.templateSegmentation,
             request.targetSegmentation,
             self._segmentViews,
         )

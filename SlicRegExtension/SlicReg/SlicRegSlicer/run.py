@@ -24,11 +24,12 @@ from SlicRegLib.results.options import RegisterRequest
 from SlicRegLib.stages import DEVICE, LOADING, MODEL, NEAREST, STARTING, WARNING
 
 from . import stage_texts
+from .own_template import OwnTemplateNodes, load_own_template
 from .reading import Image, fill_segmentation, fill_transform, fill_volume, load_displacement_image, load_image
 from .request import Outputs, Request
 from .result_nodes import LABELS, SEGMENTATION, TRANSFORM, VOLUME, ResultNodes, find_supervoxels, hide, mark_result
 from .segment_confidence import measure_segment_confidence
-from .segments import Segment
+from .segments import Segment, number_segments
 from .translation import _
 from .writing import write_segmentation, write_volume
 
@@ -145,17 +146,19 @@ class Run:
     def _write_inputs(self) -> RegisterRequest:
         """Write the nodes into the temporary folder; returns the request for the command line."""
         request, folder = self.request, self._folder
-        template, target = folder / "template.nrrd", folder / "target.nrrd"
-        write_volume(request.template, template)
+        target, template = folder / "target.nrrd", folder / "template.nrrd" if request.template else None
+        if template:
+            write_volume(request.template, template)
         write_volume(request.target, target)
         template_label = target_label = None
+        names = {} if template else request.find_organ_values()
         if request.templateSegmentation:
             template_label = folder / "template_label.nrrd"
             self._segments = write_segmentation(request.templateSegmentation, request.template, template_label)
-            if request.targetSegmentation:
-                target_label = folder / "target_label.nrrd"
-                names = [segment.name for segment in self._segments]
-                write_segmentation(request.targetSegmentation, request.target, target_label, names)
+            names = number_segments([segment.name for segment in self._segments])
+        if request.targetSegmentation and names:
+            target_label = folder / "target_label.nrrd"
+            write_segmentation(request.targetSegmentation, request.target, target_label, names)
         return RegisterRequest(
             model=Path(request.model),
             models=request.models,
@@ -173,38 +176,57 @@ class Run:
 
     def _read_outputs(self) -> Outputs:
         request, folder = self.request, self._folder / "result"
-        if not all(slicer.mrmlScene.IsNodePresent(node) for node in (request.template, request.target)):
+        scans = filter(None, (request.template, request.target))
+        if not all(slicer.mrmlScene.IsNodePresent(node) for node in scans):
             raise UserError(
                 _("An input was removed from the scene during the registration, so its result was discarded.")
             )
         report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
         report["notes"] = [self._name_nodes(note) for note in report["notes"]]
-        report["segments"] = {str(segment.value): segment.name for segment in self._segments}
         # all files are loaded before the scene changes
         fields = [load_displacement_image(folder / f"{name}.nrrd") for name in ("transform", "transform_inverse")]
         images = [
             load_image(folder / f"{name}.nii.gz") for name in ("warped_target", "confidence", "supervoxels_target")
         ]
-        labels = None
-        if self._segments:
-            labels = load_image(folder / "warped_labels.nii.gz")
-            report["segment_confidence"] = measure_segment_confidence(
-                load_image(self._folder / "template_label.nrrd"), images[1], [s.value for s in self._segments]
-            )
-        folder_name = _("{target} registered to {template}").format(
-            target=request.target.GetName(), template=request.template.GetName()
-        )
-        added = ResultNodes(request.target, folder_name)
+        carried = folder / "warped_labels.nii.gz"
+        labels = load_image(carried) if carried.is_file() else None
+        loaded = ResultNodes()
+        added = ResultNodes(request.target)
         try:
-            return self._fill_nodes(added, fields, images, labels, report)
+            template = self._find_template(report["model"], loaded)
+            added.folder = _("{target} registered to {template}").format(
+                target=request.target.GetName(), template=template.volume.GetName()
+            )
+            report["segments"] = {str(segment.value): segment.name for segment in template.segments}
+            if template.labels:
+                report["segment_confidence"] = measure_segment_confidence(
+                    template.labels, images[1], [segment.value for segment in template.segments]
+                )
+            return self._fill_nodes(added, template, fields, images, labels, report)
         except BaseException:
             added.discard()
+            loaded.discard()
             raise
 
+    def _find_template(self, model: str, loaded: ResultNodes) -> OwnTemplateNodes:
+        """The template and its segments: the request's, or the model's own. model: the file of the one that was taken.
+        loaded: notes the nodes that are made here."""
+        request = self.request
+        if not request.template:
+            return load_own_template(model, loaded)
+        labels = load_image(self._folder / "template_label.nrrd") if self._segments else None
+        return OwnTemplateNodes(request.template, request.templateSegmentation, self._segments, labels)
+
     def _fill_nodes(
-        self, nodes: ResultNodes, fields: list[Image], images: list[Image], labels: Image | None, report: dict[str, Any]
+        self,
+        nodes: ResultNodes,
+        template: OwnTemplateNodes,
+        fields: list[Image],
+        images: list[Image],
+        labels: Image | None,
+        report: dict[str, Any],
     ) -> Outputs:
-        """fields: transform, inverse. images: warped target, confidence, supervoxels of the target."""
+        """fields: transform, inverse. images: warped target, confidence, supervoxels of the target. labels: on it."""
         request, name = self.request, self.request.target.GetName()
 
         def add(output: str, class_name: str, text: str):
@@ -222,11 +244,13 @@ class Run:
                 find_supervoxels(request.target), LABELS, _("{name} supervoxels").format(name=name)
             ),
             report=report,
+            template=template.volume,
+            templateSegmentation=template.segmentation,
         )
         if outputs.transform:
-            fill_transform(outputs.transform, fields[0], fixed=request.template, moving=request.target)
+            fill_transform(outputs.transform, fields[0], fixed=template.volume, moving=request.target)
         if outputs.inverse:
-            fill_transform(outputs.inverse, fields[1], fixed=request.target, moving=request.template)
+            fill_transform(outputs.inverse, fields[1], fixed=request.target, moving=template.volume)
         if outputs.warpedTarget:
             fill_volume(outputs.warpedTarget, images[0], like=request.target)
         if outputs.confidence:
@@ -234,10 +258,11 @@ class Run:
         fill_volume(outputs.supervoxels, images[2])
         outputs.supervoxels.SetHideFromEditors(True)  # only the panel's button shows it
         if labels and "warpedSegmentation" not in request.skipped:
-            outputs.warpedSegmentation = add("warpedSegmentation", SEGMENTATION, _("Template segments on {name}"))
-            fill_segmentation(outputs.warpedSegmentation, labels, self._segments, request.target)
+            text = _("Template segments on {name}") if request.template else _("{name} segmentation")
+            outputs.warpedSegmentation = add("warpedSegmentation", SEGMENTATION, text)
+            fill_segmentation(outputs.warpedSegmentation, labels, template.segments, request.target)
         for node in outputs.nodes():
-            mark_result(node, request.template, request.target, outputs.verdict["word"])
+            mark_result(node, template.volume, request.target, outputs.verdict["word"])
         for output in request.hidden:
             if node := getattr(outputs, output):
                 hide(node)
@@ -246,7 +271,9 @@ class Run:
 
 def _check_memory(request: Request) -> str:
     """A sentence on needed and free memory. Raises UserError if it is not enough."""
-    needed = estimate_memory(_count_voxels(request.template), _count_voxels(request.target)) / 2**30
+    # a model's own template has the few voxels of its average
+    fixed, moving = _count_voxels(request.template or request.target), _count_voxels(request.target)
+    needed = estimate_memory(fixed, moving) / 2**30
     free = (available_memory() + POOL.count_idle_memory()) / 2**30
     if needed > free:
         raise UserError(

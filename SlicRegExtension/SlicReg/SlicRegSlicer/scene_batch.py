@@ -19,7 +19,7 @@ from SlicRegLib.jobs.batch_folder import open_batch_folder
 from .checks import check_segmentation, check_volume
 from .request import Request
 from .result_nodes import SEGMENTATION, TARGET_ROLE
-from .segments import list_segment_names
+from .segments import list_segment_names, number_segments
 from .translation import _
 from .writing import write_segmentation, write_volume
 
@@ -122,7 +122,7 @@ class BatchPreparation:
         if template and (labels := find_segmentation(volume, list_segment_names(template))):
             path = inputs / "labels" / f"{name}.nrrd"
             make_folder(path.parent)
-            write_segmentation(labels, volume, path, list_segment_names(template))
+            write_segmentation(labels, volume, path, number_segments(list_segment_names(template)))
             self._labels[name] = path
 
 

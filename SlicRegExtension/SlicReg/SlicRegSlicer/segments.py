@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import slicer
@@ -32,6 +33,11 @@ def list_segment_names(node) -> list[str]:
     """The names of a segmentation node's segments, in their order."""
     segmentation = node.GetSegmentation()
     return [segmentation.GetNthSegment(n).GetName() for n in range(segmentation.GetNumberOfSegments())]
+
+
+def number_segments(names: Sequence[str]) -> dict[str, int]:
+    """Values 1..n in the order of the names; of equal ones, the last counts."""
+    return {name: value for value, name in enumerate(names, 1)}
 
 
 def make_vtk_segment(segment: Segment, labelmap):

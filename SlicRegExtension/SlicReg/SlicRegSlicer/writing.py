@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
@@ -34,13 +35,13 @@ def write_segmentation(
     node,
     volume,
     path: str | Path,
-    names: Sequence[str] | None = None,
+    names: Mapping[str, int] | None = None,
     numbers: Literal["order", "own"] = "order",
 ) -> list[Segment]:
     """Write the segments as a label map on the grid of ``volume`` in the world; returns them with their values.
 
-    Values are 1..n in the segments' order. names: the segments of another segmentation with which this one is compared;
-    a segment with the n-th of these names gets the value n, all others get larger values. numbers: "own" takes the
+    Values are 1..n in the segments' order. names: the segments of another segmentation with which this one is compared,
+    and their values, which segments of the same names get; all others get larger values. numbers: "own" takes the
     segments' own label values, as they were in the file; raises UserError where two have the same. Where segments
     overlap, the later one wins.
     """
@@ -64,12 +65,9 @@ def write_segmentation(
     return segments
 
 
-def _number_by_names(segments: list[Segment], names: Sequence[str]) -> list[Segment]:
-    others = iter(range(len(names) + 1, len(names) + len(segments) + 1))
-    return [
-        replace(segment, value=names.index(segment.name) + 1 if segment.name in names else next(others))
-        for segment in segments
-    ]
+def _number_by_names(segments: list[Segment], names: Mapping[str, int]) -> list[Segment]:
+    free = count(max(names.values(), default=0) + 1)
+    return [replace(segment, value=names.get(segment.name) or next(free)) for segment in segments]
 
 
 def _number_as_stored(segments: list[Segment], segmentation, name: str) -> list[Segment]:

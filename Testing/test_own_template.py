@@ -1,0 +1,86 @@
+"""The template of a model as plain arrays is what PyTorch reads from it."""
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from average_samples import NAMES, copy_without, make_average_model
+from SlicRegLib import MODELS
+from SlicRegLib.errors import UserError
+from SlicRegLib.images.segment_colours import invent_colour
+from SlicRegLib.registration.model import load_model, save_model
+from SlicRegLib.registration.model_header import read_model
+from SlicRegLib.registration.own_template import OwnOrgan, list_organs, read_own_template
+
+PHANTOM = MODELS / "trunk-phantom.slicreg"
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    return make_average_model(tmp_path_factory.mktemp("models") / "average.slicreg")
+
+
+def test_image_and_labels_are_those_of_the_model(path):
+    own, model = read_own_template(path), load_model(path)
+    np.testing.assert_array_equal(own.hu, model.atlas.image.data)
+    np.testing.assert_array_equal(own.affine, model.atlas.image.grid.affine)
+    np.testing.assert_array_equal(own.labels, model.consensus.labels.data)
+    np.testing.assert_array_equal(own.labels_affine, model.consensus.grid.affine)
+    assert set(np.unique(own.labels)) == {0, *NAMES}
+    assert own.organs[0] == OwnOrgan(1, NAMES[1], (200, 1, 10))
+    assert own.organs[1] == OwnOrgan(2, NAMES[2], invent_colour(2)) and len(own.organs) == len(NAMES)
+
+
+def test_shares_are_compared_with_their_thresholds(path, tmp_path):
+    """Of two organs in one voxel the one that exceeds its threshold by the larger factor has it."""
+    model = load_model(path)
+    first, second = model.consensus.organs[:2]
+    random = np.random.default_rng(0)
+    organs = (
+        replace(first, shares=random.integers(0, 256, (9, 8, 7)).astype(np.uint8), first=(3, 4, 5), threshold=0.3),
+        replace(second, shares=random.integers(0, 256, (8, 9, 6)).astype(np.uint8), first=(5, 4, 4), threshold=0.55),
+    )
+    consensus = replace(model.consensus, organs=organs)
+    save_model(tmp_path / "random.slicreg", replace(model, consensus=consensus))
+    own = read_own_template(tmp_path / "random.slicreg")
+    np.testing.assert_array_equal(own.labels, consensus.labels.data)
+    assert (own.labels == 1).sum() > 50 and (own.labels == 2).sum() > 50
+
+
+def test_a_template_that_is_a_scan_has_numbered_labels():
+    own, model = read_own_template(PHANTOM), load_model(PHANTOM)
+    np.testing.assert_array_equal(own.hu, model.template.data)
+    np.testing.assert_array_equal(own.labels, model.template_labels.data)
+    assert [organ.name for organ in own.organs] == [f"Label {value}" for value in range(1, 14)]
+
+
+def test_no_template_or_a_damaged_one_is_one_sentence(path, tmp_path):
+    with pytest.raises(UserError, match=r"holds no template of its own; choose"):
+        bare = tmp_path / "bare.slicreg"
+        copy_without(PHANTOM, bare, "template.npz")
+        read_own_template(bare)
+    with pytest.raises(UserError, match="damaged"):
+        cut = tmp_path / "cut.slicreg"
+        cut.write_bytes(path.read_bytes()[:5000])
+        read_own_template(cut)
+    with pytest.raises(UserError, match=r"cannot be read \(No such file"):
+        read_own_template(tmp_path / "none.slicreg")
+
+
+@pytest.mark.parametrize("organs", [None, 7, [1], [{"value": "x"}], [{"value": 1, "name": "a", "colour": [1]}]])
+def test_hostile_descriptions_name_no_organs(organs):
+    assert list_organs({"organs": organs}) == ()
+
+
+def test_it_needs_no_torch(path):
+    """Slicer's own process reads it."""
+    code = "import sys; from SlicRegLib.registration.own_template import read_own_template; "
+    code += f"read_own_template({str(path)!r}); assert 'torch' not in sys.modules"
+    assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": ":".join(sys.path)}).returncode == 0
+
+
+def test_the_header_names_the_organs(path):
+    assert [organ.name for organ in list_organs(read_model(path).about)] == list(NAMES.values())
