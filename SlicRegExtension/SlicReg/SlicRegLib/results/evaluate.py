@@ -215,7 +215,8 @@ def _list_labelled(images: Path, labels: Path, series: str) -> tuple[list[Labell
 
 
 def compare(result: Registration, labels: Labels, target_labels: Volume) -> dict[str, Any]:
-    """Dice and HD95 "before" (both scans in world coordinates) and "after" registration, on the template's own grid.
+    """Dice and HD95 "before" (both scans in world coordinates) and "after" registration, on the grid of the template's
+    labels.
 
     The target's labels are resampled once (one-hot, linear, arg max). Labels that only one side has are not measured;
     "left_out" lists them. "on_target": Dice and HD95 of the carried labels on the target's own grid, for a consensus of
@@ -231,7 +232,7 @@ def compare(result: Registration, labels: Labels, target_labels: Volume) -> dict
             "The template's and the target's labels have no value in common; use the same numbers for both."
         )
     before = resample_labels(target_labels.data, target_labels.grid, grid)
-    after = result.labels_on_template(target_labels).data
+    after = resample_labels(target_labels.data, target_labels.grid, grid, result.field)
     on_own = {}
     if isinstance(labels, Consensus):
         carried = carry_labels(result, labels)
