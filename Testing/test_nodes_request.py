@@ -10,7 +10,7 @@ from SlicRegLib.cli.parser import parse
 from SlicRegLib.errors import UserError
 from SlicRegLib.registration.options import MODES, AlignmentOptions, RegistrationOptions
 from SlicRegLib.results.options import RegisterRequest
-from SlicRegLib.stages import CHOICE, LEARN, LOADING, REGISTER
+from SlicRegLib.stages import CHOICE, LEARN, LEARN_AVERAGE, LOADING, REGISTER
 from SlicRegSlicer import stage_texts
 from SlicRegSlicer.request import Request
 
@@ -66,7 +66,7 @@ def test_a_preset_counts_and_not_the_numbers(mode):
 def test_all_stages_have_a_text():
     first, *others = REGISTER
     assert list(stage_texts.REGISTER) == [first, CHOICE, *others, LOADING]
-    assert list(stage_texts.LEARN) == list(LEARN)
+    assert set(stage_texts.LEARN) == {*LEARN, *LEARN_AVERAGE}
 
 
 @pytest.fixture

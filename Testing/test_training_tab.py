@@ -238,7 +238,7 @@ def test_closing_the_scene_ends_the_check(panel, cohort, folder):
 
 def test_tool_tips_name_what_is_missing(panel, cohort, folder):
     ui = panel.ui
-    for widget, words in (("Template", "template"), ("Images", "folder of scans"), ("Folder", "job folder")):
+    for widget, words in (("Images", "folder of scans"), ("Folder", "job folder")):
         assert words in ui.trainingStartButton.toolTip and not ui.trainingStartButton.enabled
         getattr(ui, f"training{widget}Path").currentPath = str(cohort / widget)
     assert "name" in ui.trainingStartButton.toolTip and not ui.trainingStartButton.enabled
@@ -369,7 +369,6 @@ def test_a_volume_of_the_scene_is_the_template(panel, cohort, folder):
     template = load_coarse_pair()[0]
     fill_in(panel, cohort, folder, Template="")
     ui = panel.ui
-    assert "template" in ui.trainingStartButton.toolTip
     HOST.choose(ui.trainingTemplateVolumeSelector, template)
     assert not ui.trainingTemplatePath.enabled and ui.trainingStartButton.enabled
     panel.logic.startTraining = start_fake_job
@@ -383,6 +382,15 @@ def test_a_volume_of_the_scene_is_the_template(panel, cohort, folder):
     np.testing.assert_allclose(read_affine(written), slicer.util.arrayFromVTKMatrix(matrix))
     assert ui.trainingTemplatePath.currentPath == config["template"]
     HOST.click(ui.trainingStopButton)
+
+
+def test_without_a_template_the_average_becomes_it(panel, cohort, folder):
+    fill_in(panel, cohort, folder, Template="", Labels=cohort / "label")
+    panel.logic.startTraining = start_fake_job
+    HOST.click(panel.ui.trainingStartButton)
+    config = panel.training.job.config
+    assert (config["template"], config["labels"]) == ("", str(cohort / "label")) and not HOST.dialogs.texts()
+    HOST.click(panel.ui.trainingStopButton)
 
 
 def test_a_mistake_leaves_no_template_behind(panel, cohort, folder):

@@ -12,7 +12,7 @@ from SlicRegLib.jobs.options import JobOptions
 from SlicRegLib.jobs.status import JobState
 from SlicRegLib.registration.options import AlignmentOptions, RegistrationOptions
 from SlicRegLib.results.options import RegisterRequest
-from SlicRegLib.stages import LEARN
+from SlicRegLib.stages import LEARN, LEARN_AVERAGE
 
 pytestmark = pytest.mark.skipif(not available(), reason="needs slicer-core and PySide6")
 if available():
@@ -43,7 +43,7 @@ def test_durations(seconds, words):
 
 
 def test_every_stage_of_the_library_has_its_words():
-    assert list(training_words.STAGES) == list(LEARN)
+    assert set(training_words.STAGES) == {*LEARN, *LEARN_AVERAGE}
 
 
 @pytest.mark.parametrize(
@@ -55,6 +55,10 @@ def test_every_stage_of_the_library_has_its_words():
         ("teacher", "12 of 80: pt_12", "registering scan 12 of 80"),
         ("teacher", "", "registering the scans"),
         ("training", "iteration 120, loss 1.234, validation 2.000", "training, iteration 120 of 300, loss 1.234"),
+        ("average", "round 2: 12 of 80: pt_12", "averaging the scans, round 2, scan 12 of 80"),
+        ("average", "round 2: the shape moved 1.3 mm", "averaging the scans, round 2"),
+        ("average", "image: 3 of 80", "averaging the scans"),
+        ("consensus", "pt_3", "counting the labels"),
         ("training", "", "training"),
         ("report", "held-out scan 1 of 4", "writing the report"),
     ],
@@ -94,7 +98,8 @@ def test_a_finished_training_tells_where_the_model_is_and_how_good_it_is():
 def test_the_first_missing_input_is_named():
     values = {"template": "t", "images": "i", "name": "n"}
     assert find_missing_input(values, "folder") == ""
-    for name, word in (("template", "template"), ("images", "folder of scans"), ("name", "name")):
+    assert find_missing_input({**values, "template": ""}, "folder") == ""  # then the average is the template
+    for name, word in (("images", "folder of scans"), ("name", "name")):
         assert word in find_missing_input({**values, name: ""}, "folder")
     assert "job folder" in find_missing_input(values, "")
 
@@ -102,7 +107,7 @@ def test_the_first_missing_input_is_named():
 @pytest.fixture
 def values(tmp_path):
     """Every option that the tab shows, changed."""
-    for name in ("template.nii.gz", "labels.nii.gz", "first.slicreg"):
+    for name in ("template.nii.gz", "labels.nii.gz", "names.csv", "first.slicreg"):
         (tmp_path / name).touch()
     return {
         "template": str(tmp_path / "template.nii.gz"),
@@ -114,6 +119,7 @@ def values(tmp_path):
         "workers": 1,
         "labels": str(tmp_path),
         "template_label": str(tmp_path / "labels.nii.gz"),
+        "label_names": str(tmp_path / "names.csv"),
         "start": str(tmp_path / "first.slicreg"),
     }
 
@@ -131,6 +137,12 @@ def test_the_check_is_of_the_same_training(values, tmp_path):
     shared = ("preset", "iterations", "batch", "learning_rate", "seed", "device", "workers", "spacing_mm", "shape")
     assert [getattr(check, name) for name in shared] == [getattr(options, name) for name in shared]
     assert parse(["check", *write_arguments(check)])[:2] == ("check", check)
+
+
+def test_a_training_without_a_template_makes_an_average(values, tmp_path):
+    options = make_job_options({**values, "template": "", "template_label": "", "start": ""})
+    assert options.is_average and options.labels == str(tmp_path)  # which become the model's
+    assert make_check_request(options, str(tmp_path / "job")).template is None
 
 
 def test_nested_options_are_written_as_well(tmp_path):

@@ -520,20 +520,20 @@
         <translation>Training</translation>
     </message>
     <message>
-        <source>Trains a model for a new anatomy from a folder of scans and a template. No labels are needed. The training runs in the background, continues when Slicer is closed, and can be stopped and resumed.</source>
-        <translation>Trainiert ein Modell für eine neue Körperregion aus einem Ordner mit Aufnahmen und einer Referenz. Labels werden nicht gebraucht. Das Training läuft im Hintergrund, geht weiter, wenn Slicer geschlossen wird, und kann angehalten und fortgesetzt werden.</translation>
+        <source>Trains a model for a new anatomy from a folder of scans. Without a template, the average of the scans becomes the template, and the model then needs no other scan. No labels are needed; what labels of some scans agree on goes into the model. The training runs in the background, continues when Slicer is closed, and can be stopped and resumed.</source>
+        <translation>Trainiert aus einem Ordner mit Aufnahmen ein Modell für eine neue Körperregion. Ohne Referenz wird der Durchschnitt der Aufnahmen zur Referenz, und das Modell braucht dann keine andere Aufnahme. Labels sind nicht nötig; worin Labels einiger Aufnahmen übereinstimmen, kommt ins Modell. Das Training läuft im Hintergrund, geht weiter, wenn Slicer geschlossen wird, und kann angehalten und fortgesetzt werden.</translation>
+    </message>
+    <message>
+        <source>Optional. Template scan of the scene: a typical patient, completely in view. It is written into the job folder. Without a template the cohort&apos;s average becomes the template.</source>
+        <translation>Optional. Referenzaufnahme aus der Szene: ein typischer Patient, vollständig im Bild. Sie wird in den Arbeitsordner geschrieben. Ohne Referenz wird der Durchschnitt der Kohorte zur Referenz.</translation>
+    </message>
+    <message>
+        <source>None: the file below, or the cohort&apos;s average</source>
+        <translation>Keine: die Datei unten oder der Durchschnitt der Kohorte</translation>
     </message>
     <message>
         <source>Scans and model</source>
         <translation>Aufnahmen und Modell</translation>
-    </message>
-    <message>
-        <source>Template scan of the scene: a typical patient, completely in view. It is written into the job folder.</source>
-        <translation>Referenzaufnahme aus der Szene: ein typischer Patient, vollständig im Bild. Sie wird in den Arbeitsordner geschrieben.</translation>
-    </message>
-    <message>
-        <source>None: take the file</source>
-        <translation>Keines: die Datei nehmen</translation>
     </message>
     <message>
         <source>or template file:</source>
@@ -574,6 +574,10 @@
     <message>
         <source>Labels of the template:</source>
         <translation>Labels der Referenz:</translation>
+    </message>
+    <message>
+        <source>Names of the labels:</source>
+        <translation>Namen der Labels:</translation>
     </message>
     <message>
         <source>Start from model:</source>
@@ -1803,12 +1807,20 @@ in der Kohorte</translation>
         <translation>Prüfung der Aufnahmen</translation>
     </message>
     <message>
+        <source>averaging the scans</source>
+        <translation>Mittelung der Aufnahmen</translation>
+    </message>
+    <message>
         <source>dividing the template into supervoxels</source>
         <translation>Zerlegung der Referenz in Supervoxel</translation>
     </message>
     <message>
         <source>registering the scans</source>
         <translation>Registrierung der Aufnahmen</translation>
+    </message>
+    <message>
+        <source>counting the labels</source>
+        <translation>Auszählung der Labels</translation>
     </message>
     <message>
         <source>training</source>
@@ -1879,10 +1891,6 @@ in der Kohorte</translation>
 </context>
 <context>
     <name>SlicRegSlicer.training_request</name>
-    <message>
-        <source>Choose the template: the scan to which all others are registered.</source>
-        <translation>Bitte die Referenz wählen: die Aufnahme, auf die alle anderen registriert werden.</translation>
-    </message>
     <message>
         <source>Choose the folder of scans.</source>
         <translation>Bitte den Ordner mit den Aufnahmen wählen.</translation>
@@ -1984,6 +1992,14 @@ in der Kohorte</translation>
     <message>
         <source>registering scan {n} of {total}</source>
         <translation>Registrierung von Aufnahme {n} von {total}</translation>
+    </message>
+    <message>
+        <source>, scan {n} of {total}</source>
+        <translation>, Aufnahme {n} von {total}</translation>
+    </message>
+    <message>
+        <source>averaging the scans, round {n}{scan}</source>
+        <translation>Mittelung der Aufnahmen, Runde {n}{scan}</translation>
     </message>
     <message>
         <source> of {total}</source>

@@ -92,4 +92,5 @@ class SlicRegParameterNode:
     trainingWorkers: Annotated[int, WithinRange(1, 1024)] = find_default("trainingWorkers")
     trainingLabels: str = find_default("trainingLabels")
     trainingTemplateLabel: str = find_default("trainingTemplateLabel")
+    trainingLabelNames: str = find_default("trainingLabelNames")
     trainingStart: str = find_default("trainingStart")

@@ -24,9 +24,11 @@ REGISTER = {
 LEARN = {
     stages.STARTING: _("starting"),
     stages.CHECK: _("checking the scans"),
+    stages.AVERAGE: _("averaging the scans"),
     stages.SUPERVOXELS: _("dividing the template into supervoxels"),
     stages.TEACHER: _("registering the scans"),
+    stages.CONSENSUS: _("counting the labels"),
     stages.TRAINING: _("training"),
     stages.REPORT: _("writing the report"),
 }
-"""Stages of a training, as parts of the sentence that tells its state."""
+"""Stages of a training, with a template scan or with an average, as parts of the sentence that tells its state."""

@@ -24,13 +24,15 @@ PARAMETERS = {
     "workers": "trainingWorkers",
     "labels": "trainingLabels",
     "template_label": "trainingTemplateLabel",
+    "label_names": "trainingLabelNames",
     "start": "trainingStart",
 }
 TEMPLATE_FILE = "template.nrrd"
 """A template of the scene, in the job folder."""
 FOLDER = "trainingFolder"
 """The parameter for the job folder, which is no option of the job."""
-PATHS = tuple(PARAMETERS[name] for name in ("template", "images", "labels", "template_label", "start")) + (FOLDER,)
+PATH_OPTIONS = ("template", "images", "labels", "template_label", "label_names", "start")
+PATHS = (*(PARAMETERS[name] for name in PATH_OPTIONS), FOLDER)
 """Parameters that are paths, kept as text."""
 
 
@@ -47,7 +49,6 @@ def find_inputs(ui, parameter: str) -> list:
 def find_missing_input(values: dict[str, Any], folder: str) -> str:
     """A sentence that says what must still be chosen; "" if nothing. values: by option of `JobOptions`."""
     needed = (
-        (values["template"], _("Choose the template: the scan to which all others are registered.")),
         (values["images"], _("Choose the folder of scans.")),
         (folder, _("Choose a job folder.")),
         (values["name"], _("Enter a name for the model.")),
@@ -80,5 +81,5 @@ def make_check_request(options: JobOptions, folder: str) -> CheckRequest:
     """The check of the scans that a training with these options would use; findings go to ``folder``."""
     shared = {field.name for field in fields(CheckRequest)} & {field.name for field in fields(JobOptions)}
     values = {name: getattr(options, name) for name in shared}
-    paths = {name: Path(values[name]) for name in ("template", "images")}
+    paths = {"template": Path(options.template) if options.template else None, "images": Path(options.images)}
     return CheckRequest(**{**values, **paths, "out": Path(folder)})

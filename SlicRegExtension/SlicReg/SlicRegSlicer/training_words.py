@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from SlicRegLib.jobs.status import JobState
-from SlicRegLib.stages import CHECK, TEACHER, TRAINING
+from SlicRegLib.stages import AVERAGE, CHECK, TEACHER, TRAINING
 
 from .stage_texts import LEARN as STAGES
 from .translation import _
@@ -46,6 +46,9 @@ def describe_stage(state: JobState, config: Mapping[str, Any]) -> str:
     counting = {CHECK: _("checking scan {n} of {total}"), TEACHER: _("registering scan {n} of {total}")}
     if state.stage in counting and (count := re.match(r"(\d+) of (\d+)", state.message)):
         return counting[state.stage].format(n=max(1, int(count[1])), total=count[2])
+    if state.stage == AVERAGE and (step := re.match(r"round (\d+): (?:.*?(\d+) of (\d+))?", state.message)):
+        scan = _(", scan {n} of {total}").format(n=step[2], total=step[3]) if step[2] else ""
+        return _("averaging the scans, round {n}{scan}").format(n=step[1], scan=scan)
     if state.stage == TRAINING and (step := re.match(r"iteration (\d+), loss ([\d.]+)", state.message)):
         total = _(" of {total}").format(total=config["iterations"]) if config.get("iterations") else ""
         return _("training, iteration {n}{of_total}, loss {loss}").format(n=step[1], of_total=total, loss=step[2])
