@@ -2,12 +2,15 @@
 
 import contextlib
 import io
+import json
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import SimpleITK as sitk
+import torch
 
 from SlicRegLib.cli.main import main
 from SlicRegLib.errors import UserError
@@ -15,6 +18,9 @@ from SlicRegLib.geometry.grid import Grid
 from SlicRegLib.images.volumes import Volume, load_scan, save_volume
 from SlicRegLib.registration.model import load_model, save_model
 from SlicRegLib.registration.model_header import read_model
+from SlicRegLib.registration.options import RefinementOptions
+from test_atlas import make_atlas
+from test_consensus import sample
 from test_model import make, template
 
 sys.path.insert(0, str(Path(__file__).parent / "reliability"))
@@ -55,6 +61,40 @@ def test_damaged_models(tmp_path, monkeypatch, way):
         read += accepted
         assert not accepted or read_model(path).usable
     assert read < 10  # those whose change changed nothing
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize("part", ["bundle.json", "consensus.npz", "atlas.npz"])
+def test_damaged_averages_without_sums(tmp_path, part):
+    """What is accepted can be shown: its labels, its features, its description."""
+    whole, path = tmp_path / "whole.slicreg", tmp_path / "m.slicreg"
+    save_model(whole, make(atlas=make_atlas(), consensus=sample()))
+    with zipfile.ZipFile(whole) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    about = json.loads(parts["bundle.json"])
+    del about["sha256"]
+    only = {key: about.pop(key) for key in ("organs", "atlas")}  # what is changed: the rest has tests of its own
+    read = 0
+    for number in range(80):
+        rng = np.random.default_rng([SEED, number])
+        changed = {**parts, "bundle.json": json.dumps({**about, **only}).encode()}
+        if part == "bundle.json":
+            with contextlib.suppress(ValueError):  # damage to the text itself is tested above
+                changed[part] = json.dumps(
+                    {**about, **json.loads(m.change_json(json.dumps(only).encode(), rng))}
+                ).encode()
+        else:
+            changed[part] = (m.change_npz if number % 3 else m.change_header_of_npz)(parts[part], rng)
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, content in changed.items():
+                archive.writestr(name, content)
+        if reads(load_model, path):
+            read += 1
+            model = load_model(path)
+            assert model.consensus.labels.data.shape == model.consensus.grid.shape and model.summary()["organs"]
+            assert model.atlas.compared(RefinementOptions(), torch.device("cpu")).features.values.isfinite().all()
+        assert all(line.isprintable() for line in read_model(path).describe().splitlines())
+    assert read < 60
 
 
 @pytest.fixture(scope="module")

@@ -136,15 +136,19 @@ def prepare(corpus: Path) -> None:
 
 
 def complete(corpus: Path) -> None:
-    """A model as an older version wrote it, without sums, and a list of one scan."""
+    """The models as an older version wrote them, without sums, and a list of one scan."""
     import zipfile
 
-    with zipfile.ZipFile(corpus / "tiny.slicreg") as archive, zipfile.ZipFile(corpus / "old.slicreg", "w") as old:
-        for name in archive.namelist():
-            content = archive.read(name)
-            if name == "bundle.json":
-                content = json.dumps({k: v for k, v in json.loads(content).items() if k != "sha256"}).encode()
-            old.writestr(zipfile.ZipInfo(name), content)
+    for whole, without in (("tiny", "old"), ("average", "old-average")):
+        with (
+            zipfile.ZipFile(corpus / f"{whole}.slicreg") as archive,
+            zipfile.ZipFile(corpus / f"{without}.slicreg", "w") as old,
+        ):
+            for name in archive.namelist():
+                content = archive.read(name)
+                if name == "bundle.json":
+                    content = json.dumps({k: v for k, v in json.loads(content).items() if k != "sha256"}).encode()
+                old.writestr(zipfile.ZipInfo(name), content)
     (corpus / "one.csv").write_text(f"path\n{corpus / 'img' / 'pt_1.nii.gz'}\n")
     (corpus / "complete").touch()
 

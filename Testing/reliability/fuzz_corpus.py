@@ -12,6 +12,7 @@ import SimpleITK as sitk
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from atlas_samples import atlas_model, count_tiny_labels
 from tiny import CentreTeacher, tiny_model, tiny_study, write_cohort
 
 
@@ -31,6 +32,9 @@ def make_corpus(folder: Path) -> None:
     template = load_scan(cohort / "template.nii.gz")
     labels = load_labels(cohort / "template_label.nii.gz", template)
     save_model(folder / "tiny.slicreg", tiny_model(study, key_points=points, template=template, template_labels=labels))
+    consensus = count_tiny_labels(study).consensus()
+    save_model(folder / "average.slicreg", atlas_model(study, consensus=consensus))
+    (folder / "names.csv").write_text("value;name;r;g;b\n1;Left lung;1;2;3\n6;Body;;;\n", encoding="utf-8-sig")
     write_formats(cohort / "img" / "pt_1.nii.gz", folder / "formats")
     write_formats(cohort / "label" / "pt_1.nii.gz", folder / "labels")
     (folder / "list.csv").write_text(f"path\n{cohort / 'img' / 'pt_1.nii.gz'}\n{cohort / 'img' / 'pt_2.nii.gz'}\n")

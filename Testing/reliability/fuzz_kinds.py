@@ -148,7 +148,9 @@ def _npz(content: bytes, rng: Rng) -> bytes:
 def _model(command: str) -> Callable[[Path, Path, Rng], Case]:
     def make(corpus: Path, folder: Path, rng: Rng) -> Case:
         path, out = folder / "m.slicreg", folder / "out"
-        content = (corpus / ("old.slicreg" if rng.random() < 0.6 else "tiny.slicreg")).read_bytes()
+        average = command == "segment" or (command == "info" and rng.random() < 0.5)
+        with_sums, without = ("average", "old-average") if average else ("tiny", "old")
+        content = (corpus / f"{without if rng.random() < 0.6 else with_sums}.slicreg").read_bytes()
         if rng.random() < 0.25:
             content = m.damage(content, rng, 3000)
         else:
@@ -159,9 +161,22 @@ def _model(command: str) -> Callable[[Path, Path, Rng], Case]:
         if command == "register":
             words = ["register", "--model", path, "--template", corpus / "template.nii.gz", "--target",
                      corpus / "img" / "pt_1.nii.gz", "--out", out, *FEW]  # fmt: skip
+        if command == "segment":
+            words = ["segment", "--model", path, "--target", corpus / "img" / "pt_1.nii.gz", "--out", out, *FEW]
         return Case(words, path, out)
 
     return make
+
+
+def _names(corpus: Path, folder: Path, rng: Rng) -> Case:
+    """A table of label names; the study is finished, so that only its labels are counted."""
+    study = _copy(corpus / "study", folder)
+    path = folder / "names.csv"
+    text = (corpus / "names.csv").read_bytes()
+    path.write_bytes(m.change_text(text, rng) if rng.random() < 0.6 else m.damage(text, rng))
+    words: Words = ["prepare", "--template", corpus / "template.nii.gz", "--images", corpus / "img", "--out", study]
+    words += ["--spacing", "8", "--shape", "48", "32", "48", "--labels", corpus / "label", "--label-names", path]
+    return Case([*words, "--jobs", "1"], path, None)
 
 
 def _checkpoint(corpus: Path, folder: Path, rng: Rng) -> Case:
@@ -273,6 +288,8 @@ KINDS = (
     Kind("list of scans: check", 3, _csv),
     Kind("model: info", 20, _model("info")),
     Kind("model: register", 3, _model("register")),
+    Kind("model: segment", 3, _model("segment")),
+    Kind("label names: prepare", 2, _names),
     Kind("checkpoint: train --resume", 6, _checkpoint),
     Kind("study: train", 7, _study),
     Kind("job's files: job status", 4, _job("job")),

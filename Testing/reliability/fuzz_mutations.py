@@ -171,9 +171,7 @@ def change_npz(content: bytes, rng: Rng) -> bytes:
         case _:
             odd = rng.choice([np.nan, np.inf, -np.inf, 0, 1e30, -1, 200, 255]) if array.dtype.kind == "f" else 255
             arrays[name] = array.copy()
-            arrays[name].flat[rng.integers(array.size)] = (
-                odd if array.dtype.kind == "f" or array.dtype == np.uint8 else -1
-            )
+            arrays[name].flat[rng.integers(array.size)] = odd if array.dtype.kind in "fu" else -1
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=True, **arrays)
     return buffer.getvalue()
