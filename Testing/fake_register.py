@@ -9,7 +9,7 @@ import json
 import sys
 
 from SlicRegLib.cli.parser import parse
-from SlicRegLib.jobs.batch import RESULTS
+from SlicRegLib.jobs.batch_rows import RESULTS
 
 VERDICT = {"word": "doubtful", "sentence": "Look at the liver."}
 REPORT = {"seconds": {"total": 1.5}, "folding_percent": 0.25, "verdict": VERDICT}

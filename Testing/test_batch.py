@@ -11,12 +11,15 @@ from types import SimpleNamespace
 
 import pytest
 
+from average_samples import copy_without
+from SlicRegLib import MODELS
 from SlicRegLib.cli.parser import parse
 from SlicRegLib.errors import UserError
 from SlicRegLib.images import files
 from SlicRegLib.images.files import list_images
-from SlicRegLib.jobs.batch import COLUMNS, RESULTS, Batch, name_scans
+from SlicRegLib.jobs.batch import Batch, name_scans
 from SlicRegLib.jobs.batch_folder import hold_batch_folder
+from SlicRegLib.jobs.batch_rows import COLUMNS, RESULTS
 from SlicRegLib.jobs.command_process import CommandProcess
 
 REPORT = {"seconds": {"total": 7.5}, "folding_percent": 0.02}
@@ -61,6 +64,13 @@ def finish(folder: Path, report=REPORT) -> SimpleNamespace:
     for name in RESULTS:
         (folder / name).write_text(json.dumps(report))
     return SimpleNamespace(state="finished", error="", elapsed=9.0)
+
+
+ORGANS = [
+    {"value": 1, "name": "liver", "volume_ml": 1500.5, "percentile": 40.0, "complete": True},
+    {"value": 2, "name": "spleen", "volume_ml": 90.25, "percentile": None, "complete": False},
+]
+PHANTOM = MODELS / "trunk-phantom.slicreg"
 
 
 def failed(error="The scan is empty.", state="failed"):
@@ -412,3 +422,59 @@ def test_the_first_scan_chooses_the_model_for_all(cohort):
     assert status(model=chosen) == (["waiting", "done", "waiting"], "model.slicreg")
     (cohort / "template.nii.gz").write_text("another one")
     assert status(model="auto") == (["waiting", "waiting", "waiting"], "auto")
+
+
+# ---- without a template
+
+
+def test_the_models_own_template_needs_no_words(cohort):
+    labels = {"a": cohort / "label.nii.gz"}
+    batch = make(cohort, template=None, model=PHANTOM, labels=labels)
+    _command, request, _ = parse(batch.next())
+    assert (request.template, request.template_label, request.target_label) == (None, None, labels["a"])
+    assert request.model == PHANTOM and request.target == cohort / "scans" / "a.nii.gz"
+
+
+def test_volumes_of_organs_are_a_table(cohort):
+    """A row for each scan; what a scan does not show completely is empty. A repeated batch keeps them."""
+    batch = make(cohort, template=None, model=PHANTOM)
+    reports = [{**REPORT, "organs": ORGANS}, REPORT, {**REPORT, "organs": [{**ORGANS[1], "complete": True}]}]
+    for report in reports:
+        batch.record(finish(out_of(batch.next()), report))
+    header = ["name", "verdict", "liver (ml)", "spleen (ml)", "liver (percentile)", "spleen (percentile)"]
+    expected = [header, ["a", "", "1500.5", "", "40.0", ""], ["c", "", "", "90.25", "", ""]]
+    assert read_volumes(cohort / "out") == expected and "volumes.csv" in batch.summary()
+    (cohort / "out" / "volumes.csv").unlink()
+    again = make(cohort, template=None, model=PHANTOM)
+    assert again.pending() == [] and read_volumes(cohort / "out") == expected
+    assert len(make(cohort, model=PHANTOM).pending()) == 3  # to another template
+
+
+def test_a_damaged_report_has_no_volumes(cohort):
+    batch = make(cohort, template=None, model=PHANTOM)
+    for organs in ({"liver": 3}, [7], [{"name": "liver"}]):
+        batch.record(finish(out_of(batch.next()), {**REPORT, "organs": organs}))
+    assert not (cohort / "out" / "volumes.csv").exists() and [row["status"] for row in batch.rows()] == ["done"] * 3
+
+
+def test_the_choice_of_a_model_is_kept_without_a_template_too(cohort):
+    batch = make(cohort, template=None, model="auto")
+    words = batch.next()
+    assert words[words.index("--model") + 1] == "auto"
+    batch.record(finish(out_of(words), {**REPORT, "model": str(PHANTOM)}))
+    assert make(cohort, template=None, model="auto").model == PHANTOM
+    assert str(make(cohort, model="auto").model) == "auto"  # with a template another one may be better
+
+
+def test_a_model_without_a_template_is_refused_at_once(cohort):
+    bare = copy_without(PHANTOM, cohort / "bare.slicreg", "template.npz")
+    with pytest.raises(UserError, match=r"The model bare holds no template of its own; choose a template scan\."):
+        make(cohort, template=None, model=bare)
+    with pytest.raises(UserError, match=r"model\.slicreg cannot be used"):
+        make(cohort, template=None)
+    assert not (cohort / "out").exists()
+
+
+def read_volumes(folder: Path) -> list[list[str]]:
+    with (folder / "volumes.csv").open(encoding="utf-8-sig", newline="") as file:
+        return list(csv.reader(file))

@@ -20,7 +20,7 @@ from SlicRegLib.errors import UserError
 from SlicRegLib.images.displacements import write_displacements
 from SlicRegLib.images.itk import make_image
 from SlicRegLib.images.itk_writing import write_image
-from SlicRegLib.jobs.batch import COLUMNS
+from SlicRegLib.jobs.batch_rows import COLUMNS
 from SlicRegSlicer.batch_results import load_result
 from SlicRegSlicer.result_nodes import VERDICT, list_scans, mark_result
 from SlicRegSlicer.scene_batch import find_segmentation, list_targets

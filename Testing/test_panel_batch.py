@@ -11,8 +11,8 @@ from host import available
 from SlicRegLib.cli.parser import parse
 from SlicRegLib.errors import UserError
 from SlicRegLib.images.displacements import write_displacements
-from SlicRegLib.jobs.batch import COLUMNS
 from SlicRegLib.jobs.batch_folder import hold_batch_folder
+from SlicRegLib.jobs.batch_rows import COLUMNS
 from SlicRegLib.jobs.command_process import CommandProcess
 
 pytestmark = pytest.mark.skipif(not available(), reason="needs slicer-core and PySide6")

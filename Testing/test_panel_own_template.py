@@ -1,5 +1,7 @@
 """A registration without a template: the model holds an average and its organs, and the panel needs a target only."""
 
+import csv
+
 import numpy as np
 import pytest
 
@@ -22,8 +24,9 @@ if available():
     from SlicRegLib.errors import UserError
     from SlicRegLib.images.segment_colours import invent_colour
     from SlicRegSlicer.request import find_user_models
-    from SlicRegSlicer.result_nodes import OWN_TEMPLATE, list_scans
+    from SlicRegSlicer.result_nodes import OWN_TEMPLATE, SEGMENTATION, list_scans
     from SlicRegSlicer.segments import describe_segments, list_segment_names
+    from SlicRegSlicer.writing import write_volume
 
 WITHOUT = "without"
 
@@ -158,10 +161,35 @@ def test_the_next_run_updates_the_same_nodes_and_scripts_make_them_too(clicked, 
     assert panel.registration.table.rows[0][4] == f"{after['1']:.3f}"
 
 
+def test_a_batch_segments_a_folder_and_tabulates_volumes(clicked, panel, tmp_path):
+    ui, target = panel.ui, clicked[1]
+    (tmp_path / "scans").mkdir()
+    write_volume(target, tmp_path / "scans" / "pt_1.nrrd")
+    ui.tabs.setCurrentWidget(ui.batchTab)
+    ui.batchInputPath.currentPath = str(tmp_path / "scans")
+    ui.batchOutputPath.currentPath = str(tmp_path / "out")
+    assert ui.batchApplyButton.enabled and "Segment all scans" in ui.batchApplyButton.toolTip
+    HOST.click(ui.batchApplyButton)
+    wait_for_end(panel)
+    assert (tmp_path / "out" / "volumes.csv").is_file() and "volumes.csv" in ui.batchStatusLabel.text
+    before = panel.registration.run.outputs.report["organs"]
+    with (tmp_path / "out" / "volumes.csv").open(encoding="utf-8-sig", newline="") as file:
+        [row] = csv.DictReader(file)
+    whole = {organ["name"]: organ for organ in before if organ["complete"]}
+    for organ in before:
+        expected = whole.get(organ["name"], {}).get("volume_ml")
+        assert row[f"{organ['name']} (ml)"] == ("" if expected is None else str(expected))
+    ui.batchTable.selectRow(0)
+    HOST.click(ui.batchLoadButton)
+    assert panel.registration.table.header[0] == "Organ" and len(panel.registration.table.rows) == len(NAMES)
+    [carried] = [node for node in slicer.util.getNodesByClass(SEGMENTATION) if node.GetName() == "pt_1 segmentation"]
+    assert list_segment_names(carried) == list(NAMES.values()) and len(find_hidden()) == 2
+
+
 @pytest.mark.parametrize(
     ("model", "changes", "sentence"),
     [
-        (WITHOUT, {}, "holds no template of its own; choose a template volume"),
+        (WITHOUT, {}, "holds no template of its own; choose a template scan"),
         ("average", {"templateSegmentation": True}, "belongs to a template volume"),
         ("auto", {"targetSegmentation": True}, "Choose a model, or no target segmentation"),
         ("trunk-phantom", {"targetSegmentation": True}, "no segment named like an organ of the model"),

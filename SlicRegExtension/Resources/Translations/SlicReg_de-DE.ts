@@ -659,6 +659,10 @@
         <translation>Segmente der Referenz auf {name}</translation>
     </message>
     <message>
+        <source>{name} segmentation</source>
+        <translation>{name} Segmentierung</translation>
+    </message>
+    <message>
         <source>{path} is missing or damaged; run the batch again.</source>
         <translation>{path} fehlt oder ist beschädigt; bitte den Stapel nochmals starten.</translation>
     </message>
@@ -691,6 +695,10 @@
     <message>
         <source>Register all scans to the template, one after another.</source>
         <translation>Alle Aufnahmen nacheinander auf die Referenz registrieren.</translation>
+    </message>
+    <message>
+        <source>Segment all scans by the model&apos;s own template, one after another.</source>
+        <translation>Alle Aufnahmen nacheinander mit der Referenz des Modells segmentieren.</translation>
     </message>
     <message>
         <source>Choose a template volume and a model on the Registration tab.</source>
@@ -1376,14 +1384,6 @@
     <message>
         <source>The template segmentation belongs to a template volume; choose that too, or no segmentation.</source>
         <translation>Die Segmentierung der Referenz gehört zu einer Referenzaufnahme; bitte auch diese wählen oder keine Segmentierung.</translation>
-    </message>
-    <message>
-        <source>No installed model holds a template of its own; choose a template volume.</source>
-        <translation>Kein installiertes Modell enthält eine eigene Referenz; bitte eine Referenzaufnahme wählen.</translation>
-    </message>
-    <message>
-        <source>The model {model} holds no template of its own; choose a template volume.</source>
-        <translation>Das Modell {model} enthält keine eigene Referenz; bitte eine Referenzaufnahme wählen.</translation>
     </message>
     <message>
         <source>There is no output {name}; the outputs are {names}.</source>

@@ -13,9 +13,10 @@ from SlicRegLib.errors import UserError
 from SlicRegLib.images.files import split_series
 from SlicRegLib.images.json_reading import read_json
 from SlicRegLib.images.options import TransformFormat
-from SlicRegLib.jobs.batch import Row
-from SlicRegLib.results.result_folder import REPORT_FILE
+from SlicRegLib.jobs.batch_rows import Row
+from SlicRegLib.results.result_folder import OWN_TEMPLATE, REPORT_FILE
 
+from .own_template import load_own_template
 from .reading import Image, fill_segmentation, fill_transform, fill_volume, load_displacement_image, load_image
 from .request import Outputs
 from .result_nodes import SEGMENTATION, TRANSFORM, VOLUME, ResultNodes, mark_result
@@ -41,13 +42,18 @@ def load_result(row: Row, out: Path, scan: Path, template=None, target=None) -> 
     fields = [load_displacement_image(_find_transform(folder, what)) for what in ("transform", "transform_inverse")]
     warped = load_image(folder / "warped_target.nii.gz")
     labels = folder / "warped_labels.nii.gz"
-    segments = _read_segments(out) if labels.is_file() else []
-    report = _read_report(folder / REPORT_FILE, segments)
-    label_image = load_image(labels) if segments else None
+    report = _read_report(folder / REPORT_FILE)
+    is_own = report.get("template") == OWN_TEMPLATE
+    segments = _read_segments(out) if labels.is_file() and not is_own else []
+    carried = load_image(labels) if labels.is_file() else None
     scan_image = None if target else _load_scan(scan)
 
-    nodes = ResultNodes(target or template)
+    nodes, loaded, organs = ResultNodes(target or template), ResultNodes(), None
     try:
+        if is_own:
+            own = load_own_template(report["model"], loaded)
+            template, organs, segments = own.volume, own.segmentation, own.segments
+        report = _name_segments(report, segments)
         if target is None and scan_image:
             target = _find_or_add(nodes, scan, VOLUME, name)
             fill_volume(target, scan_image, like=template)
@@ -63,16 +69,18 @@ def load_result(row: Row, out: Path, scan: Path, template=None, target=None) -> 
         fill_transform(inverse, fields[1], fixed=target, moving=template)
         fill_volume(warpedTarget, warped, like=target or template)
         outputs = Outputs(transform, inverse, warpedTarget, confidence=None, supervoxels=None, report=report)
-        if label_image:
-            title = _("Template segments on {name}").format(name=name)
+        outputs = replace(outputs, template=template, templateSegmentation=organs)
+        if carried and segments:
+            title = (_("{name} segmentation") if is_own else _("Template segments on {name}")).format(name=name)
             outputs = replace(
                 outputs, warpedSegmentation=_find_or_add(nodes, folder / "warped_labels", SEGMENTATION, title)
             )
-            _fill_labels(outputs.warpedSegmentation, label_image, segments, target)
+            _fill_labels(outputs.warpedSegmentation, carried, segments, target)
         for node in outputs.nodes() if template and target else ():
             mark_result(node, template, target, row["verdict"] or "")
     except BaseException:
         nodes.discard()
+        loaded.discard()
         raise
     return target, outputs
 
@@ -99,13 +107,19 @@ def _read_segments(out: Path) -> list[Segment]:
         raise UserError(_("{path} is missing or damaged; run the batch again.").format(path=path)) from error
 
 
-def _read_report(path: Path, segments: list[Segment]) -> dict[str, Any]:
-    """As in `Outputs`. Raises UserError where the file is damaged."""
+def _read_report(path: Path) -> dict[str, Any]:
+    """Raises UserError where the file is damaged."""
     try:
         report = read_json(path)
-        names = {value: value for value in report.get("after", {}).get("dice", {})}
+        _name_segments(report, [])
     except (OSError, ValueError, AttributeError) as error:
         raise UserError(_("{path} is missing or damaged; run the batch again.").format(path=path)) from error
+    return report
+
+
+def _name_segments(report: dict[str, Any], segments: list[Segment]) -> dict[str, Any]:
+    """The report as in `Outputs`."""
+    names = {value: value for value in report.get("after", {}).get("dice", {})}
     return {**report, "segments": {**names, **{str(segment.value): segment.name for segment in segments}}}
 
 

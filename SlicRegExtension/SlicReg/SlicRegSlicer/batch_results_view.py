@@ -9,7 +9,8 @@ from typing import Any
 import qt
 import slicer
 
-from SlicRegLib.jobs.batch import COLUMNS, DONE, SHEET, WAITING, Batch, Row
+from SlicRegLib.jobs.batch import SHEET, Batch
+from SlicRegLib.jobs.batch_rows import COLUMNS, DONE, WAITING, Row
 
 from .batch_results import load_result
 from .batch_words import DICE_COLUMN, VERDICT_COLUMN, make_table
@@ -44,7 +45,7 @@ class BatchResultsView:
     def begin(self, request: Request, nodes: Mapping[str, Any]) -> None:
         """A batch begins. nodes: name of each scan -> its volume node, where the scans are in the scene."""
         # not the nodes themselves, which would stay in memory
-        self.batch, self._template = None, request.template.GetID()
+        self.batch, self._template = None, request.template.GetID() if request.template else ""
         self._segmentation = request.templateSegmentation.GetID() if request.templateSegmentation else ""
         self._nodes = {name: node.GetID() for name, node in nodes.items()}
 
@@ -132,8 +133,9 @@ class BatchResultsView:
             ids = (self._template, self._segmentation, self._nodes.get(row["name"]))
             template, organs, target = (slicer.mrmlScene.GetNodeByID(id_) if id_ else None for id_ in ids)
             target, outputs = load_result(row, self.batch.out, self.batch.targets[row["name"]], template, target)
+            template = template or outputs.template
             if template and target and outputs.report.get("verdict"):  # which older versions did not write
-                own = find_segmentation(target)
+                own, organs = find_segmentation(target), organs or outputs.templateSegmentation
                 request = Request(template, target, "", templateSegmentation=organs, targetSegmentation=own)
                 self._showResult(request, outputs)
                 return

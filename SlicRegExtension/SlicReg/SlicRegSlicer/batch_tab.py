@@ -7,8 +7,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from SlicRegLib.errors import UserError
-from SlicRegLib.jobs.batch import CANCELLED, WAITING, Batch
+from SlicRegLib.jobs.batch import Batch
 from SlicRegLib.jobs.batch_folder import hold_batch_folder
+from SlicRegLib.jobs.batch_rows import CANCELLED, WAITING
 from SlicRegLib.jobs.command import Command
 from SlicRegLib.jobs.outcome import Outcome
 from SlicRegLib.jobs.worker_pool import POOL
@@ -77,7 +78,11 @@ class BatchTab:
         for widget in (self.ui.batchInputPath, self.ui.batchLabelsPath):
             widget.enabled = not parameters.batchScene
         self.ui.batchApplyButton.enabled = not missing and not self.panel.isBusy()
-        self.ui.batchApplyButton.toolTip = missing or _("Register all scans to the template, one after another.")
+        if parameters.template:
+            ready = _("Register all scans to the template, one after another.")
+        else:
+            ready = _("Segment all scans by the model's own template, one after another.")
+        self.ui.batchApplyButton.toolTip = missing or ready
         self.results.showOutput(parameters.batchOutput)
         if self._listChosen() != self._counted:
             self._countTimer.start()
@@ -85,7 +90,7 @@ class BatchTab:
     def findMissing(self) -> str:
         """A sentence that says what must still be chosen; "" if nothing."""
         parameters = self.panel.parameters
-        if not parameters.template or not parameters.model:
+        if not parameters.model or not (parameters.template or self.panel.models.holdsTemplate()):
             return _("Choose a template volume and a model on the Registration tab.")
         if not parameters.batchOutput or not (parameters.batchScene or parameters.batchInput):
             return _("Choose the scans and an output folder.")
@@ -99,7 +104,7 @@ class BatchTab:
         nodes = (parameters.template, parameters.templateSegmentation)
         paths = (parameters.batchInput, parameters.batchLabels, parameters.batchOutput)
         scene = tuple(node.GetID() for node in list_scans()) if parameters.batchScene else None
-        return (*(node and node.GetID() for node in nodes), *paths, scene)
+        return (*(node and node.GetID() for node in nodes), *paths, scene, parameters.model)
 
     def onCountTimer(self) -> None:
         self._countTimer.stop()
@@ -107,7 +112,9 @@ class BatchTab:
             self._counted = self._listChosen()
             try:
                 counts = self.count()
-                text = counts.describe(bool(self.panel.parameters.templateSegmentation)) if counts else ""
+                parameters = self.panel.parameters
+                has_labels = bool(parameters.templateSegmentation or not parameters.template)
+                text = counts.describe(has_labels) if counts else ""
             except (UserError, OSError) as error:
                 text = str(error)
             self.ui.batchCountLabel.text = text

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from SlicRegLib.jobs.batch import DONE, Row
+from SlicRegLib.jobs.batch_rows import DONE, Row
 from SlicRegLib.results.contact_sheet import explain_row
 from SlicRegLib.results.result_folder import REPORT_FILE
 

@@ -11,9 +11,9 @@ import slicer
 from SlicRegLib.errors import UserError
 from SlicRegLib.jobs.arguments import write_arguments
 from SlicRegLib.option import flag_of
-from SlicRegLib.registration.model_header import AUTO, list_installed_models, read_model
+from SlicRegLib.registration.model_header import AUTO, read_model
 from SlicRegLib.registration.options import MODES, AlignmentOptions, RegistrationOptions
-from SlicRegLib.registration.own_template import list_organs
+from SlicRegLib.registration.own_template import check_own_template, list_organs
 from SlicRegLib.results.options import RegisterRequest
 
 from .checks import check_output, check_segmentation, check_volume
@@ -98,15 +98,7 @@ class Request:
             raise UserError(
                 _("The template segmentation belongs to a template volume; choose that too, or no segmentation.")
             )
-        if self.is_automatic:
-            if not any(header.holds_template for header in list_installed_models(self.models)):
-                raise UserError(_("No installed model holds a template of its own; choose a template volume."))
-        elif not read_model(self.model).holds_template:
-            raise UserError(
-                _("The model {model} holds no template of its own; choose a template volume.").format(
-                    model=Path(self.model).stem
-                )
-            )
+        check_own_template(Path(self.model), self.models)
 
     def find_organ_values(self) -> dict[str, int]:
         """Name of each organ of the model's own template -> its value; empty where the model is to be chosen."""

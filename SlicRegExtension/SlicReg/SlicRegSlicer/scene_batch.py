@@ -1,4 +1,4 @@
-"""Many registrations to one template: from the scene or from a folder to a `Batch` of files."""
+"""Many registrations to one template, that of the model too: from the scene or from a folder to a `Batch` of files."""
 
 from __future__ import annotations
 
@@ -40,7 +40,10 @@ class BatchPreparation:
     ):
         """As `make_scene_batch`. Raises UserError for inputs that cannot be used and for a folder in which another
         batch runs."""
-        check_volume(request.template, _("The template volume"))
+        if request.template:
+            check_volume(request.template, _("The template volume"))
+        else:
+            request.check_own_template()
         if request.templateSegmentation:
             check_segmentation(request.templateSegmentation, _("The template segmentation"))
         self.request, self.out, self.volumes = request, Path(out), volumes
@@ -58,7 +61,7 @@ class BatchPreparation:
         open_batch_folder(self.out)
         inputs = self.out / INPUTS
         make_folder(inputs)
-        self._tasks: list[Callable[[], None]] = [partial(self._write_template, inputs)]
+        self._tasks: list[Callable[[], None]] = [partial(self._write_template, inputs)] if request.template else []
         if volumes is not None:
             names = [name for name, _path in name_scans(f"{volume.GetName()}.nrrd" for volume in volumes)]
             self.nodes = dict(zip(names, volumes, strict=True))
@@ -87,7 +90,7 @@ class BatchPreparation:
         inputs = self.out / INPUTS
         return Batch(
             self._targets,
-            inputs / "template.nrrd",
+            inputs / "template.nrrd" if self.request.template else None,
             self.request.model,
             self.out,
             self.request.words(),
@@ -119,10 +122,14 @@ class BatchPreparation:
             return
         self._targets.append((name, path))
         template = self.request.templateSegmentation
-        if template and (labels := find_segmentation(volume, list_segment_names(template))):
+        if template:
+            values = number_segments(list_segment_names(template))
+        else:
+            values = {} if self.request.template else self.request.find_organ_values()
+        if values and (labels := find_segmentation(volume, list(values))):
             path = inputs / "labels" / f"{name}.nrrd"
             make_folder(path.parent)
-            write_segmentation(labels, volume, path, number_segments(list_segment_names(template)))
+            write_segmentation(labels, volume, path, values)
             self._labels[name] = path
 
 

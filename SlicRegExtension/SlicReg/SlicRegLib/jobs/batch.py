@@ -9,47 +9,41 @@ import csv
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from ..errors import UserError
 from ..images.dicom_series import is_same_scan
 from ..images.files import atomic, check_output, split_series, stem, write_json
 from ..images.inputs import check_file
 from ..images.json_reading import read_json
-from ..images.options import TransformFormat, TransformOptions
+from ..images.options import TransformOptions
 from ..network.options import DeviceOptions
 from ..registration.model_header import AUTO
 from ..registration.options import RegistrationOptions
+from ..registration.own_template import check_own_template
 from ..registration.verdict_text import WORDS, count_verdicts, describe_counts, describe_verdict
 from ..results.contact_sheet import make_sheet_row, write_contact_sheet
-from ..results.result_folder import RESULT_FILES, remove_unfinished_results
+from ..results.result_folder import OWN_TEMPLATE, RESULT_FILES, remove_unfinished_results
 from .arguments import changed_arguments, write_arguments
 from .batch_folder import open_batch_folder
+from .batch_rows import (
+    CANCELLED,
+    COLUMNS,
+    DONE,
+    FAILED,
+    RUNNING,
+    WAITING,
+    Row,
+    make_done_row,
+    make_empty_row,
+    read_done_report,
+)
+from .batch_volumes import VOLUMES, Organs, read_organs, write_volumes
 from .file_stamps import is_unchanged, make_stamp
 from .outcome import EndedProcess
 
-RESULTS = ("transform.h5", "transform_inverse.h5", "warped_target.nii.gz", "report.json")
-"""Files that every registration writes, the transforms perhaps in another format."""
-COLUMNS = (
-    "name",
-    "status",
-    "verdict",
-    "seconds",
-    "folding_percent",
-    "dice_before",
-    "dice_after",
-    "hd95_before_mm",
-    "hd95_after_mm",
-    "verdict_reason",
-    "notes",
-    "error",
-)
-WAITING, RUNNING, DONE, FAILED, CANCELLED = "waiting", "running", "done", "failed", "cancelled"
 STATE_VERSION = 1
 BATCH, TABLE, SHEET = "batch.json", "results.csv", "results.html"
-
-Row = dict[str, Any]
-"""A row of the table: a value for each of `COLUMNS`, None if it is unknown, as the verdicts of older versions are."""
 
 
 class Batch:
@@ -63,7 +57,7 @@ class Batch:
     def __init__(
         self,
         targets: Sequence[tuple[str, str | Path]],
-        template: str | Path,
+        template: str | Path | None,
         model: str | Path,
         out: str | Path,
         options: Sequence[object] = (),
@@ -75,12 +69,13 @@ class Batch:
     ):
         """targets: (name, path) of each. model: a model file, or `AUTO`: then the first scan that can be registered
         chooses it for all, also for a repeated batch with this template; ``models`` is a folder of further models to
-        choose from. options: further words of `slicreg register`, such as ["--device", "cpu"].
-        template_label: the template's labels, to be carried to every target. labels: name -> the target's own labels.
-        left_out: sentences about scans that could not become targets, for people. others: further files that must not
-        be overwritten. Raises UserError for missing files, names that cannot be folders, a folder that cannot be
-        written or in which another batch runs, and results that would replace an input."""
-        self.template, self.out = Path(template).absolute(), Path(out).absolute()
+        choose from. template: None for that of the model. options: further words of `slicreg register`, such as
+        ["--device", "cpu"]. template_label: the template's labels, to be carried to every target. labels: name -> the
+        target's own labels, compared with those of the template. left_out: sentences about scans that could not become
+        targets, for people. others: further files that must not be overwritten. Raises UserError for missing files,
+        names that cannot be folders, a folder that cannot be written or in which another batch runs, results that would
+        replace an input, and where there is neither a template nor a model that holds one."""
+        self.template, self.out = Path(template).absolute() if template else None, Path(out).absolute()
         self.is_automatic, self.models = Path(model) == AUTO, models
         self.model = AUTO if self.is_automatic else Path(model).absolute()
         self.template_label = Path(template_label).absolute() if template_label else None
@@ -91,18 +86,22 @@ class Batch:
         for what, path in inputs.items():
             if path and not (what == "template" and split_series(path)[0].is_dir()):
                 check_file(path, "check the file name", f"The {what}")
-        self.targets = {name: Path(path).absolute() for name, path in targets if not is_same_scan(path, self.template)}
+        own = self.template
+        self.targets = {n: Path(path).absolute() for n, path in targets if not (own and is_same_scan(path, own))}
+        if not own:
+            check_own_template(self.model, models, bool(labels))
         if not self.targets:
             raise UserError("There is no scan to register besides the template; add scans.")
         if bad := _find_bad_names(self.targets, [name for name, _ in targets]):
             raise UserError(f"Several scans are called {bad[0]!r}, or no folder can have this name; rename them.")
         results = [f"{name}/{file}" for name in self.targets for file in RESULT_FILES]
         read = [*inputs.values(), *self.targets.values(), *self.labels.values(), *others]
-        check_output(self.out, folder=True, names=[BATCH, TABLE, SHEET, *results], inputs=read)
+        check_output(self.out, folder=True, names=[BATCH, TABLE, SHEET, VOLUMES, *results], inputs=read)
         open_batch_folder(self.out)
         self.left_out = list(left_out)
         self.warning = ""
         """Why the table could not be written the last time; "" if it could."""
+        self._organs: dict[str, Organs] = {}
         self._known, known_model = self._read_known()
         self.model = known_model if self.is_automatic and known_model else self.model
         self._rows = {name: self._make_row(name) for name in self.targets}
@@ -129,22 +128,28 @@ class Batch:
         if name is None:
             return None
         self.begin(name)
-        files = {"--model": self.model, "--template": self.template, "--target": self.targets[name]}
-        words = ["register", *(str(word) for pair in files.items() for word in pair), "--out", str(self.out / name)]
+        words = ["register"]
+        for flag, path in {"--model": self.model, "--template": self.template, "--target": self.targets[name]}.items():
+            words += [flag, str(path)] if path else []
+        words += ["--out", str(self.out / name)]
         if self.template_label:
             words += ["--template-label", str(self.template_label)]
-            if name in self.labels:
-                words += ["--target-label", str(self.labels[name])]
+        if target_label := self._find_target_label(name):
+            words += ["--target-label", str(target_label)]
         if self.model == AUTO and self.models:
             words += ["--models", str(self.models)]
         return [*words, *self.options]
+
+    def _find_target_label(self, name: str) -> Path | None:
+        """A target's own labels, where there are some of the template to compare them with."""
+        return self.labels.get(name) if self.template_label or not self.template else None
 
     def begin(self, name: str) -> None:
         """Note that a registration runs. Nothing if that is known."""
         if name not in self._running:
             # The fingerprint is taken before the run: a file that changes during it is registered again next time.
             self._running[name] = self._fingerprint(name)
-            self._rows[name] = _empty_row(name, RUNNING)
+            self._rows[name] = make_empty_row(name, RUNNING)
 
     def running(self) -> list[str]:
         """Names of the registrations that have begun and are not recorded yet."""
@@ -158,13 +163,13 @@ class Batch:
         fingerprint = self._running.pop(name)
         self._tried.add(name)
         remove_unfinished_results(self.out / name)  # of processes that were killed
-        report = _read_report(self.out / name) if process.state == "finished" else None
+        report = read_done_report(self.out / name) if process.state == "finished" else None
         if report is not None:
             if self.model == AUTO:
                 self.model = Path(report["model"])
                 fingerprint["model"] = make_stamp(self.model)
             self._known[name] = fingerprint
-            self._rows[name] = _make_done_row(name, report)
+            self._rows[name] = self._enter(name, report)
         else:
             self._known.pop(name, None)  # the files in its folder are from an earlier run
             cancelled = process.state == CANCELLED
@@ -182,6 +187,7 @@ class Batch:
         states, verdicts = ([row[column] for row in rows] for column in ("status", "verdict"))
         counts = ", ".join(f"{states.count(s)} {s}" for s in (DONE, FAILED, CANCELLED, RUNNING, WAITING) if s in states)
         table = self.warning or f"Table: {self.out / TABLE}; pictures: {self.out / SHEET}"
+        table += f"; volumes: {self.out / VOLUMES}" if self._organs and not self.warning else ""
         lines = [f"{len(rows)} scans: {counts}. {table}"]
         lines += [f"{row['name']}: {row['error']}" for row in rows if row["status"] == FAILED]
         if self.is_automatic and self.model != AUTO:
@@ -201,7 +207,7 @@ class Batch:
             "template": self.template,
             "model": None if self.model == AUTO else self.model,
             "template_label": self.template_label,
-            "target_label": self.labels.get(name) if self.template_label else None,
+            "target_label": self._find_target_label(name),
         }
         return {what: path for what, path in files.items() if path}
 
@@ -225,10 +231,16 @@ class Batch:
             and self._same_options(known.get("options"))
             and set(known) == {*inputs, "options"}
             and all(is_unchanged(known[what], path) for what, path in inputs.items())
-            and (report := _read_report(self.out / name)) is not None
+            and (report := read_done_report(self.out / name)) is not None
         ):
-            return _make_done_row(name, report)
-        return _empty_row(name, WAITING)
+            return self._enter(name, report)
+        return make_empty_row(name, WAITING)
+
+    def _enter(self, name: str, report: Mapping[str, Any]) -> Row:
+        """A target's row once it is done; its organs are noted."""
+        if organs := read_organs(report):
+            self._organs[name] = organs
+        return make_done_row(name, report)
 
     def _read_known(self) -> tuple[dict[str, Any], Path | None]:
         """Name -> fingerprint of the results in the folder, empty if there are none, or the file is damaged; and the
@@ -238,17 +250,23 @@ class Batch:
             if state["version"] != STATE_VERSION:
                 return {}, None
             known, choice = dict(state["cases"]), state.get("choice")
-            if choice and Path(choice["model"]).is_file() and is_unchanged(choice["template"], self.template):
+            if choice and Path(choice["model"]).is_file() and self._is_same_template(choice["template"]):
                 return known, Path(choice["model"])
             return known, None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return {}, None
 
+    def _is_same_template(self, stamp: Any) -> bool:
+        return is_unchanged(stamp, self.template) if self.template else stamp is None
+
     def _save(self) -> None:
         try:
             state: dict[str, Any] = {"version": STATE_VERSION, "cases": self._known}
             if self.is_automatic and self.model != AUTO:
-                state["choice"] = {"model": str(self.model), "template": make_stamp(self.template)}
+                state["choice"] = {
+                    "model": str(self.model),
+                    "template": make_stamp(self.template) if self.template else None,
+                }
             write_json(self.out / BATCH, state)
             with atomic(self.out / TABLE) as part:
                 # Excel needs the byte order mark
@@ -256,7 +274,10 @@ class Batch:
                     table = csv.DictWriter(file, COLUMNS)
                     table.writeheader()
                     table.writerows(self._rows.values())
-            title = f"Registrations to {stem(self.template)}"
+            if self._organs:
+                done = {name: self._organs[name] for name in self._rows if name in self._organs}
+                write_volumes(self.out / VOLUMES, done, {name: row["verdict"] for name, row in self._rows.items()})
+            title = f"Registrations to {stem(self.template) if self.template else OWN_TEMPLATE}"
             write_contact_sheet(self.out / SHEET, title, [make_sheet_row(row) for row in self.rows()], self.left_out)
             self.warning = ""
         except OSError as error:  # Excel locks an open table: no reason to end the batch
@@ -268,7 +289,10 @@ class Batch:
 
 def name_scans(paths: Iterable[str | Path]) -> list[tuple[str, Path]]:
     """(name, path) of each file; the names come from the file names and are different folders on every system."""
-    result, taken = [], {"inputs", BATCH, TABLE, SHEET}  # inputs: the folder of what Slicer writes from its scene
+    result, taken = (
+        [],
+        {"inputs", BATCH, TABLE, SHEET, VOLUMES},
+    )  # inputs: the folder of what Slicer writes from its scene
     for path in map(Path, paths):
         plain = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]', "_", stem(path)).strip(" .") or "scan"
         name, number = plain, 2
@@ -287,37 +311,3 @@ def _find_bad_names(targets: Mapping[str, Path], names: list[str]) -> list[str]:
         for name in targets
         if lower.count(name.lower()) > 1 or name in ("", ".", "..") or re.search(r"[/\\]", name)
     ]
-
-
-def _read_report(folder: Path) -> dict[str, Any] | None:
-    """The report of a registration, if its folder is complete."""
-    try:
-        report = read_json(folder / "report.json")
-        complete = isinstance(report["seconds"]["total"], (int, float)) and "folding_percent" in report
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
-    found = any(
-        all((folder / name.replace(".h5", f".{ending}")).is_file() for name in RESULTS)
-        for ending in get_args(TransformFormat)
-    )
-    return report if complete and found else None
-
-
-def _empty_row(name: str, status: str) -> Row:
-    return {**dict.fromkeys(COLUMNS), "name": name, "status": status, "error": ""}
-
-
-def _make_done_row(name: str, report: Mapping[str, Any]) -> Row:
-    parts = (report.get(name) for name in ("before", "after", "verdict"))
-    before, after, verdict = (part if isinstance(part, dict) else {} for part in parts)
-    return _empty_row(name, DONE) | {
-        "seconds": report["seconds"]["total"],
-        "folding_percent": report["folding_percent"],
-        "dice_before": before.get("mean_dice"),
-        "dice_after": after.get("mean_dice"),
-        "hd95_before_mm": before.get("mean_hd95_mm"),
-        "hd95_after_mm": after.get("mean_hd95_mm"),
-        "verdict": verdict.get("word"),
-        "verdict_reason": verdict.get("sentence"),
-        "notes": " ".join(map(str, notes)) if isinstance(notes := report.get("notes"), list) else None,
-    }

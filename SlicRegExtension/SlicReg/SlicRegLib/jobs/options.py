@@ -38,7 +38,8 @@ class JobOptions(ScheduleOptions, TeacherOptions, AverageOptions, FrameOptions, 
     images: Annotated[str, Word(metavar="PATH")] = ""
     """Folder of training scans (files, or folders of DICOM), or a CSV file with their paths. No labels are used."""
     start: Annotated[str, Word("from", "MODEL")] = ""
-    """Optional. Model from whose weights the training starts; it must have the same template."""
+    """Optional. Model from whose weights the training starts; it must have the same template, unless an average is
+    made."""
     labels: Annotated[str, Word(metavar="DIR")] = ""
     """Optional. Folder with labels of some scans, never trained on. The report measures them; with an average as
     template, what they agree on is put into the model."""
@@ -60,7 +61,7 @@ class JobOptions(ScheduleOptions, TeacherOptions, AverageOptions, FrameOptions, 
             raise UserError("An average has no labels of a scan; leave out --template-label, or --average.")
         if not self.is_average and bool(self.labels) != bool(self.template_label):
             raise UserError("Labels of scans are compared with those of the template; give both or neither.")
-        check_average(self, self.is_average, self.start)
+        check_average(self, self.is_average)
         for name in PATHS:
             if name != "models" and (path := getattr(self, name)) and not split_series(path)[0].exists():
                 raise UserError(f"{path} does not exist; check the path.")
@@ -166,9 +167,9 @@ class BatchRequest(SeriesOptions, TransformOptions, DeviceOptions):
     first scan best, for all scans."""
     models: Annotated[Path | None, Word(metavar="DIR")] = None
     """Optional. Folder of further models that auto can choose from, beside the bundled ones."""
-    template: Path
-    """Fixed scan: the model's own template or any other scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a
-    DICOM folder)."""
+    template: Path | None = None
+    """Fixed scan: CT in Hounsfield units (NIfTI, NRRD, MHA or a DICOM folder). Without one it is the model's own
+    template, where the model holds it; the volumes of its organs in all scans are then written to volumes.csv."""
     images: Path
     """Folder of moving scans (files, or folders of DICOM), or a CSV file with their paths."""
     out: Annotated[Path, Word(metavar="DIR")]
@@ -176,7 +177,7 @@ class BatchRequest(SeriesOptions, TransformOptions, DeviceOptions):
     template_label: Annotated[Path | None, Word(metavar="LABELS")] = None
     """The template's labels, to be carried to every scan."""
     labels: Annotated[Path | None, Word(metavar="DIR")] = None
-    """Folder of labels with the names of the scans, to measure Dice and HD95; needs the template's labels."""
+    """Folder of labels with the names of the scans, to measure Dice and HD95 against the template's labels."""
     overlays: bool = False
     """Also write the confidence and the predicted supervoxels of both scans."""
     picture: bool = True

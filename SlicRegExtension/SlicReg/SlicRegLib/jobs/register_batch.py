@@ -22,8 +22,9 @@ from ..results.register_files import register_files
 from ..results.result_folder import REPORT_FILE, remove_unfinished_results
 from ..workers import run_each
 from .arguments import write_arguments
-from .batch import CANCELLED, DONE, Batch, name_scans
+from .batch import Batch, name_scans
 from .batch_folder import hold_batch_folder
+from .batch_rows import CANCELLED, DONE
 from .options import BatchRequest
 from .outcome import Outcome
 
@@ -152,7 +153,9 @@ def _keep() -> Kept:
 
 def make_batch(request: BatchRequest) -> Batch:
     """The batch of all scans of the request, with labels of the same file names where there are some."""
-    if request.labels and not request.template_label:
+    if request.template_label and not request.template:
+        raise UserError("Labels of a template need the template; give --template too.")
+    if request.labels and request.template and not request.template_label:
         raise UserError("Labels of the scans are compared with those of the template; give --template-label as well.")
     scans = name_scans(list_cohort(request.images, request.series))
     labels: dict[str, Path] = {}
@@ -165,7 +168,7 @@ def make_batch(request: BatchRequest) -> Batch:
     options += [] if request.picture else ["--no-picture"]
     return Batch(
         scans,
-        choose_series(request.template, request.template_series),
+        choose_series(request.template, request.template_series) if request.template else None,
         _find_model(request),
         request.out,
         [*options, *write_arguments(request.registration)],

@@ -33,10 +33,7 @@ from .kept import Kept
 from .labels import Labels, as_label_map, carry_labels, find_own_template, measure_organs
 from .options import RegisterRequest
 from .overview import draw_overview
-from .result_folder import REPORT_FILE, RESULT_FILES, all_or_nothing
-
-OWN_TEMPLATE = "the model's own"
-"""What report.json says of the template where none was given."""
+from .result_folder import OWN_TEMPLATE, REPORT_FILE, RESULT_FILES, all_or_nothing
 
 
 @dataclass(frozen=True, eq=False)

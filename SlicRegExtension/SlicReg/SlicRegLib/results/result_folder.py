@@ -14,6 +14,8 @@ from ..images.files import new_folder, remove_folders
 from ..images.options import TransformFormat
 
 REPORT_FILE = "report.json"
+OWN_TEMPLATE = "the model's own"
+"""What report.json says of the template where none was given."""
 RESULT_FILES = (
     *(f"{name}.{ending}" for ending in get_args(TransformFormat) for name in ("transform", "transform_inverse")),
     "warped_target.nii.gz",
