@@ -46,7 +46,7 @@ def here(cohort, tmp_path_factory):
     folder = tmp_path_factory.mktemp("here")
     (folder / "log").write_text("")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("joblib.cpu_count", lambda: 1)
+        patch.setattr("torch.get_num_threads", lambda: 1)
         make_study(cohort, folder / "study", LoggingTeacher(log=str(folder / "log")))
     return folder / "study"
 

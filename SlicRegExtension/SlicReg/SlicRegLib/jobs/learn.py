@@ -134,7 +134,7 @@ def teach_scans(folder: Path, options: JobOptions, template: Volume, cohort: Coh
         label_names=options.label_names,
         images=Path(options.images),
         out=folder / "study",
-        start=options.start,
+        start="" if options.average else options.start,
         spacing_mm=options.spacing_mm,
         shape=options.shape,
         teacher=options.teacher,

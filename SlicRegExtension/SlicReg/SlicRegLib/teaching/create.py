@@ -71,7 +71,9 @@ def prepare_study(
 
     template, paths: the content of ``request.template`` and the scans of ``request.images`` if they are known already.
     """
-    check_average(request, request.is_average, request.start)
+    check_average(request, request.is_average)
+    if request.is_average and request.start:
+        raise UserError("An average has supervoxels of its own; leave out --from here, and give it to `slicreg train`.")
     names = read_label_names(Path(request.label_names)) if request.label_names else {}
     inputs = [request.template, request.images, request.start, request.labels, request.label_names]
     check_output(request.out, folder=True, names=OWN_FILES, inputs=[path for path in inputs if path])

@@ -18,15 +18,19 @@ from ..images.volumes import Volume, load_scan
 from ..progress import Progress
 from ..registration.atlas import Atlas, pack_atlas
 from ..registration.image_features import CELL
-from ..stages import AVERAGE
+from ..stages import AVERAGE, WARNING
 from .averaging import AveragedScan, average, average_finely
 from .packing import load_arrays, load_quality, pack_field, pack_measurements, pack_scan, save_arrays
 from .quality import measure_field
-from .shape import AverageShape, ShownField, find_average_shape
+from .shape import FEWEST, AverageShape, ShownField, find_average_shape
 from .study import Study
 from .teachers import RefinementTeacher, Teacher
 
 MOST_ROUNDS = 3
+FEW_SCANS = 10
+"""A smaller cohort has an average of its own, rather than that of its kind."""
+MUCH = 0.02
+"""Share of the body that may be left out of the average without a warning."""
 STILL_MM = 1.0
 """If the shape moves less than this on average, the rounds are over."""
 
@@ -56,7 +60,25 @@ def average_cohort(
         if shape.moved_mm < STILL_MM:
             break
         template, teacher = atlas.scan, RefinementTeacher(atlas=taught.atlas_path)
+    for sentence in _find_doubts(taught, template, fields):
+        progress(WARNING, 1.0, sentence)
     return _finish(study, taught, shape, fields, atlas, paths, progress)
+
+
+def _find_doubts(study: Study, template: PreparedScan, fields: dict[str, ShownField]) -> Iterator[str]:
+    """What the user should know of the average, in sentences."""
+    if len(fields) < FEW_SCANS:
+        yield (
+            f"The average is that of {len(fields)} scans only, and looks like these; with {FEW_SCANS} and more it is "
+            "that of their kind."
+        )
+    seen = sum(each.shown.int() for each in fields.values())[_to_control(template)]  # type: ignore[index]
+    left_out = float((seen < min(FEWEST, len(fields))).double().mean())
+    if left_out > MUCH:
+        yield (
+            f"{left_out:.0%} of the body that one scan or another shows is shown by fewer than {FEWEST} scans, and is "
+            "air in the average."
+        )
 
 
 def remove_rounds(study: Study) -> None:

@@ -71,10 +71,8 @@ class AverageOptions:
     such as {"1": "Liver"}."""
 
 
-def check_average(options: TeacherOptions, average: bool, start: str) -> None:
-    """Raise UserError for what an ``average`` as template cannot be made with. start: the model to start from."""
-    if average and start:
-        raise UserError("An average has supervoxels of its own; leave out --from, or give a template and no --average.")
+def check_average(options: TeacherOptions, average: bool) -> None:
+    """Raise UserError for a teacher with which an ``average`` cannot be made."""
     if average and options.teacher != "refinement":
         raise UserError(f"The teacher {options.teacher} knows no average; use --teacher refinement.")
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-import joblib
 import torch
 
 from ..errors import UserError, is_out_of_memory, one_sentence
@@ -75,7 +74,7 @@ def teach_locally(
     jobs: int, study: Study, paths: list[Path], template: PreparedScan, teacher: Teacher
 ) -> Iterator[Outcome]:
     """The outcome of `teach_scan` for each scan, as ``jobs`` processes finish; also of one that ends its process."""
-    threads = max(1, (joblib.cpu_count() or 1) // jobs)
+    threads = max(1, torch.get_num_threads() // jobs)
     teach = partial(teach_scan, study, template=template, teacher=teacher, threads=threads)
 
     def remove_unfinished() -> None:

@@ -134,7 +134,7 @@ class TrainRequest(ScheduleOptions, DeviceOptions):
     out: Path
     """Model file to write (.slicreg). The checkpoint and the learning curve are written beside it."""
     start: Annotated[str, Word("from", "MODEL")] = ""
-    """Start from the weights of this model; its template and supervoxels must be those of the study."""
+    """Start from the weights of this model; where the study has other supervoxels, from those of its trunk."""
     resume: bool = False
     """Resume the same run from its checkpoint."""
     cohort: str = ""

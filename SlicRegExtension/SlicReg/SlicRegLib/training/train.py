@@ -16,7 +16,7 @@ from ..errors import UserError
 from ..images.files import MODEL_SUFFIX, check_output, new_folder
 from ..images.volumes import Volume, load_labels, load_scan
 from ..network.devices import choose_device, is_left_to_cpu
-from ..network.networks import SupervoxelNet
+from ..network.networks import SupervoxelNet, build
 from ..network.options import PRESETS
 from ..network.prediction import describe, encode
 from ..progress import Progress, silent
@@ -58,10 +58,10 @@ def train_model(
         )
     template, template_labels = _load_included(request, study)
     start = load_model(request.start) if request.start else None
-    if start and (start.net.options != network or not np.array_equal(start.layers, layers)):
+    if start and start.net.options != network:
         raise UserError(
-            f"{request.start} has another network than {request.preset} or other supervoxels than {request.study}; "
-            "choose a model that fits, or train without --from."
+            f"{request.start} has another network than {request.preset}; choose a model that fits, or train without "
+            "--from."
         )
     if request.resume and not checkpoint.is_file():
         raise UserError(f"There is no checkpoint {checkpoint} to resume from; start without --resume.")
@@ -70,7 +70,7 @@ def train_model(
         history.save_table(Path(f"{curve}.csv"))
         watch(net)
 
-    plan, before = TrainingPlan(study, network, options, start.net if start else None), _read_stamp(checkpoint)
+    plan, before = TrainingPlan(study, network, options, begin_with(start, layers)), _read_stamp(checkpoint)
 
     def train_on(device: torch.device, resume: bool) -> tuple[SupervoxelNet, History, bool, torch.device]:
         with new_folder(out.parent), join_processes(device) as (processes, own):
@@ -106,6 +106,16 @@ def train_model(
     )
     save_model(out, model)
     return history
+
+
+def begin_with(start: Model | None, layers: np.ndarray) -> SupervoxelNet | None:
+    """The network with which a training starts: that of the model, with a fresh classifier where the supervoxels
+    ``layers`` are not the model's own. What its trunk has learnt of the anatomy holds for other supervoxels as well."""
+    if start is None or np.array_equal(start.layers, layers):
+        return start.net if start else None
+    net = build(start.net.options)
+    net.trunk.load_state_dict(start.net.trunk.state_dict())
+    return net
 
 
 def _read_stamp(checkpoint: Path) -> int | None:
