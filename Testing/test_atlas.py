@@ -48,6 +48,7 @@ def test_what_goes_in_comes_out(tmp_path, fine):
     assert model.own_template.fingerprint() == model.template_sha256
     assert model.summary()["version"] == MODEL_VERSION == 2 and model.summary()["atlas"] == {"scans": 9}
     assert read_model(tmp_path / "m.slicreg").holds_template
+    assert "\nTemplate: average of 9 scans, included in the model\n" in read_model(tmp_path / "m.slicreg").describe()
 
 
 def test_a_model_without_a_template_says_so(tmp_path):

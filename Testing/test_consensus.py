@@ -160,6 +160,7 @@ def test_in_a_model(tmp_path):
     assert describe_organs(back.consensus) == describe_organs(sample()) == back.summary()["organs"]
     np.testing.assert_array_equal(back.consensus.labels.data, sample().labels.data)
     assert back.atlas is None and back.own_template is None
+    assert "\nOrgans: organ 2, Ösophagus, 食道\n" in read_model(tmp_path / "m.slicreg").describe()
 
 
 def test_only_models_that_need_it_have_the_newer_version(tmp_path):

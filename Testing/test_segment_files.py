@@ -16,11 +16,15 @@ from SlicRegLib.geometry.grid import Grid
 from SlicRegLib.images.transforms import load_transform
 from SlicRegLib.images.volumes import Volume, load_labels, load_scan, save_volume
 from SlicRegLib.registration.consensus import PERCENTILES, Consensus, Organ
+from SlicRegLib.registration.fixed_side import FixedSide
 from SlicRegLib.registration.model import load_model, save_model
 from SlicRegLib.registration.model_header import read_model
 from SlicRegLib.registration.register import register
 from SlicRegLib.results import evaluate as evaluate_module
+from SlicRegLib.results import kept as kept_module
 from SlicRegLib.results import register_files, segment_files
+from SlicRegLib.results.kept import Kept
+from SlicRegLib.results.options import RegisterRequest
 from SlicRegLib.results.result_folder import SEGMENT_FILES
 from tiny import tiny_model
 
@@ -264,6 +268,16 @@ def test_evaluate_with_a_model_that_lacks_something(others, cohort, tmp_path, ca
     folders = {"images": cohort / "img", "labels": cohort / "label", "out": tmp_path / "out.json"}
     assert run("evaluate", model=others[name], **folders, **QUICK) == 2
     assert is_one_sentence(capfd, words) and not list(tmp_path.iterdir())
+
+
+def test_a_process_that_stays_reads_model_and_average_once(counted, target, tmp_path, still, monkeypatch):
+    """As `slicreg serve` registers without a template."""
+    made, kept = [], Kept()
+    monkeypatch.setattr(kept_module, "FixedSide", lambda *given: made.append(given[1]) or FixedSide(*given))
+    request = RegisterRequest(model=counted, target=target, out=tmp_path, device="cpu", picture=False)
+    for _ in range(2):
+        assert register_files.register_files(request, kept=kept)["own_template"]
+    assert len(made) == 1 and made[0] is kept.load_model(counted).atlas.image
 
 
 # ---- auto

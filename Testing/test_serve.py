@@ -100,6 +100,10 @@ def test_one_registration_after_the_other_and_mistakes_in_between(tmp_path):
         ]
         assert verdict["stage"] == "verdict" and verdict["verdict"]["word"] == "good"
         assert last["exit_code"] == 0 and last["report"]["seconds"] == {"total": 1.5} and "Verdict" in last["text"]
+        own = ["--model", "m.slicreg", "--target", str(tmp_path / "ct.nii.gz"), "--out", str(tmp_path / "own")]
+        for folder in ({}, {"folder": str(tmp_path)}):  # without a template: the model's own
+            last = server.ask({"id": 7, "command": "register", "arguments": own, **folder})[-1]
+            assert last["exit_code"] == 0 and last["report"]
         assert server.ask({"id": "b", "command": "load", "arguments": ["m"]})[-1] == {"id": "b", "exit_code": 0}
         server.process.stdin.close()
         assert server.process.wait(LATER) == 0 and server.process.stdout.read() == b""
