@@ -1,7 +1,9 @@
 """The template of a model as plain arrays is what PyTorch reads from it."""
 
+import json
 import subprocess
 import sys
+import zipfile
 from dataclasses import replace
 
 import numpy as np
@@ -70,6 +72,33 @@ def test_no_template_or_a_damaged_one_is_one_sentence(path, tmp_path):
         read_own_template(tmp_path / "none.slicreg")
 
 
+CHANGES = {
+    "a value twice": {"value": 2},
+    "a negative value": {"value": -1},
+    "a huge value": {"value": 70000},
+    "no threshold": {"threshold": None},
+    "a threshold of 0": {"threshold": 0.0},
+    "a name that is missing": {"name": ...},
+    "a colour that is a word": {"colour": "red"},
+}
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_hostile_consensus_is_one_sentence(path, tmp_path, change):
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "m.slicreg", "w") as new:
+        for name in old.namelist():
+            content = old.read(name)
+            if name == "bundle.json":
+                about = json.loads(content)
+                about.pop("sha256")
+                about["organs"][0] = {k: v for k, v in {**about["organs"][0], **change}.items() if v is not ...}
+                content = json.dumps(about).encode()
+            new.writestr(name, content)
+    with pytest.raises(UserError, match="damaged; copy or download the model again"):
+        read_own_template(tmp_path / "m.slicreg")
+    read_model(tmp_path / "m.slicreg").describe()
+
+
 @pytest.mark.parametrize("organs", [None, 7, [1], [{"value": "x"}], [{"value": 1, "name": "a", "colour": [1]}]])
 def test_hostile_descriptions_name_no_organs(organs):
     assert list_organs({"organs": organs}) == ()
@@ -83,4 +112,10 @@ def test_it_needs_no_torch(path):
 
 
 def test_the_header_names_the_organs(path):
-    assert [organ.name for organ in list_organs(read_model(path).about)] == list(NAMES.values())
+    header = read_model(path)
+    assert [organ.name for organ in list_organs(header.about)] == list(header.organs) == list(NAMES.values())
+    lines = header.describe().splitlines()
+    assert "Template: average of 1 scan, included in the model" in lines
+    assert "Organs: spleen, right kidney, left kidney, gallbladder, esophagus" in lines
+    many = replace(header, about={**header.about, "organs": [{"name": f"rib {n}"} for n in range(30)]})
+    assert "rib 23, and 6 more\n" in many.describe()

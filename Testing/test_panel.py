@@ -50,7 +50,7 @@ def test_the_tool_tip_of_apply_names_what_is_missing(panel, pair):
     assert "template segmentation" in ui.applyButton.toolTip and not ui.applyButton.enabled
 
 
-def test_the_tool_tip_of_run_batch_names_what_is_missing(panel, pair, tmp_path):
+def test_the_tool_tip_of_run_batch_names_what_is_missing(panel, pair, tmp_path, monkeypatch):
     ui = panel.ui
     HOST.choose(ui.templateSelector, pair[0])
     ui.tabs.currentIndex = 1
@@ -60,6 +60,9 @@ def test_the_tool_tip_of_run_batch_names_what_is_missing(panel, pair, tmp_path):
     ui.batchInputPath.currentPath = str(tmp_path)
     assert ui.batchApplyButton.enabled
     panel.parameters.template = None
+    assert ui.batchApplyButton.enabled and "model's own template" in ui.batchApplyButton.toolTip
+    monkeypatch.setattr(panel.models, "holdsTemplate", lambda: False)
+    panel.showParameters()
     assert "Registration tab" in ui.batchApplyButton.toolTip and not ui.batchApplyButton.enabled
 
 
@@ -144,8 +147,9 @@ def test_one_line_tells_what_a_model_is_for(panel, tmp_path):
     for name in ("Automatic", "headneck-openkbp", MODEL):
         HOST.choose(ui.modelComboBox, name)
         lines[name] = ui.modelLineLabel.text
-    assert lines["headneck-openkbp"] == "Head and neck CT, 80 patients" and "knows both scans" in lines["Automatic"]
+    assert lines["headneck-openkbp"] == "Head and neck CT, 80 patients" and "knows the scans" in lines["Automatic"]
     assert lines[MODEL].startswith("Trunk CT, 30 synthetic scans; ") and "real chests" in lines[MODEL]
+    assert lines[MODEL].endswith(". It holds its template.")
     assert not ui.modelLabel.visible  # the details are folded
     HOST.click(ui.modelDetailsButton)
     assert ui.modelLabel.visible and "Validation" in ui.modelLabel.text

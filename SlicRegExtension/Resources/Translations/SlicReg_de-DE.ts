@@ -1192,8 +1192,8 @@
         <translation>Automatisch</translation>
     </message>
     <message>
-        <source>The installed model that knows both scans best.</source>
-        <translation>Das installierte Modell, das beide Aufnahmen am besten kennt.</translation>
+        <source>The installed model that knows the scans best.</source>
+        <translation>Das installierte Modell, das die Aufnahmen am besten kennt.</translation>
     </message>
     <message>
         <source>No model is selected. Select one or add a model file.</source>
@@ -1214,6 +1214,18 @@
     <message>
         <source>cannot be used</source>
         <translation>nicht verwendbar</translation>
+    </message>
+    <message>
+        <source>It holds its template.</source>
+        <translation>Es enthält seine Referenz.</translation>
+    </message>
+    <message>
+        <source>It holds the average of {n} scans.</source>
+        <translation>Es enthält den Durchschnitt von {n} Aufnahmen.</translation>
+    </message>
+    <message>
+        <source>It holds the average of {n} scans with {organs} organs.</source>
+        <translation>Es enthält den Durchschnitt von {n} Aufnahmen mit {organs} Organen.</translation>
     </message>
 </context>
 <context>

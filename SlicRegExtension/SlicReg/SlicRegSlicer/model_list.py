@@ -74,9 +74,10 @@ class ModelList:
     def _summarise(model: ModelHeader | None, chosen: str | None) -> str:
         """One line on what is chosen."""
         if model:
-            return model.summary
+            own = describe_own_template(model)
+            return f"{_end_sentence(model.summary)} {own}" if own else model.summary
         if chosen:
-            return _("The installed model that knows both scans best.")
+            return _("The installed model that knows the scans best.")
         return _("No model is selected. Select one or add a model file.")
 
     def onAdd(self, clicked=False) -> None:
@@ -106,6 +107,23 @@ class ModelList:
 def describe_mark(model: ModelHeader) -> str:
     """What stands beside the name of a model that should not be used without care."""
     return _("cannot be used") if model.problem else model.mark
+
+
+def describe_own_template(model: ModelHeader) -> str:
+    """A sentence on the template that a model holds; "" where it holds none."""
+    if not model.holds_template:
+        return ""
+    if not model.average_scans:
+        return _("It holds its template.")
+    if not model.organs:
+        return _("It holds the average of {n} scans.").format(n=model.average_scans)
+    return _("It holds the average of {n} scans with {organs} organs.").format(
+        n=model.average_scans, organs=len(model.organs)
+    )
+
+
+def _end_sentence(text: str) -> str:
+    return text if text.endswith((".", "!", "?")) else f"{text}."
 
 
 def _name_and_summarise(model: ModelHeader) -> str:

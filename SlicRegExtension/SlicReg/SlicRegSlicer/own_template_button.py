@@ -55,5 +55,6 @@ class OwnTemplateButton:
         model, run = self.panel.models.find_selected(), self.panel.registration.run
         if model:
             return model.path if model.holds_template else None
-        done = run and run.outputs
-        return Path(done.report["model"]) if done and not run.request.template else None
+        if run and run.state == "finished" and not run.request.template:
+            return Path(run.outputs.report["model"])
+        return None

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import MODELS
+from ..cohort.names import MAX_NAME, tidy_name
 from ..errors import UserError
 from ..images.archive import ArchiveError
 from ..images.files import MODEL_SUFFIX, atomic
@@ -22,6 +23,8 @@ AUTO = Path("auto")
 """Stands for the installed model that knows the scans best."""
 PHANTOM_TRUNK = "trunk-phantom"
 """The bundled model that was trained on synthetic trunks alone."""
+MOST_NAMES = 24
+"""Organs that the description of a model names."""
 FEW_RIGHT = 0.5
 """Validation accuracy below which a model is marked where models are listed. The bundled ones have 0.85 and 0.77."""
 
@@ -85,6 +88,19 @@ class ModelHeader:
         return str(self._section("provenance").get("cohort", ""))
 
     @property
+    def average_scans(self) -> int:
+        """How many scans its template is the average of; 0 where it is none."""
+        number = _to_number(self._section("atlas").get("scans"))
+        return int(number) if number and 0 < number < 1e9 else 0
+
+    @property
+    def organs(self) -> tuple[str, ...]:
+        """Names of the organs whose labels it holds."""
+        organs = self.about.get("organs")
+        names = [organ.get("name") for organ in organs if isinstance(organ, dict)] if isinstance(organs, list) else []
+        return tuple(tidy_name(name)[:MAX_NAME] for name in names if isinstance(name, str))
+
+    @property
     def summary(self) -> str:
         """What it is for, in one line such as "Head and neck CT, 80 patients"."""
         provenance = self._section("provenance")
@@ -126,13 +142,16 @@ class ModelHeader:
         frame = " x ".join(f"{edge:.0f}" for edge in self.frame_mm or ())
         parameters = _to_number(self.about.get("parameters"))
         steps = " + ".join(self._training_steps())
+        scans = self.average_scans
+        average = f"average of {scans} scan{'s' * (scans > 1)}" if scans else ""
         lines = {
             "Anatomy": self.anatomy,
             "Trained on": self.cohort,
             "Template": _join(
-                provenance.get("template", "unknown"),
+                average or provenance.get("template", "unknown"),
                 "included in the model" if self.about.get("template_included") else "",
             ),
+            "Organs": _list_some(self.organs),
             "Field of view": f"{frame} mm, voxels of {self.voxel_mm:g} mm" if frame else "",
             "Network": _join(
                 network.get("kind"),
@@ -280,6 +299,12 @@ def remove_model(model: ModelHeader) -> None:
 
 def _to_number(value: Any) -> float | None:
     return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _list_some(names: tuple[str, ...]) -> str:
+    """The first names, and how many more there are: a cohort may have a hundred organs."""
+    more = len(names) - MOST_NAMES
+    return ", ".join([*names[:MOST_NAMES], *([f"and {more} more"] if more > 0 else [])])
 
 
 def _join(*parts: Any) -> str:

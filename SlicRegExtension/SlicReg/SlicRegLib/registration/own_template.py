@@ -8,9 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from ..cohort.names import MAX_NAME, tidy_name
 from ..errors import UserError
 from ..images.archive import ArchiveError
 from ..images.arrays import Arrays, read_arrays, take, take_affine
+from ..images.options import MAX_FRAME_VOXELS
 from ..images.segment_colours import Colour, invent_colour
 from .model_header import AUTO, list_installed_models, read_model
 from .model_parts import read_parts
@@ -60,7 +62,7 @@ def read_own_template(path: str | Path) -> OwnTemplate:
         raise
     except OSError as error:
         raise UserError(f"The model {path} cannot be read ({error.strerror or error}).") from error
-    except (ArchiveError, ValueError, TypeError, KeyError) as error:
+    except (ArchiveError, ValueError, TypeError, KeyError, OverflowError) as error:
         raise UserError(f"The template in the model {path} is damaged; copy or download the model again.") from error
 
 
@@ -75,8 +77,9 @@ def _read(about: dict[str, Any], parts: dict[str, bytes], path: str) -> OwnTempl
         raise UserError(f"The model {path} holds no template of its own; choose a template scan or another model.")
     hu = take(arrays, "hu", "i2", (None, None, None))
     if "consensus.npz" in parts:
-        organs = list_organs(about)
-        labels, labels_affine = _count_votes(read_arrays(parts["consensus.npz"]), about["organs"])
+        organs = _read_organs(about.get("organs"))
+        thresholds = [float(organ["threshold"]) for organ in about["organs"]]
+        labels, labels_affine = _count_votes(read_arrays(parts["consensus.npz"]), organs, thresholds)
     elif "labels" in arrays:
         labels, labels_affine = take(arrays, "labels", "u1 u2", hu.shape), affine
         organs = tuple(_name(value) for value in np.unique(labels).tolist() if value)
@@ -87,19 +90,29 @@ def _read(about: dict[str, Any], parts: dict[str, bytes], path: str) -> OwnTempl
 
 def list_organs(about: dict[str, Any]) -> tuple[OwnOrgan, ...]:
     """The organs of the consensus that bundle.json describes; none where there is none, or the file is damaged."""
-    organs = about.get("organs")
     try:
-        return tuple(
-            OwnOrgan(int(o["value"]), str(o["name"]), _read_colour(o["colour"]) or invent_colour(int(o["value"])))
-            for o in (organs if isinstance(organs, list) else ())
-        )
-    except (TypeError, KeyError, ValueError):
+        return _read_organs(about.get("organs"))
+    except (ArchiveError, TypeError, KeyError, ValueError, OverflowError):
         return ()
 
 
-def _read_colour(colour: Any) -> Colour | None:
+def _read_organs(organs: Any) -> tuple[OwnOrgan, ...]:
+    """Raises ArchiveError, TypeError, KeyError, ValueError or OverflowError for anything else."""
+    if not isinstance(organs, list):
+        return ()
+    found = tuple(
+        OwnOrgan(int(o["value"]), tidy_name(str(o["name"]))[:MAX_NAME], _read_colour(o["colour"], int(o["value"])))
+        for o in organs
+    )
+    values = {organ.value for organ in found}
+    if len(values) < len(found) or not all(0 < value < 65536 for value in values):
+        raise ArchiveError("the description of its organs is damaged")
+    return found
+
+
+def _read_colour(colour: Any, value: int) -> Colour:
     if not colour:
-        return None
+        return invent_colour(value)
     red, green, blue = (min(255, max(0, int(channel))) for channel in colour)
     return red, green, blue
 
@@ -108,23 +121,26 @@ def _name(value: int) -> OwnOrgan:
     return OwnOrgan(value, f"Label {value}", invent_colour(value))
 
 
-def _count_votes(arrays: Arrays, organs: list[dict[str, Any]]) -> tuple[np.ndarray, np.ndarray]:
+def _count_votes(
+    arrays: Arrays, organs: tuple[OwnOrgan, ...], thresholds: list[float]
+) -> tuple[np.ndarray, np.ndarray]:
     """The labels of a consensus on its own grid, as `Consensus.labels` has them, and the grid's matrix."""
     shape = [int(n) for n in take(arrays, "shape", "i4", (3,))]
+    if min(shape) < 1 or int(np.prod(shape, dtype=object)) > 8 * MAX_FRAME_VOXELS:
+        raise ArchiveError("the grid of its organs has a wrong size")
+    if not all(0 < threshold < 1 for threshold in thresholds):
+        raise ArchiveError("the description of its organs is damaged")
     boxes = take(arrays, "boxes", "i4", (len(organs), 6)).astype(int)
     shares, start = take(arrays, "shares", "u1", (None,)), 0
-    if min(shape) < 1 or int(np.prod(shape, dtype=object)) > 1 << 28:
-        raise ArchiveError("its organs have a wrong size")
     best = np.ones(shape, np.float32)
-    labels = np.zeros(shape, np.uint8 if max((int(o["value"]) for o in organs), default=0) < 256 else np.uint16)
-    for organ, (*first, i, j, k) in zip(organs, boxes.tolist(), strict=True):
-        low, size = np.array(first), np.array([i, j, k])
+    labels = np.zeros(shape, np.uint8 if max(organ.value for organ in organs) < 256 else np.uint16)
+    for organ, threshold, box in zip(organs, thresholds, boxes, strict=True):
+        low, size = box[:3], box[3:]
         if (low < 0).any() or (size < 1).any() or (low + size > shape).any() or start + size.prod() > len(shares):
             raise ArchiveError("its organs lie outside its grid")
-        box = tuple(slice(a, a + n) for a, n in zip(low.tolist(), size.tolist(), strict=True))
-        share = shares[start : start + size.prod()].reshape(size).astype(np.float32) / 255
+        where = tuple(slice(a, a + n) for a, n in zip(low.tolist(), size.tolist(), strict=True))
+        share = shares[start : start + size.prod()].reshape(size).astype(np.float32) / 255 / np.float32(threshold)
         start += size.prod()
-        share /= np.float32(organ["threshold"])
-        wins = (share > best[box]) & (share > 1 + 1e-6)
-        labels[box][wins], best[box][wins] = int(organ["value"]), share[wins]
+        wins = (share > best[where]) & (share > 1 + 1e-6)
+        labels[where][wins], best[where][wins] = organ.value, share[wins]
     return labels, take_affine(arrays)
