@@ -21,7 +21,7 @@ from SlicRegLib.teaching import groupwise
 from SlicRegLib.teaching.averaging import AveragedScan, average
 from SlicRegLib.teaching.create import StudyPlan, count_labels, create_study
 from SlicRegLib.teaching.options import SupervoxelOptions
-from SlicRegLib.teaching.study import Study
+from SlicRegLib.teaching.study import Study, find_finished_study
 from SlicRegLib.teaching.teachers import RefinementTeacher
 from SlicRegLib.training.options import TrainRequest
 from SlicRegLib.training.train import train_model
@@ -121,6 +121,15 @@ def test_no_scan_has_more_than_its_vote(study, to_scans):
         moved.append(sample(mask, labels.grid, field(points))[0].numpy())
     weights = weigh(organ.shares / 255, moved)
     assert organ.raters == 7 and (weights > 0.6).all() and (weights < 1.4).all()
+
+
+def test_a_study_whose_average_was_deleted_is_not_finished(study):
+    """Else a training would make a model without it, without a word."""
+    kept = study.atlas_path.read_bytes()
+    assert find_finished_study(study.folder).scans == study.scans
+    study.atlas_path.unlink()
+    assert find_finished_study(study.folder) is None
+    study.atlas_path.write_bytes(kept)
 
 
 def test_a_trained_model_holds_no_names_and_no_paths(study, tmp_path, monkeypatch):

@@ -5,9 +5,10 @@ import time
 
 import pytest
 
-from SlicRegLib.cohort.label_names import LabelName, read_label_names
+from SlicRegLib.cohort.label_names import LabelName, check_label_names, read_label_names
 from SlicRegLib.cohort.names import tidy_name
 from SlicRegLib.errors import UserError
+from SlicRegLib.jobs.options import JobOptions
 
 LIVER = {1: LabelName("Liver")}
 GOOD = {
@@ -115,3 +116,16 @@ def test_all_values_that_a_label_map_can_have(tmp_path):
 def test_names_keep_the_joiners_of_their_script():
     assert tidy_name("کبد\u200cچپ") == "کبد\u200cچپ"
     assert tidy_name(" left\t\n lung\u202e\x07 ") == "left lung"
+
+
+def test_names_need_labels(tmp_path):
+    path = tmp_path / "names.csv"
+    path.write_text("value,name\n1,Liver\n")
+    assert check_label_names(str(path), "labels") == LIVER and check_label_names("", "") == {}
+    with pytest.raises(UserError, match="Names of labels need the labels; give their folder with --labels, too"):
+        check_label_names(str(path), "")
+    for given in ({"labels": ""}, {"labels": str(tmp_path), "label_names": str(tmp_path / "bad.csv")}):
+        (tmp_path / "bad.csv").write_text("1,Liver\n")
+        options = JobOptions(images=str(tmp_path), name="m", **{"label_names": str(path), **given})
+        with pytest.raises(UserError, match=r"Names of labels need|no column value"):  # before the work begins
+            options.check()

@@ -55,6 +55,14 @@ def read_label_names(path: Path) -> dict[int, LabelName]:
     return names
 
 
+def check_label_names(path: str, labels: str) -> dict[int, LabelName]:
+    """`read_label_names`; no names where no path is given. labels: the folder of what is named; raises UserError where
+    none is given."""
+    if path and not labels:
+        raise UserError("Names of labels need the labels; give their folder with --labels, too.")
+    return read_label_names(Path(path)) if path else {}
+
+
 def _read_text(path: Path) -> str:
     with open(path, "rb") as file:
         content = file.read(MAX_BYTES + 1)

@@ -131,7 +131,7 @@ def teach_scans(folder: Path, options: JobOptions, template: Volume, cohort: Coh
         template=Path(options.template),
         average=options.average,
         labels=options.labels if options.average else "",
-        label_names=options.label_names,
+        label_names=options.label_names if options.average else "",
         images=Path(options.images),
         out=folder / "study",
         start="" if options.average else options.start,

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+from ..cohort.label_names import check_label_names
 from ..errors import UserError
 from ..images.files import split_series, write_json
 from ..images.json_reading import read_json
@@ -65,6 +66,8 @@ class JobOptions(ScheduleOptions, TeacherOptions, AverageOptions, FrameOptions, 
         for name in PATHS:
             if name != "models" and (path := getattr(self, name)) and not split_series(path)[0].exists():
                 raise UserError(f"{path} does not exist; check the path.")
+        if self.label_names:
+            check_label_names(self.label_names, self.labels)
 
     @property
     def is_average(self) -> bool:

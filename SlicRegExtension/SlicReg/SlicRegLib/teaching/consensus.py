@@ -19,7 +19,7 @@ from ..cohort.label_names import LabelName
 from ..errors import UserError
 from ..geometry.grid import Grid
 from ..geometry.inverse import invert
-from ..geometry.label_maps import Box, cut_labels, find_box
+from ..geometry.label_maps import Box, cut_labels, find_box, find_boxes
 from ..images.volumes import Volume, load_labels
 from ..progress import Progress
 from ..registration.consensus import PERCENTILES, Consensus, Organ
@@ -61,9 +61,12 @@ def make_consensus(
         own = load_labels(path)
         carried = cut_labels(own.data, own.grid).on(grid, invert(study.scan(name)[1], control))
         maps[name] = zlib.compress(carried.astype(np.uint16).tobytes(), 1)
+        reached = find_boxes(carried)
         for value, volume in _measure_volumes(own).items():
+            # only where there are votes does the system give memory for them
             organ = votes.setdefault(value, _Votes(np.zeros(grid.shape, np.uint16)))
-            organ.count += carried == value
+            if box := reached.get(value):
+                organ.count[box] += carried[box] == value
             organ.raters.append(name)
             if volume is not None:
                 organ.volumes_ml.append(volume)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from ..cohort.label_files import list_label_files
-from ..cohort.label_names import LabelName, read_label_names
+from ..cohort.label_names import LabelName, check_label_names
 from ..cohort.listing import list_cohort
 from ..errors import UserError
 from ..geometry.grid import Grid
@@ -74,7 +74,7 @@ def prepare_study(
     check_average(request, request.is_average)
     if request.is_average and request.start:
         raise UserError("An average has supervoxels of its own; leave out --from here, and give it to `slicreg train`.")
-    names = read_label_names(Path(request.label_names)) if request.label_names else {}
+    names = check_label_names(request.label_names, request.labels)
     inputs = [request.template, request.images, request.start, request.labels, request.label_names]
     check_output(request.out, folder=True, names=OWN_FILES, inputs=[path for path in inputs if path])
     check_labels(request.labels)

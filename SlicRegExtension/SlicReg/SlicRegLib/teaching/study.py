@@ -138,11 +138,12 @@ def open_study(folder: Path) -> Study:
 
 
 def find_finished_study(folder: Path) -> Study | None:
-    """The study in ``folder``; None if there is no finished one."""
+    """The study in ``folder``; None if there is no finished one, or its average was deleted."""
     try:
-        return open_study(folder)
+        study = open_study(folder)
     except UserError:
         return None
+    return None if study.start_sha256 and not study.atlas_path.exists() else study
 
 
 def _make_study(folder: Path, content: dict[str, Any]) -> Study:
