@@ -10,8 +10,10 @@ import numpy as np
 import torch
 
 from SlicRegLib.geometry.field import DisplacementField
+from SlicRegLib.geometry.grid import Grid
 from SlicRegLib.geometry.label_maps import cut_labels
 from SlicRegLib.images.preparation import PreparedScan, prepare
+from SlicRegLib.images.volumes import Volume
 from SlicRegLib.phantoms.phantom import ORGANS
 from SlicRegLib.registration.consensus import PERCENTILES, Consensus, Organ
 from SlicRegLib.registration.model import load_model, save_model
@@ -19,25 +21,28 @@ from SlicRegLib.teaching.averaging import AveragedScan, average
 
 NAMES = dict(list(enumerate(ORGANS.values(), 1))[:5])
 """Label -> its name, of as many organs as tests need."""
+SCANS = 30
 
 
-def make_average_model(path: Path) -> Path:
-    """Write the model to ``path``. The cohort's volumes of each organ go from half of the template's to twice."""
+def make_average_model(path: Path, organs: int = len(NAMES)) -> Path:
+    """Write the model to ``path``, with so many of its organs. The cohort's volumes of each organ go from half of the
+    template's to twice. It says that it is the average of `SCANS` scans."""
     model = load_model("trunk-phantom")
     grid = model.template_grid
     scan = PreparedScan("template", prepare(model.template, grid), grid)
     still = DisplacementField(torch.zeros(3, *grid.shape), grid)
     atlas = average(lambda: [AveragedScan(scan, still)], grid)
-    consensus = make_consensus(model.template_labels, grid)
+    atlas = replace(atlas, scans=SCANS)
+    consensus = make_consensus(model.template_labels, grid, organs)
     save_model(path, replace(model, template=None, template_labels=None, atlas=atlas, consensus=consensus))
     return path
 
 
-def make_consensus(labels, grid) -> Consensus:
+def make_consensus(labels: Volume, grid: Grid, number: int) -> Consensus:
     carried = cut_labels(labels.data, labels.grid).on(grid)
     voxel_ml = float(np.prod(labels.grid.spacing)) / 1000
     organs = []
-    for value, name in NAMES.items():
+    for value, name in list(enumerate(ORGANS.values(), 1))[:number]:
         ml = float((labels.data == value).sum()) * voxel_ml
         organs.append(
             Organ(
@@ -49,7 +54,7 @@ def make_consensus(labels, grid) -> Consensus:
                 raters=1,
                 agreement=1.0,
                 volumes_ml=tuple(np.linspace(ml / 2, 2 * ml, len(PERCENTILES)).tolist()),
-                colour=(200, value, 10) if value % 2 else None,
+                colour=(200, value, 10) if value == 1 else None,
             )
         )
     return Consensus(grid, tuple(organs))

@@ -1,6 +1,7 @@
 """The extension's screenshots: the real panel and the real nodes, on phantoms.
 
     python Testing/screenshots.py            panel.png, first.png, views.png and surfaces.png; about a minute
+    python Testing/screenshots.py average    average.png and segmented.png, without a template; about a minute
     python Testing/screenshots.py batch      batch.png; some minutes
     python Testing/screenshots.py training   training.png; some minutes, until the first validation of a training
     python Testing/screenshots.py --out /tmp/look
@@ -14,16 +15,19 @@ import argparse
 import tempfile
 from pathlib import Path
 
-from panel_samples import HOST, choose_inputs, wait_for_end  # isort: skip
+from panel_samples import HOST, MODEL, choose_inputs, wait_for_end  # isort: skip
 
 import numpy as np
 import qt
 import slicer
 
+from average_samples import make_average_model
 from SlicRegLib.cli.demo import write_phantom
 from SlicRegLib.images.volumes import Volume, load_scan, save_volume
 from SlicRegLib.jobs import control, lock
+from SlicRegLib.registration.model_header import add_model
 from SlicRegSlicer import sample
+from SlicRegSlicer.request import find_user_models
 from tiny import write_cohort
 from view_pictures import Views
 
@@ -51,6 +55,42 @@ def draw_registration(out: Path):
     save_montage(draw_views(panel.ui, views), out / "views.png")
     save_montage(draw_surfaces(panel, views, pair[3]), out / "surfaces.png")
     HOST.unload_module()
+
+
+def draw_average(out: Path):
+    """The Registration tab after a registration to the model's own template, and the first views and surfaces."""
+    with tempfile.TemporaryDirectory(prefix="SlicReg-") as scratch:
+        panel = HOST.load_module()
+        HOST.enter(panel)
+        ui = panel.ui
+        name = MODEL
+        if not next(model for model in panel.logic.models() if model.name == MODEL).average_scans:
+            name = add_model(make_average_model(Path(scratch) / "trunk.slicreg", 13), find_user_models()).name
+            panel.models.fill()
+        template, organs, target, _ = sample.load()
+        for node in (template, organs):
+            slicer.mrmlScene.RemoveNode(node)
+        HOST.choose(ui.modelComboBox, ui.modelComboBox.itemText(ui.modelComboBox.findData(name)))
+        HOST.choose(ui.templateSelector, None)
+        HOST.choose(ui.targetSelector, target)
+        HOST.choose(ui.targetSegmentationSelector, None)
+        HOST.click(ui.applyButton)
+        wait_for_end(panel, 300)
+        run = panel.registration.run
+        assert run.state == "finished", run.log
+        ui.resultsTable.minimumHeight = 330
+        save_panel(panel, out / "average.png", ui.exportTableButton)
+        views = Views(SIZE)
+        views.draw()
+        slicer.util.resetSliceViews()
+        panel.registration.views.review.centre(*FOCUS)
+        pictures = [(views.draw(), "the average, and below the target with its organs")]
+        HOST.click(ui.surfacesButton)
+        pictures.append(
+            (views.draw_3d(slicer.mrmlScene.GetSingletonNode("2", "vtkMRMLViewNode")), "organs of the target")
+        )
+        save_montage(pictures, out / "segmented.png", 2, 6)
+        HOST.unload_module()
 
 
 def draw_views(ui, views) -> list:
@@ -212,7 +252,12 @@ def save_montage(pictures, path, columns=3, width=4):
     plt.close(figure)
 
 
-PARTS = {"registration": draw_registration, "batch": draw_batch, "training": draw_training}
+PARTS = {
+    "registration": draw_registration,
+    "average": draw_average,
+    "batch": draw_batch,
+    "training": draw_training,
+}
 
 
 def main() -> None:

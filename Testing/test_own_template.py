@@ -115,7 +115,7 @@ def test_the_header_names_the_organs(path):
     header = read_model(path)
     assert [organ.name for organ in list_organs(header.about)] == list(header.organs) == list(NAMES.values())
     lines = header.describe().splitlines()
-    assert "Template: average of 1 scan, included in the model" in lines
+    assert "Template: average of 30 scans, included in the model" in lines
     assert "Organs: spleen, right kidney, left kidney, gallbladder, esophagus" in lines
     many = replace(header, about={**header.about, "organs": [{"name": f"rib {n}"} for n in range(30)]})
     assert "rib 23, and 6 more\n" in many.describe()
