@@ -8,7 +8,9 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
+from ..cohort.label_files import list_label_files
 from ..cohort.label_names import check_label_names
+from ..cohort.segment_names import agree_on_names
 from ..errors import UserError
 from ..images.files import split_series, write_json
 from ..images.json_reading import read_json
@@ -68,6 +70,8 @@ class JobOptions(ScheduleOptions, TeacherOptions, AverageOptions, FrameOptions, 
                 raise UserError(f"{path} does not exist; check the path.")
         if self.label_names:
             check_label_names(self.label_names, self.labels)
+        elif self.is_average and self.labels:
+            agree_on_names(list_label_files(Path(self.labels)))
 
     @property
     def is_average(self) -> bool:

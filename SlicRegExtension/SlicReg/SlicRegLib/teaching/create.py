@@ -13,6 +13,7 @@ import numpy as np
 from ..cohort.label_files import list_label_files
 from ..cohort.label_names import LabelName, check_label_names
 from ..cohort.listing import list_cohort
+from ..cohort.segment_names import agree_on_names
 from ..errors import UserError
 from ..geometry.grid import Grid
 from ..images.dicom_series import choose_series, is_same_scan
@@ -78,6 +79,7 @@ def prepare_study(
     inputs = [request.template, request.images, request.start, request.labels, request.label_names]
     check_output(request.out, folder=True, names=OWN_FILES, inputs=[path for path in inputs if path])
     check_labels(request.labels)
+    names = names or agree_on_names(list_label_files(Path(request.labels)) if request.labels else ())
     paths = list_cohort(request.images, request.series) if paths is None else paths
     begin = request.template or choose_start(paths, request.workers, progress)
     path = choose_series(begin, request.template_series)
