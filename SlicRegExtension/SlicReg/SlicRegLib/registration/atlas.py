@@ -17,7 +17,8 @@ from ..images.archive import ArchiveError
 from ..images.arrays import Arrays, take, take_affine
 from ..images.preparation import PreparedScan, prepare
 from ..images.volumes import Volume
-from .image_features import WINDOWS, ImageFeatures
+from .growth import Growth
+from .image_features import CELL, WINDOWS, ImageFeatures
 from .options import RefinementOptions
 from .refinement import ComparedScan
 
@@ -36,7 +37,8 @@ class Atlas:
     image: mean HU, whole numbers, on a grid that covers the canonical ``grid`` exactly; air where hardly any scan
     shows the place. features: uint8 (i, j, k, C), `LEVELS` times the mean of `image_features` with the options
     `STORED`, of the part of ``grid`` that begins at voxel ``first`` (3,). seen: uint16 (I, J, K) on ``grid``, how many
-    scans show the voxel. scans: how many there are.
+    scans show the voxel. scans: how many there are. growth: of the scans at each place, on the control points' grid;
+    None in the rounds before the last.
     """
 
     image: Volume
@@ -45,6 +47,7 @@ class Atlas:
     first: tuple[int, int, int]
     seen: np.ndarray
     scans: int
+    growth: Growth | None = None
 
     @cached_property
     def scan(self) -> PreparedScan:
@@ -64,7 +67,7 @@ class Atlas:
 
 def pack_atlas(atlas: Atlas) -> Arrays:
     """As arrays of a file."""
-    return {
+    content = {
         "hu": np.round(atlas.image.data).astype(np.int16),
         "hu_affine": atlas.image.grid.affine,
         "affine": atlas.grid.affine,
@@ -73,6 +76,9 @@ def pack_atlas(atlas: Atlas) -> Arrays:
         "seen": atlas.seen,
         "scans": np.array([atlas.scans], np.int32),
     }
+    if atlas.growth:
+        content["growth"] = np.stack([atlas.growth.mean, atlas.growth.deviation]).astype(np.float16)
+    return content
 
 
 def unpack_atlas(content: Arrays) -> Atlas:
@@ -92,4 +98,9 @@ def unpack_atlas(content: Arrays) -> Atlas:
     scans = int(take(content, "scans", "i4", (1,))[0])
     if not 1 <= seen.max() <= scans:
         raise ArchiveError("the atlas was seen by more scans than there are, or by none")
-    return Atlas(image, grid, features, (first[0], first[1], first[2]), seen, scans)
+    growth = None
+    if "growth" in content:
+        control = grid.pooled(CELL)
+        mean, deviation = take(content, "growth", "f2", (2, *control.shape)).astype(np.float32)
+        growth = Growth(control, mean, deviation)
+    return Atlas(image, grid, features, (first[0], first[1], first[2]), seen, scans, growth)

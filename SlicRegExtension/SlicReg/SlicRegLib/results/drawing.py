@@ -31,6 +31,8 @@ COLOURS = (
     "#fffac8",
 )
 """Contour colours: label n has the n-th; after the last they begin again."""
+SWELLING_RGB, SHRINKING_RGB = (230, 60, 40), (50, 110, 240)
+"""Of tints: larger and smaller than usual."""
 WIDTH, GAP, CELL = 1080, 12, 344
 """Of the picture, between rows, and of the square that each panel fits into, pixels."""
 TITLE_SIZE, HEADING_SIZE, CAPTION_SIZE = 19, 17, 12
@@ -43,13 +45,14 @@ class Panel:
     """A plane: arrays (rows, columns), the first row on top, which all cover the same rectangle.
 
     image: Hounsfield units. solid, dotted: label maps whose contours are drawn in these styles; None: none. size_mm:
-    height and width of the rectangle.
+    height and width of the rectangle. tint: from -1, blue, over 0, none, to 1, red.
     """
 
     image: np.ndarray
     solid: np.ndarray | None
     dotted: np.ndarray | None
     size_mm: tuple[float, float]
+    tint: np.ndarray | None = None
 
 
 def draw_panels(
@@ -96,11 +99,21 @@ def draw_panel(panel: Panel, scale: float) -> Image.Image:
     height, width = (_pixels(size, scale) for size in panel.size_mm)
     image = Image.fromarray(grey.round().astype(np.uint8)).resize((width, height), Image.Resampling.BILINEAR)
     picture = np.array(image.convert("RGB"), np.float32)
+    if panel.tint is not None:
+        _blend(picture, panel.tint)
     for labels, dotted in ((panel.solid, False), (panel.dotted, True)):
         if labels is not None:
             for value in np.unique(labels[labels > 0]):
                 _draw_contour(picture, labels == value, COLOURS[(int(value) - 1) % len(COLOURS)], dotted)
     return Image.fromarray(picture.round().astype(np.uint8))
+
+
+def _blend(picture: np.ndarray, tint: np.ndarray) -> None:
+    """Colour a picture (height, width, 3) by ``tint`` (rows, columns), which covers it."""
+    size = picture.shape[1], picture.shape[0]
+    strength = np.asarray(Image.fromarray(tint.astype(np.float32)).resize(size, Image.Resampling.BILINEAR)).clip(-1, 1)
+    colours = np.where(strength[..., None] > 0, np.array(SWELLING_RGB, np.float32), np.array(SHRINKING_RGB, np.float32))
+    picture += 0.7 * np.abs(strength)[..., None] * (colours - picture)
 
 
 def wrap(text: str, measure: Callable[[str], float], width: float) -> list[str]:

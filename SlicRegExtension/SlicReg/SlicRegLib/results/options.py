@@ -57,6 +57,9 @@ class SegmentRequest(TransformOptions, DeviceOptions):
     """Folder for the segmentation, the volumes, transforms to the average and back, confidence, report and picture."""
     format: Literal["nii.gz", "seg.nrrd"] = "nii.gz"
     """Of the segmentation: a label map, or a segmentation of Slicer with names and colours."""
+    normative: bool = False
+    """Also write where the patient is unusual: a map, on the average, of the local growth in standard deviations of the
+    cohort, and a picture of it."""
     picture: bool = True
     """Draw average, scan and result into overview.png."""
     registration: RegistrationOptions = field(default_factory=RegistrationOptions)

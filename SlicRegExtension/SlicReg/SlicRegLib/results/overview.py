@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,28 @@ def draw_overview(
     draw_panels(path, rows, ["template", "target", "target on template"], title, colour)
 
 
+@one_thread()
+def draw_growth(path: Path, atlas: Volume, z: Volume, labels: Volume | None = None, largest: float = 3.0) -> None:
+    """Draw how unusual a patient is, three planes a row through the place of the largest deviation in the body, as PNG;
+    atomic. z: as `compare_growth` gives it; full colours are at ``largest`` standard deviations. labels: on the atlas,
+    drawn as contours."""
+    around = _around(atlas, 2.0)
+    contours, image = cut_labels(labels.data, labels.grid) if labels else None, atlas.tensor
+    body = resample(image, atlas.grid, z.grid, fill=-1000.0)[0].numpy() > -500
+    peak = np.unravel_index(np.argmax(np.abs(z.data) * body), z.data.shape)
+    focus = z.grid.to_world(np.array([float(n) for n in peak]))
+    planes = [_Plane(around, axis, focus) for _, axis in PLANES]
+    panels = [
+        replace(
+            plane.panel(plane.image(image, atlas.grid), plane.labels(contours), None),
+            tint=plane.values(z) / largest,
+        )
+        for plane in planes
+    ]
+    title = f"Red: larger than in the cohort, blue: smaller; full colour at {largest:g} standard deviations"
+    draw_panels(path, [("", panels)], [plane for plane, _ in PLANES], title, "white")
+
+
 class _Plane:
     """The plane across ``axis`` of a grid along the world axes, through a world ``point`` (3,) mm."""
 
@@ -79,6 +102,10 @@ class _Plane:
     def image(self, values: torch.Tensor, grid: Grid, field: DisplacementField | None = None) -> np.ndarray:
         """Values (1, I, J, K) on ``grid``, as (rows, columns)."""
         return self._turn(resample(values, grid, self.grid, field, fill=-1000.0)[0].numpy())
+
+    def values(self, volume: Volume) -> np.ndarray:
+        """Any values, 0 outside, as (rows, columns)."""
+        return self._turn(resample(volume.tensor, volume.grid, self.grid, fill=0.0)[0].numpy())
 
     def labels(self, labels: LabelMap | None, field: DisplacementField | None = None) -> np.ndarray | None:
         """(rows, columns), twice as many as of the image."""

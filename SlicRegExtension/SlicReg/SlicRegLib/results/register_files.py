@@ -17,6 +17,7 @@ from ..images.transforms import save_transform
 from ..images.volumes import Volume, load_labels, load_scan, save_volume
 from ..network.devices import choose_device, is_left_to_cpu, peak_memory_mb, return_free_memory
 from ..progress import Progress, silent
+from ..registration.atlas import Atlas
 from ..registration.choose_model import Choice
 from ..registration.confidence import Overlays, compute_overlays
 from ..registration.consensus import Consensus
@@ -40,7 +41,8 @@ from .result_folder import OWN_TEMPLATE, REPORT_FILE, RESULT_FILES, all_or_nothi
 class Registered:
     """A registration from files, before anything is written.
 
-    labels: the template's, if it has some. report: the content of report.json that is known by now.
+    labels: the template's, if it has some. atlas: the template where it is the model's average. report: the content of
+    report.json that is known by now.
     """
 
     result: Registration
@@ -48,6 +50,7 @@ class Registered:
     overlays: Overlays | None
     labels: Labels | None
     target_labels: Volume | None
+    atlas: Atlas | None
     device: torch.device
     report: dict[str, Any]
 
@@ -110,7 +113,9 @@ def read_and_register(
         kept.clear()
     return_free_memory()  # of the registration, before the results take some
     report = _report(request, choice, result, verdict, device, reason)
-    return Registered(result, verdict, overlays, labels, target_labels, device, report)
+    taken = chosen.taken.model if isinstance(chosen, Choice) else chosen
+    atlas = None if request.template else taken.atlas
+    return Registered(result, verdict, overlays, labels, target_labels, atlas, device, report)
 
 
 def _with_organs(models: list[ModelHeader], model: Model | None, name: Path) -> list[ModelHeader]:

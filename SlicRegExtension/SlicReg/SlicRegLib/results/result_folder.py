@@ -34,6 +34,8 @@ SEGMENT_FILES = (
     REPORT_FILE,
     "overview.png",
     "confidence.nii.gz",
+    "growth.nii.gz",
+    "growth.png",
 )
 """What `slicreg segment` writes."""
 _PART = ".slicreg-"

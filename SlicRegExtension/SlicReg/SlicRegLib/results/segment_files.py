@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ..errors import UserError
 from ..images.files import atomic, write_json
 from ..images.segmentations import SegmentAbout, save_segmentation
 from ..images.transforms import save_transform
@@ -16,13 +17,14 @@ from ..images.volumes import Volume, save_volume
 from ..network.devices import peak_memory_mb
 from ..progress import Progress, silent
 from ..registration.consensus import Consensus
+from ..registration.growth import compare_growth
 from ..stages import WRITING
 from ..workers import run_together
 from .evaluate import compare
 from .kept import Kept
 from .labels import measure_organs
 from .options import RegisterRequest, SegmentRequest
-from .overview import draw_overview
+from .overview import draw_growth, draw_overview
 from .register_files import Registered, read_and_register
 from .result_folder import REPORT_FILE, SEGMENT_FILES, all_or_nothing
 
@@ -67,9 +69,26 @@ def _list_outputs(
         lambda: _save_labels(folder / f"labels.{request.format}", labels, consensus),
         lambda: _save_volumes(folder / VOLUMES_FILE, done.report["organs"]),
     ]
+    if request.normative:
+        tasks += _list_growth(folder, done, consensus)
     if overlays := done.overlays:
         tasks.append(lambda: save_volume(folder / "confidence.nii.gz", overlays.confidence))
     return tasks
+
+
+def _list_growth(folder: Path, done: Registered, consensus: Consensus) -> list[Callable[[], object]]:
+    """The map of unusual growth and its picture. Raises UserError where the model does not know what is usual."""
+    growth = done.atlas.growth if done.atlas else None
+    if growth is None or not growth.deviation.any():
+        raise UserError(
+            f"The model {done.report['model']} does not know how patients grow usually, since it was made from too few "
+            "scans or from one template; leave out --normative."
+        )
+    z, image = compare_growth(growth, done.result.dense), done.result.template
+    return [
+        lambda: save_volume(folder / "growth.nii.gz", z),
+        lambda: draw_growth(folder / "growth.png", image, z, consensus.labels),
+    ]
 
 
 def _save_labels(path: Path, labels: Volume, consensus: Consensus) -> None:

@@ -13,10 +13,12 @@ import torch.nn.functional as F
 from ..geometry.field import DisplacementField
 from ..geometry.grid import Grid
 from ..geometry.inverse import invert
+from ..geometry.sampling import sample
 from ..images.preparation import PreparedScan
 from ..images.volumes import Volume, load_scan
 from ..progress import Progress
 from ..registration.atlas import Atlas, pack_atlas
+from ..registration.growth import Growth, summarise_growth
 from ..registration.image_features import CELL
 from ..stages import AVERAGE, WARNING
 from .averaging import AveragedScan, average, average_finely
@@ -145,12 +147,30 @@ def _finish(
             content = load_arrays(last.scan_path(name), "hu", "affine", "original", "original_shape")
             save_arrays(study.scan_path(name), content | pack_field(field) | pack_measurements(scan, quality))
         qualities[name] = asdict(quality)
-    fine = study.atlas() or replace(atlas, image=_average_finely(atlas, shape, fields, paths, progress))
+    fine = study.atlas() or replace(
+        atlas,
+        image=_average_finely(atlas, shape, fields, paths, progress),
+        growth=_measure_growth(shape, fields),
+    )
     save_arrays(study.folder / "template.npz", pack_scan(fine.scan))
     save_arrays(study.atlas_path, pack_atlas(fine))
     return replace(
         study, template_sha256=fine.image.fingerprint(), scans=last.scans, failed=last.failed, quality=qualities
     )
+
+
+def _measure_growth(shape: AverageShape, fields: dict[str, ShownField]) -> Growth:
+    """The growth of all scans from the average shape."""
+    control = shape.back.grid
+    shown_at = shape.back(control.points())
+
+    def go_through() -> Iterator[tuple[DisplacementField, torch.Tensor]]:
+        for each in fields.values():
+            grid = each.field.grid
+            shown = sample(each.shown[None].float(), grid, shown_at, fill=0.0)[0] > 0.5
+            yield shape.field_to(each.field), shown
+
+    return summarise_growth(control, go_through())
 
 
 def _average_finely(
