@@ -9,6 +9,7 @@ import torch
 from scipy.ndimage import gaussian_filter
 
 from atlas_samples import NAMES
+from SlicRegLib.errors import UserError
 from SlicRegLib.geometry.inverse import invert
 from SlicRegLib.geometry.sampling import sample
 from SlicRegLib.images.options import PreparationOptions
@@ -19,8 +20,8 @@ from SlicRegLib.registration.image_features import describe_body
 from SlicRegLib.registration.model import load_model
 from SlicRegLib.teaching import groupwise
 from SlicRegLib.teaching.averaging import AveragedScan, average
-from SlicRegLib.teaching.create import StudyPlan, count_labels, create_study
-from SlicRegLib.teaching.options import SupervoxelOptions
+from SlicRegLib.teaching.create import StudyPlan, count_labels, create_study, prepare_study
+from SlicRegLib.teaching.options import PrepareRequest, SupervoxelOptions
 from SlicRegLib.teaching.study import Study, find_finished_study
 from SlicRegLib.teaching.teachers import RefinementTeacher
 from SlicRegLib.training.options import TrainRequest
@@ -130,6 +131,15 @@ def test_a_study_whose_average_was_deleted_is_not_finished(study):
     study.atlas_path.unlink()
     assert find_finished_study(study.folder) is None
     study.atlas_path.write_bytes(kept)
+
+
+def test_labels_that_belong_to_no_scan_are_refused_before_the_work(study, tmp_path):
+    (tmp_path / "labels").mkdir()
+    (tmp_path / "labels" / "other.nii.gz").touch()
+    request = PrepareRequest(images=study.folder.parent / "img", out=tmp_path / "out", labels=str(tmp_path / "labels"))
+    with pytest.raises(UserError, match=r"No file in .*labels has the name of a scan of the cohort"):
+        prepare_study(request)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_trained_model_holds_no_names_and_no_paths(study, tmp_path, monkeypatch):

@@ -58,7 +58,7 @@ def learn(folder: Path, options: JobOptions, recorder: Recorder) -> Path:
     # problems with the labels are reported now, not after the training
     template_labels: Labels | None = load_labels(options.template_label, template) if options.template_label else None
     if options.average and options.labels:
-        check_labels(options.labels)
+        check_labels(options.labels, paths)
     scans = [stem(path) for path in paths]
     check_output(folder, folder=True, names=[f"study/scans/{name}.npz" for name in scans if is_valid_name(name)])
     cohort = check_scans(folder, options, template, recorder)

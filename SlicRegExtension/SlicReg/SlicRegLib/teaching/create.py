@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..cohort.label_files import list_label_files
+from ..cohort.label_files import find_labels_among, list_label_files
 from ..cohort.label_names import LabelName, check_label_names
 from ..cohort.listing import list_cohort
 from ..cohort.segment_names import agree_on_names
@@ -81,6 +81,7 @@ def prepare_study(
     check_labels(request.labels)
     names = names or agree_on_names(list_label_files(Path(request.labels)) if request.labels else ())
     paths = list_cohort(request.images, request.series) if paths is None else paths
+    check_labels(request.labels, paths)
     begin = request.template or choose_start(paths, request.workers, progress)
     path = choose_series(begin, request.template_series)
     template = template or load_scan(path)
@@ -116,10 +117,13 @@ def count_labels(study: Study, labels: str, names: Mapping[int, LabelName], prog
     return study
 
 
-def check_labels(folder: str) -> None:
-    """Raise UserError where a folder of labels is given that holds none."""
-    if folder and not list_label_files(Path(folder)):
+def check_labels(folder: str, scans: Sequence[Path] = ()) -> None:
+    """Raise UserError where a folder of labels is given that holds none, or none of any of the ``scans``."""
+    files = list_label_files(Path(folder)) if folder else []
+    if folder and not files:
         raise UserError(f"There are no label files in {folder}; give the folder of the scans' labels.")
+    if files and scans and not any(find_labels_among(files, stem(scan)) for scan in scans):
+        raise UserError(f"No file in {folder} has the name of a scan of the cohort; labels are matched by name.")
 
 
 def make_teacher(options: TeacherOptions, template: Path) -> Teacher:
