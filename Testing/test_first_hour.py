@@ -74,6 +74,7 @@ def test_the_first_hour(tmp_path, monkeypatch):
         look_at_the_result(panel)
         register_again(panel)
         register_own_files(panel, tmp_path)
+        segment_own_files(panel)
         register_a_batch(panel, tmp_path)
         model = train(panel, tmp_path)
         use_the_model(panel, model)
@@ -176,6 +177,21 @@ def register_own_files(panel, folder):
     assert panel.registration.run.state == "finished"
     assert panel.registration.run.outputs.transform is not first  # which belongs to the other target
     assert panel.ui.resultsTable.rowCount > 0  # the confidence of each segment
+
+
+def segment_own_files(panel):
+    """The same scan by the model's own template: nothing else is chosen."""
+    ui, template = panel.ui, panel.parameters.template
+    HOST.choose(ui.templateSelector, None)
+    assert panel.parameters.templateSegmentation is None and ui.applyButton.enabled
+    HOST.click(ui.applyButton)
+    wait_for_end(panel)
+    outputs = panel.registration.run.outputs
+    assert panel.registration.run.state == "finished" and ui.resultsTable.rowCount == 13
+    assert outputs.warpedSegmentation.GetName() == "own segmentation" and outputs.template.GetHideFromEditors()
+    HOST.click(ui.surfacesButton)
+    HOST.choose(ui.templateSelector, template)
+    assert panel.parameters.templateSegmentation
 
 
 def register_a_batch(panel, folder):
