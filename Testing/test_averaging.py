@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,10 +11,11 @@ from scipy.ndimage import gaussian_filter
 
 from atlas_samples import NAMES
 from SlicRegLib.errors import UserError
+from SlicRegLib.geometry.grid import Grid
 from SlicRegLib.geometry.inverse import invert
 from SlicRegLib.geometry.sampling import sample
 from SlicRegLib.images.options import PreparationOptions
-from SlicRegLib.images.volumes import load_labels, load_scan
+from SlicRegLib.images.volumes import Volume, load_labels, load_scan, save_volume
 from SlicRegLib.network.options import PRESETS
 from SlicRegLib.registration.atlas import LEVELS, STORED, Atlas
 from SlicRegLib.registration.image_features import describe_body
@@ -22,7 +24,7 @@ from SlicRegLib.teaching import groupwise
 from SlicRegLib.teaching.averaging import AveragedScan, average
 from SlicRegLib.teaching.create import StudyPlan, count_labels, create_study, prepare_study
 from SlicRegLib.teaching.options import PrepareRequest, SupervoxelOptions
-from SlicRegLib.teaching.study import Study, find_finished_study
+from SlicRegLib.teaching.study import Study, find_finished_study, save_study
 from SlicRegLib.teaching.teachers import RefinementTeacher
 from SlicRegLib.training.options import TrainRequest
 from SlicRegLib.training.train import train_model
@@ -140,6 +142,26 @@ def test_labels_that_belong_to_no_scan_are_refused_before_the_work(study, tmp_pa
     with pytest.raises(UserError, match=r"No file in .*labels has the name of a scan of the cohort"):
         prepare_study(request)
     assert not (tmp_path / "out").exists()
+
+
+def test_labels_that_cannot_be_counted(study, tmp_path):
+    given = load_labels(study.folder.parent / "label" / "pt_2.nii.gz")
+    before, path = study.consensus_path.read_bytes(), tmp_path / "pt_2.nii.gz"
+    away = given.grid.affine.copy()
+    away[:3, 3] += 50
+    for labels, words in (
+        (Volume(np.zeros_like(given.data), given.grid), "nothing but background"),
+        (Volume(given.data, Grid(given.grid.shape, away)), "pt_2.nii.gz .* reaches beyond its scan"),
+    ):
+        save_volume(path, labels)
+        with pytest.raises(UserError, match=words):
+            count_labels(study, str(tmp_path), NAMES)
+    part = given.grid.cropped((5, 5, 5), (40, 30, 40))
+    save_volume(path, Volume(np.ascontiguousarray(given.data[5:45, 5:35, 5:45]), part))
+    cropped = count_labels(replace(study, organs=[]), str(tmp_path), NAMES)  # as Slicer crops them
+    assert {organ["raters"] for organ in cropped.organs} == {1}
+    study.consensus_path.write_bytes(before)
+    save_study(study)
 
 
 def test_a_trained_model_holds_no_names_and_no_paths(study, tmp_path, monkeypatch):

@@ -46,8 +46,8 @@ class Organ:
     colour: tuple[int, int, int] | None = None
 
     def percentile(self, volume_ml: float) -> float | None:
-        """Of a volume in the cohort, 0 to 100; None where the cohort shows no complete organ."""
-        if not self.volumes_ml:
+        """Of a volume in the cohort, 0 to 100; None where the cohort shows no complete organ, or a single one."""
+        if not self.volumes_ml or self.volumes_ml[0] == self.volumes_ml[-1]:
             return None
         return float(np.interp(volume_ml, self.volumes_ml, PERCENTILES))
 
