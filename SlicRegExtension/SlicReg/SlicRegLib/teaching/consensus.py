@@ -1,7 +1,7 @@
 """The consensus of a cohort's labels: each scan that has an organ votes for it, in the space of the template.
 
 Nothing here shapes the registration: the fields were found without labels. Threshold and smoothing of the votes are
-those with which the consensus of the others agrees best with each scan's own labels.
+those with which the consensus of the others, carried to each scan, agrees best with its own labels.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+import torch
 from scipy.ndimage import gaussian_filter
 
 from ..cohort.label_files import find_labels_among, list_label_files
@@ -20,6 +21,7 @@ from ..errors import UserError
 from ..geometry.grid import Grid
 from ..geometry.inverse import invert
 from ..geometry.label_maps import Box, cut_labels, find_box, find_boxes
+from ..geometry.sampling import sample
 from ..images.volumes import Volume, load_labels
 from ..progress import Progress
 from ..registration.consensus import PERCENTILES, Consensus, Organ
@@ -44,6 +46,14 @@ class _Votes:
     volumes_ml: list[float] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Case:
+    """The labels of one scan: their file, and as they were carried to the template, uint16, compressed."""
+
+    path: Path
+    carried: bytes
+
+
 def make_consensus(
     study: Study, labels: Path, names: Mapping[int, LabelName], grid: Grid, progress: Progress
 ) -> Consensus:
@@ -52,15 +62,17 @@ def make_consensus(
     labels: folder of label maps with the names of the scans; any of them may have any organs. Raises UserError where no
     scan has labels.
     """
-    files, votes, maps = list_label_files(labels), dict[int, _Votes](), dict[str, bytes]()
+    files, votes, cases = list_label_files(labels), dict[int, _Votes](), dict[str, _Case]()
     control = study.template().grid.pooled(CELL)
     for number, name in enumerate(study.scans):
-        progress(CONSENSUS, 0.7 * number / len(study.scans), name)
+        progress(CONSENSUS, 0.5 * number / len(study.scans), name)
         if not (path := find_labels_among(files, name)):
             continue
         own = load_labels(path)
-        carried = cut_labels(own.data, own.grid).on(grid, invert(study.scan(name)[1], control))
-        maps[name] = zlib.compress(carried.astype(np.uint16).tobytes(), 1)
+        scan, to_template = study.scan(name)
+        _check_place(path, own.grid, scan.original or own.grid)
+        carried = cut_labels(own.data, own.grid).on(grid, invert(to_template, control))
+        cases[name] = _Case(path, zlib.compress(carried.astype(np.uint16).tobytes(), 1))
         reached = find_boxes(carried)
         for value, volume in _measure_volumes(own).items():
             # only where there are votes does the system give memory for them
@@ -70,10 +82,12 @@ def make_consensus(
             organ.raters.append(name)
             if volume is not None:
                 organ.volumes_ml.append(volume)
-    if not votes:
+    if not cases:
         raise UserError(f"No file in {labels} has the name of a scan of the cohort; labels are matched by name.")
     boxes = {value: _widen(box, grid) for value, each in votes.items() if (box := find_box(each.count > 0))}
-    scores = _score(votes, boxes, maps, grid, progress)
+    if not boxes:
+        raise UserError(f"The labels in {labels} hold nothing but background; check that they are label maps.")
+    scores = _score(study, votes, boxes, cases, grid, progress)
     progress(CONSENSUS, 1.0, f"{len(boxes)} organs")
     smoothing = int(np.mean([score.max(1) for score in scores.values()], axis=0).argmax())
     organs = []
@@ -99,6 +113,17 @@ def make_consensus(
     return Consensus(grid, tuple(organs))
 
 
+def _check_place(path: Path, labels: Grid, scan: Grid) -> None:
+    """Raise UserError where labels reach beyond their scan: they would be counted in a wrong place. They may show less,
+    since Slicer crops them."""
+    corners, most = scan.to_voxel(labels.corners()), np.array(scan.shape)
+    if (corners < -1.5).any() or (corners > most + 0.5).any():
+        raise UserError(
+            f"{path} (shape {labels.shape}) reaches beyond its scan (shape {scan.shape}); resample the labels to the "
+            "scan's grid."
+        )
+
+
 def _measure_volumes(labels: Volume) -> dict[int, float | None]:
     """The volume of each label, ml; None where it reaches the border, so that the scan may not show all of it."""
     voxel_ml = float(np.prod(labels.grid.spacing)) / 1000
@@ -113,33 +138,51 @@ def _measure_volumes(labels: Volume) -> dict[int, float | None]:
 
 
 def _score(
-    votes: dict[int, _Votes], boxes: dict[int, Box], maps: dict[str, bytes], grid: Grid, progress: Progress
+    study: Study,
+    votes: dict[int, _Votes],
+    boxes: dict[int, Box],
+    cases: dict[str, _Case],
+    grid: Grid,
+    progress: Progress,
 ) -> dict[int, np.ndarray]:
-    """Of each organ the mean Dice (smoothings, thresholds) of the scans that have it with the consensus of the
-    others."""
+    """Of each organ the mean Dice (smoothings, thresholds) of the scans that have it with the consensus of the others,
+    on each scan's own grid."""
     dice = {value: list[np.ndarray]() for value in boxes}
-    for number, (name, content) in enumerate(maps.items()):
-        progress(CONSENSUS, 0.7 + 0.3 * number / len(maps), name)
-        carried = np.frombuffer(zlib.decompress(content), np.uint16).reshape(grid.shape)
+    for number, (name, case) in enumerate(cases.items()):
+        progress(CONSENSUS, 0.5 + 0.5 * number / len(cases), name)
+        own, to_template = load_labels(case.path), study.scan(name)[1]
+        points = to_template(own.grid.points()).reshape(-1, 3)
+        voxels, labels = grid.to_voxel(points), own.data.ravel()
+        carried = np.frombuffer(zlib.decompress(case.carried), np.uint16).reshape(grid.shape)
         for value, box in boxes.items():
             each = votes[value]
             if name in each.raters and len(each.raters) > 1:
-                own = carried[box] == value
-                others = (each.count[box] - own) / (len(each.raters) - 1)
-                dice[value].append(_compare(own, others, grid))
-    return {
-        value: np.mean(each, axis=0) if each else np.ones((len(SMOOTHING_MM), len(THRESHOLDS)))
-        for value, each in dice.items()
-    }
+                others = (each.count[box] - (carried[box] == value)) / (len(each.raters) - 1)
+                part = grid.cropped([side.start for side in box], others.shape)
+                near = _find_inside(voxels, box)
+                dice[value].append(_compare(labels == value, near, points[near], others, part))
+    alone = np.tile(np.isclose(THRESHOLDS, 0.5).astype(float), (len(SMOOTHING_MM), 1))  # nobody to compare with
+    return {value: np.mean(each, axis=0) if each else alone for value, each in dice.items()}
 
 
-def _compare(own: np.ndarray, others: np.ndarray, grid: Grid) -> np.ndarray:
-    """Dice (smoothings, thresholds) of a mask (i, j, k) with the ``others``' shares of votes."""
+def _find_inside(voxels: torch.Tensor, box: Box) -> torch.Tensor:
+    """Numbers (m,) of the voxels (n, 3) that lie in a box."""
+    low, high = (torch.tensor([float(getattr(side, end)) for side in box]) for end in ("start", "stop"))
+    return ((voxels > low - 1) & (voxels < high)).all(1).nonzero()[:, 0]
+
+
+def _compare(own: np.ndarray, near: torch.Tensor, points: torch.Tensor, others: np.ndarray, part: Grid) -> np.ndarray:
+    """Dice (smoothings, thresholds) of a scan's mask with the ``others``' shares of votes.
+
+    own: bool (n,), the mask. near: numbers (m,) of the voxels that lie among the votes. points: where these lie in the
+    template's space, (m, 3) mm. others: (i, j, k) on the grid ``part``.
+    """
     result = np.zeros((len(SMOOTHING_MM), len(THRESHOLDS)))
-    edges = [0.0, *THRESHOLDS, np.inf]
+    edges, inside = [-1.0, *THRESHOLDS, np.inf], own[near.numpy()]
     for row, sigma in enumerate(SMOOTHING_MM):
-        shares = _smooth(others, grid, sigma)
-        above = [np.histogram(part, edges)[0][::-1].cumsum()[::-1][1:] for part in (shares, shares[own])]
+        smooth = torch.from_numpy(_smooth(others, part, sigma).astype(np.float32))
+        shares = sample(smooth[None], part, points, fill=0.0)[0].numpy()
+        above = [np.histogram(each, edges)[0][::-1].cumsum()[::-1][1:] for each in (shares, shares[inside])]
         result[row] = 2 * above[1] / np.maximum(above[0] + own.sum(), 1)
     return result
 
