@@ -12,7 +12,7 @@ import pytest
 from average_samples import NAMES, copy_without, make_average_model
 from SlicRegLib import MODELS
 from SlicRegLib.errors import UserError
-from SlicRegLib.images.segment_colours import invent_colour
+from SlicRegLib.images.segment_defaults import invent_colour
 from SlicRegLib.registration.model import load_model, save_model
 from SlicRegLib.registration.model_header import read_model
 from SlicRegLib.registration.own_template import OwnOrgan, list_organs, read_own_template

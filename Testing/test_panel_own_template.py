@@ -22,7 +22,7 @@ if available():
         wait_for_end,
     )
     from SlicRegLib.errors import UserError
-    from SlicRegLib.images.segment_colours import invent_colour
+    from SlicRegLib.images.segment_defaults import invent_colour
     from SlicRegSlicer.request import find_user_models
     from SlicRegSlicer.result_nodes import OWN_TEMPLATE, SEGMENTATION, list_scans
     from SlicRegSlicer.segments import describe_segments, list_segment_names
@@ -109,6 +109,7 @@ def test_the_target_gets_the_organs_with_their_names_and_colours(clicked, panel)
     first, second = describe_segments(carried.GetSegmentation())[:2]
     np.testing.assert_allclose(first.color, np.array([200, 1, 10]) / 255, atol=1e-6)
     np.testing.assert_allclose(second.color, np.array(invent_colour(2)) / 255, atol=1e-6)
+    assert "Anatomical Structure" in first.tags["TerminologyEntry"]  # else Slicer would call it a tissue
     assert panel.registration.run.request.template is None
 
 

@@ -36,7 +36,8 @@ class SlicReg(ScriptedLoadableModule):
         parent.helpText = _(
             "Aligns a CT scan (the target) with a reference scan of another patient (the template), without landmarks. "
             "Organs that were outlined on the template are carried to the target. "
-            "Choose template and target, then press Apply. The result says whether it can be used, and where to look. "
+            "Choose a target, and a template unless the model has its own, then press Apply. "
+            "The result says whether it can be used, and where to look. "
             '<p><a href="{homepage}/blob/main/docs/slicer.md">Documentation</a>, '
             '<a href="{homepage}/blob/main/docs/tutorial.md">tutorial</a>, '
             '<a href="{homepage}/issues">questions and problems</a>.</p>'

@@ -13,6 +13,7 @@ import numpy as np
 import slicer
 import slicer.util
 
+from SlicRegLib.images.segment_defaults import TERMINOLOGY
 from SlicRegLib.registration.model_header import compute_sha256
 from SlicRegLib.registration.own_template import OwnTemplate, read_own_template
 
@@ -64,7 +65,13 @@ def load_own_template(model: str | Path, nodes: ResultNodes | None = None) -> Ow
 def list_segments(content: OwnTemplate) -> list[Segment]:
     """The organs of a template as segments."""
     return [
-        Segment(organ.value, f"Segment_{organ.value}", organ.name, tuple(channel / 255 for channel in organ.colour))
+        Segment(
+            organ.value,
+            f"Segment_{organ.value}",
+            organ.name,
+            tuple(channel / 255 for channel in organ.colour),
+            {slicer.vtkSegment.GetTerminologyEntryTagName(): TERMINOLOGY},
+        )
         for organ in content.organs
     ]
 

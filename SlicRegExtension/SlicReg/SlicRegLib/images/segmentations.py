@@ -8,14 +8,8 @@ from pathlib import Path
 
 from ..geometry.label_maps import Box, find_boxes
 from .itk_writing import write_image
-from .segment_colours import Colour, invent_colour
+from .segment_defaults import TERMINOLOGY, Colour, invent_colour
 from .volumes import Volume, to_itk
-
-TERMINOLOGY = (
-    "Segmentation category and type - 3D Slicer General Anatomy list~SCT^123037004^Anatomical Structure"
-    "~SCT^123037004^Anatomical Structure~^^~Anatomic codes - DICOM master list~^^~^^"
-)
-"""Slicer's entry for an anatomical structure without a code of its own; without any it would show "Tissue"."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from ..errors import UserError
 from ..images.archive import ArchiveError
 from ..images.arrays import Arrays, read_arrays, take, take_affine
 from ..images.options import MAX_FRAME_VOXELS
-from ..images.segment_colours import Colour, invent_colour
+from ..images.segment_defaults import Colour, invent_colour
 from .model_header import AUTO, list_installed_models, read_model
 from .model_parts import read_parts
 
