@@ -76,17 +76,19 @@ class LabelMap:
         """
         parts, places = _find_reach(self._scaled, self.grid, target, field)
         result = np.zeros(target.shape, self.dtype)
-        values = np.array([0, *(part.value for part in parts)]).astype(self.dtype)
         step = max(1, _SLAB_VOXELS // (target.shape[1] * target.shape[2]))
         for start in range(0, target.shape[0], step):
             slab = target.slab(start, start + step)
+            here = [n for n, (i, _, _) in enumerate(places) if i.start < start + step and i.stop > start]
             reached = np.zeros(slab.shape, bool)
-            for i, j, k in places:
-                reached[max(0, i.start - start) : max(0, i.stop - start), j, k] = True
+            for i, j, k in (places[n] for n in here):
+                reached[max(0, i.start - start) : i.stop - start, j, k] = True
             index = np.nonzero(reached)
             if len(index[0]):
                 points = slab.to_world(torch.from_numpy(np.stack(index, -1).astype(np.float32)))
-                winner = _find_winner(parts, self.grid, field(points) if field else points, self.limits is None)
+                near = [parts[n] for n in here]
+                winner = _find_winner(near, self.grid, field(points) if field else points, self.limits is None)
+                values = np.array([0, *(part.value for part in near)]).astype(self.dtype)
                 result[start : start + step][index] = values[winner.numpy()]
         return result
 
