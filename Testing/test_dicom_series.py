@@ -8,7 +8,7 @@ from SlicRegLib.errors import UserError
 from SlicRegLib.images.dicom_series import choose_series, find_series, is_same_scan
 from SlicRegLib.images.volumes import load_scan
 from SlicRegLib.jobs.batch import Batch
-from SlicRegLib.teaching.create import _find_scans
+from SlicRegLib.teaching.create import _without
 
 
 def number_one(item, k):
@@ -94,7 +94,7 @@ def test_the_template_is_no_scan_of_its_cohort(tmp_path):
         with pytest.raises(UserError, match="no scan besides the template"):
             check_cohort(template, tmp_path / "images")
         with pytest.raises(UserError, match="no scan besides the template"):
-            _find_scans([folder], template, "images")
+            _without(template, {"pt_1": folder}, "images")
         (tmp_path / "model.slicreg").touch()
         with pytest.raises(UserError, match="no scan to register besides the template"):
             Batch([("pt_1", folder)], template, tmp_path / "model.slicreg", tmp_path / "out")
