@@ -135,7 +135,7 @@ def test_debug_shows_the_traceback(tmp_path):
     [
         (
             "register --model m",
-            "`register` also needs --template PATH, --target CT, --out DIR; see `slicreg register --help`.",
+            "`register` also needs --target CT, --out DIR; see `slicreg register --help`.",
         ),
         ("register --model m --template t --target c --out o --alphas 1", "did you mean --alpha?"),
         ("register --model m --template t --target c --out o --iterations many", "--iterations"),

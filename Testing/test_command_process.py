@@ -109,7 +109,7 @@ def test_info_prints_its_answer():
 
 @pytest.mark.parametrize(
     "arguments, words",
-    [(["info", "none.slicreg"], "none.slicreg does not exist"), (["register"], "--template")],
+    [(["info", "none.slicreg"], "none.slicreg does not exist"), (["register"], "--target")],
     ids=["missing file", "missing option"],
 )
 def test_a_mistake_is_one_sentence(arguments, words, tmp_path):

@@ -109,6 +109,7 @@ def values(tmp_path):
     """Every option that the tab shows, changed."""
     for name in ("template.nii.gz", "labels.nii.gz", "names.csv", "first.slicreg"):
         (tmp_path / name).touch()
+    (tmp_path / "names.csv").write_text("value,name\n1,Liver\n")
     return {
         "template": str(tmp_path / "template.nii.gz"),
         "images": str(tmp_path),

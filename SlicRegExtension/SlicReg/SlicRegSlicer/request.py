@@ -13,7 +13,8 @@ from SlicRegLib.jobs.arguments import write_arguments
 from SlicRegLib.option import flag_of
 from SlicRegLib.registration.model_header import AUTO, read_model
 from SlicRegLib.registration.options import MODES, AlignmentOptions, RegistrationOptions
-from SlicRegLib.registration.own_template import check_own_template, list_organs
+from SlicRegLib.registration.own_template import list_organs
+from SlicRegLib.registration.template_check import check_own_template
 from SlicRegLib.results.options import RegisterRequest
 
 from .checks import check_output, check_segmentation, check_volume

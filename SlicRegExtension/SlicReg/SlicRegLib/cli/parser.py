@@ -34,8 +34,8 @@ from .requests import (
 )
 
 REQUESTS: dict[str, type] = {
-    "segment": SegmentRequest,
     "register": RegisterRequest,
+    "segment": SegmentRequest,
     "batch": BatchRequest,
     "evaluate": EvaluateRequest,
     "carry": CarryRequest,

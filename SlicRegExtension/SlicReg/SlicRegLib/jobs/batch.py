@@ -20,7 +20,7 @@ from ..images.options import TransformOptions
 from ..network.options import DeviceOptions
 from ..registration.model_header import AUTO
 from ..registration.options import RegistrationOptions
-from ..registration.own_template import check_own_template
+from ..registration.template_check import check_own_template
 from ..registration.verdict_text import WORDS, count_verdicts, describe_counts, describe_verdict
 from ..results.contact_sheet import make_sheet_row, write_contact_sheet
 from ..results.result_folder import OWN_TEMPLATE, RESULT_FILES, remove_unfinished_results
