@@ -150,7 +150,7 @@ def _finish(
     fine = study.atlas() or replace(
         atlas,
         image=_average_finely(atlas, shape, fields, paths, progress),
-        growth=_measure_growth(shape, fields),
+        growth=_measure_growth(shape, fields, _to_control(atlas.scan)),
     )
     save_arrays(study.folder / "template.npz", pack_scan(fine.scan))
     save_arrays(study.atlas_path, pack_atlas(fine))
@@ -159,8 +159,8 @@ def _finish(
     )
 
 
-def _measure_growth(shape: AverageShape, fields: dict[str, ShownField]) -> Growth:
-    """The growth of all scans from the average shape."""
+def _measure_growth(shape: AverageShape, fields: dict[str, ShownField], body: torch.Tensor) -> Growth:
+    """The growth of all scans from the average shape in its ``body``, bool (i, j, k)."""
     control = shape.back.grid
     shown_at = shape.back(control.points())
 
@@ -168,7 +168,7 @@ def _measure_growth(shape: AverageShape, fields: dict[str, ShownField]) -> Growt
         for each in fields.values():
             grid = each.field.grid
             shown = sample(each.shown[None].float(), grid, shown_at, fill=0.0)[0] > 0.5
-            yield shape.field_to(each.field), shown
+            yield shape.field_to(each.field), shown & body
 
     return summarise_growth(control, go_through())
 
