@@ -37,21 +37,21 @@ def test_the_bundled_models(tmp_path):
     )
     head, trunk = found
     assert (head.anatomy, trunk.anatomy) == ("head and neck", "trunk")
-    assert head.voxel_mm == 4.0 and head.frame_mm == (512, 320, 448) and head.cohort.startswith("80 head-and-neck")
+    assert head.voxel_mm == 4.0 and head.frame_mm == (576, 320, 448) and head.cohort.startswith("80 head-and-neck")
     assert head.figures == "loss 0.456, 84.5 % of voxels classified correctly (128 classes)"
     text = head.describe()
-    assert text.splitlines()[0] == "headneck-openkbp" and 6 <= len(text.splitlines()) <= 11
+    assert text.splitlines()[0] == "headneck-openkbp" and 6 <= len(text.splitlines()) <= 12
     for words in (
-        "Template: pt_112",
-        "Field of view: 512 x 320 x 448 mm, voxels of 4 mm",
+        "Template: average of 80 scans",
+        "Field of view: 576 x 320 x 448 mm, voxels of 4 mm",
         "4.5 million parameters",
         "1600 + 1500 steps",
         "Validation: loss 0.456",
-        "File: bundled, 10.7 MB",
+        "File: bundled, 18.4 MB",
         f"SHA-256: {hashlib.sha256(head.path.read_bytes()).hexdigest()[:16]}",
     ):
         assert words in text
-    assert "included in the model" in trunk.describe() and "included" not in text
+    assert "Mandible" in text
 
 
 def test_broken_files_are_listed_with_the_reason(tmp_path):
