@@ -122,7 +122,7 @@ def test_values_above_255_and_many_organs():
 
 def test_the_percentile_of_a_volume():
     organ = make_organ(volumes_ml=VOLUMES)
-    assert [organ.percentile(ml) for ml in (10, 12.5, 30, 5, 99)] == [0, 12.5, 100, 0, 100]
+    assert [organ.percentile(ml) for ml in (10, 12.5, 30, 5, 99)] == [5, 17.5, 95, 5, 95]
     assert make_organ().percentile(12) is None
     assert make_organ(volumes_ml=(12.0,) * len(PERCENTILES)).percentile(12) is None  # of one patient
 

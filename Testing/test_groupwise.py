@@ -1,15 +1,20 @@
 """The average of a cohort whose average is known."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
+from SlicRegLib.cohort.check import check_cohort
 from SlicRegLib.errors import UserError
 from SlicRegLib.geometry.grid import Grid
 from SlicRegLib.geometry.sampling import sample
+from SlicRegLib.jobs.learn import find_taught
+from SlicRegLib.jobs.options import JobOptions
 from SlicRegLib.registration.atlas import LEVELS
+from SlicRegLib.registration.consensus import PERCENTILES
 from SlicRegLib.registration.options import RefinementOptions
 from SlicRegLib.stages import AVERAGE, WARNING
 from SlicRegLib.teaching import groupwise
@@ -155,15 +160,28 @@ def test_labels_agree_on_the_organ(study, cohort):
     labels = counted.labels
     radius = (3 * (labels.data == 7).sum() * np.prod(labels.grid.spacing) / (4 * np.pi)) ** (1 / 3)
     assert radius == pytest.approx(RADIUS, abs=1.0)
-    smallest, largest = organ.volumes_ml[0], organ.volumes_ml[-1]
-    for volume, amount in ((smallest, -0.25), (largest, 0.25)):
-        border = RADIUS * (1 + amount * np.exp(-(RADIUS**2) / (2 * 35.0**2)))
-        assert volume == pytest.approx(4 / 3 * np.pi * border**3 / 1000, rel=0.05)
-    assert organ.percentile(organ.volumes_ml[10]) == 50
+    borders = RADIUS * (1 + np.array(list(AMOUNTS.values())) * np.exp(-(RADIUS**2) / (2 * 35.0**2)))
+    volumes = 4 / 3 * np.pi * borders**3 / 1000
+    np.testing.assert_allclose(organ.volumes_ml, np.percentile(volumes, PERCENTILES), rtol=0.05)
+    assert organ.percentile(organ.volumes_ml[9]) == 50
     with pytest.raises(UserError, match="by name"):
         (cohort / "others").mkdir()
         (cohort / "others" / "z.nii.gz").write_bytes((cohort / "label" / "a.nii.gz").read_bytes())
         count_labels(study, str(cohort / "others"), {})
+
+
+def test_a_job_averages_the_scan_with_which_it_begins(cohort):
+    """The check of the cohort compares the others with it, and lists it apart."""
+    options = JobOptions(name="m", template=str(cohort / "img" / "a.nii.gz"), images=str(cohort / "img"), average=True)
+    checked = check_cohort(Path(options.template), Path(options.images), 1)
+    assert sorted(path.stem[0] for path in find_taught(options, checked)) == list(AMOUNTS)
+    assert len(find_taught(replace(options, average=False), checked)) == len(AMOUNTS) - 1
+
+
+def test_the_average_of_other_scans_is_not_mistaken_for_it(study, request_):
+    fewer = [path for path in sorted(request_.images.iterdir()) if path.name != "e.nii.gz"]
+    with pytest.raises(UserError, match="other scans"):
+        prepare_study(request_, paths=fewer)
 
 
 @pytest.mark.parametrize("options", [{"teacher": "convexadam"}, {"start": "headneck-openkbp"}])

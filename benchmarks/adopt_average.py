@@ -26,6 +26,7 @@ from SlicRegLib.registration.model import Model, load_model, save_model
 from SlicRegLib.registration.register import register
 from SlicRegLib.registration.verdict import judge
 from SlicRegLib.teaching.study import Study, open_study
+from SlicRegLib.training.train import forget_patient
 
 
 def adopt_average(model: Model, template: Volume, study: Study) -> Model:
@@ -33,6 +34,8 @@ def adopt_average(model: Model, template: Volume, study: Study) -> Model:
     atlas = study.atlas()
     if atlas is None:
         raise UserError(f"{study.folder} has no average; make one with `slicreg prepare` without --template.")
+    if study.preparation.spacing_mm != model.preparation.spacing_mm:
+        raise UserError("The study and the model have voxels of other sizes; prepare the study with the model's.")
     result = register(model, atlas.image, template)
     verdict = judge(model, result)
     if verdict.word != "good":
@@ -54,7 +57,7 @@ def adopt_average(model: Model, template: Volume, study: Study) -> Model:
         template_labels=None,
         atlas=atlas,
         consensus=study.consensus(),
-        provenance={**model.provenance, "template": f"average of {atlas.scans} scans"},
+        provenance={**forget_patient(model.provenance), "template": f"average of {atlas.scans} scans"},
     )
 
 

@@ -24,7 +24,7 @@ from ..cohort.check import check_cohort, load_cohort, save_cohort
 from ..cohort.facts import Cohort
 from ..cohort.listing import list_cohort
 from ..errors import UserError
-from ..images.dicom_series import choose_series
+from ..images.dicom_series import choose_series, is_same_scan
 from ..images.files import MODEL_SUFFIX, atomic, check_output, is_valid_name, make_folder, stem
 from ..images.volumes import Volume, load_labels, load_scan
 from ..network.devices import choose_device
@@ -143,9 +143,18 @@ def teach_scans(folder: Path, options: JobOptions, template: Volume, cohort: Coh
         workers=options.workers,
         scheduler=options.scheduler,
     )
+    return prepare_study(request, progress, template, find_taught(options, cohort))
+
+
+def find_taught(options: JobOptions, cohort: Cohort) -> list[Path]:
+    """The scans of the study: the usable ones, and where an average is made the one with which it begins, if it is one
+    of the cohort. (The check lists it apart, since it compares the others with it.)"""
     usable = set(cohort.usable)
-    paths = [Path(s.path) for s in cohort.scans if s.name in usable or (options.average and s.path == options.template)]
-    return prepare_study(request, progress, template, paths)
+    paths = [Path(scan.path) for scan in cohort.scans if scan.name in usable]
+    if options.average:
+        listed = list_cohort(Path(options.images), options.series)
+        paths += [path for path in listed if is_same_scan(path, Path(options.template))][:1]
+    return paths
 
 
 def make_train_request(study: Study, model: Path, options: JobOptions) -> TrainRequest:

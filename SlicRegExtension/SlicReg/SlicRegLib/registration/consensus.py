@@ -20,8 +20,9 @@ from ..images.volumes import Volume
 
 MAX_VOXELS = 8 * MAX_FRAME_VOXELS
 """Of a consensus' grid: those of the largest canonical frame, halved."""
-PERCENTILES = tuple(range(0, 101, 5))
-"""Of an organ's volume in the cohort, as `Organ.volumes_ml` has them."""
+PERCENTILES = tuple(range(5, 100, 5))
+"""Of an organ's volume in the cohort, as `Organ.volumes_ml` has them. Its ends are left out: they are one patient's,
+and often those of a wrong label."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -56,10 +56,13 @@ def summarise_growth(grid: Grid, scans: Iterable[tuple[DisplacementField, torch.
     return Growth(grid, mean.float().numpy(), deviation.float().numpy())
 
 
-def compare_growth(growth: Growth, field: DisplacementField) -> Volume:
+def compare_growth(growth: Growth, field: DisplacementField, scan: Grid | None = None) -> Volume:
     """How unusual a scan's growth is, in standard deviations of the cohort, float32 on the cohort's grid: positive
-    where the place is larger than usual, 0 where the cohort cannot tell."""
+    where the place is larger than usual, 0 where the cohort cannot tell and where the scan, on the grid ``scan``, does
+    not show the place. The patient's size as a whole is not taken out."""
     own = measure_growth(field, growth.grid).numpy()
     known = growth.deviation > 0
+    if scan:
+        known = known & (scan.to_normalised(field(growth.grid.points())).abs() <= 1).all(-1).numpy()
     z = np.where(known, (own - growth.mean) / np.where(known, growth.deviation, 1), 0)
     return Volume(z.astype(np.float32), growth.grid)

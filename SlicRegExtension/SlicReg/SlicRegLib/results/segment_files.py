@@ -84,7 +84,7 @@ def _list_growth(folder: Path, done: Registered, consensus: Consensus) -> list[C
             f"The model {done.report['model']} does not know how patients grow usually, since it was made from too few "
             "scans or from one template; leave out --normative."
         )
-    z, image = compare_growth(growth, done.result.dense), done.result.template
+    z, image = compare_growth(growth, done.result.dense, done.result.target.grid), done.result.template
     return [
         lambda: save_volume(folder / "growth.nii.gz", z),
         lambda: draw_growth(folder / "growth.png", image, z, consensus.labels),

@@ -12,7 +12,7 @@ from ..geometry.field import DisplacementField
 from ..geometry.gather import rows_at
 from ..geometry.grid import Grid, unravel
 from ..geometry.sampling import sample
-from ..images.preparation import AIR_HU, PreparedScan
+from ..images.preparation import AIR_HU, MAX_HU, PreparedScan
 from ..images.volumes import Volume
 from ..registration.atlas import CHANNELS, LEVELS, STORED, Atlas
 from ..registration.image_features import describe_body
@@ -74,15 +74,18 @@ def _average_features(
 
 def average_finely(scans: Iterator[tuple[Volume, DisplacementField]], grid: Grid, where: torch.Tensor) -> Volume:
     """The mean HU on a fine ``grid`` of scans as they were loaded, each with the field that leads to it; air except
-    ``where``, bool (I, J, K)."""
-    index = where.flatten().nonzero()[:, 0]
+    ``where``, bool (I, J, K), and where fewer than `FEWEST` show the place."""
+    index, scan_count = where.flatten().nonzero()[:, 0], 0
     total, count = torch.zeros(len(index)), torch.zeros(len(index))
     for scan, field in scans:
+        scan_count += 1
+        hu = scan.tensor.clamp(AIR_HU, MAX_HU)
         for part in torch.arange(len(index)).split(1 << 19):  # bounds memory
             points = field(grid.to_world(unravel(index[part], grid.shape)))
             shown = (scan.grid.to_normalised(points).abs() <= 1).all(-1)
-            total[part] += sample(scan.tensor, scan.grid, points)[0] * shown
+            total[part] += sample(hu, scan.grid, points)[0] * shown
             count[part] += shown
-    hu = torch.full(grid.shape, AIR_HU)
-    hu.view(-1)[index] = torch.where(count > 0, total / count.clamp_min(1), AIR_HU).round()
-    return Volume(hu.numpy(), grid)
+    known = count >= min(FEWEST, scan_count)
+    mean = torch.full(grid.shape, AIR_HU)
+    mean.view(-1)[index] = torch.where(known, total / count.clamp_min(1), AIR_HU).round()
+    return Volume(mean.numpy(), grid)

@@ -177,6 +177,9 @@ def create_study(plan: StudyPlan, jobs: int = 1, progress: Progress = silent, sc
     )
     check_same_study(study)
     if plan.average and (finished := find_finished_study(folder)):
+        if set(paths) != {*finished.scans, *finished.failed}:
+            raise UserError(f"{folder} holds the average of other scans; choose another --out, or delete the study.")
+        remove_rounds(finished)
         return finished
     names = [study.scan_path(name).relative_to(folder).as_posix() for name in paths if is_valid_name(name)]
     check_output(

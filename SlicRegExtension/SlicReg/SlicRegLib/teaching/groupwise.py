@@ -57,12 +57,16 @@ def average_cohort(
         )
         fields = _invert_all(taught, template)
         shape = find_average_shape(template.grid, _to_control(template), list(fields.values()), grid.pooled(CELL))
-        atlas = taught.atlas() or _average(taught, shape, fields, grid)
+        found = taught.atlas()
+        # of other scans, if some were added or could be read this time
+        atlas = found if found and found.scans == len(fields) else _average(taught, shape, fields, grid)
+        if number == 1:  # later templates show only what enough scans show
+            doubts = list(_find_doubts(taught, template, fields))
         progress(AVERAGE, number / MOST_ROUNDS, f"round {number}: the shape moved {shape.moved_mm:.1f} mm")
         if shape.moved_mm < STILL_MM:
             break
-        template, teacher = atlas.scan, RefinementTeacher(atlas=taught.atlas_path)
-    for sentence in _find_doubts(taught, template, fields):
+        template, teacher = atlas.scan, RefinementTeacher(atlas=taught.atlas_path.absolute())
+    for sentence in doubts:
         progress(WARNING, 1.0, sentence)
     return _finish(study, taught, shape, fields, atlas, paths, progress)
 
@@ -78,8 +82,8 @@ def _find_doubts(study: Study, template: PreparedScan, fields: dict[str, ShownFi
     left_out = float((seen < min(FEWEST, len(fields))).double().mean())
     if left_out > MUCH:
         yield (
-            f"{left_out:.0%} of the body that one scan or another shows is shown by fewer than {FEWEST} scans, and is "
-            "air in the average."
+            f"{left_out:.0%} of the body in {template.name}, with which the average began, is shown by fewer than "
+            f"{FEWEST} scans, and is air in the average."
         )
 
 

@@ -184,6 +184,10 @@ def check_same_study(study: Study) -> None:
     template = "start_sha256" if study.start_sha256 else "template_sha256"
     differing = [key for key in (template, "teacher", "preparation", "supervoxels") if there.get(key) != here[key]]
     if differing:
+        if differing == ["start_sha256"]:
+            raise UserError(
+                f"The average in {study.folder} began with another scan; give that one as --template, or another --out."
+            )
         raise UserError(f"{study.folder} holds a study with different {', '.join(differing)}; choose another --out.")
 
 

@@ -120,13 +120,22 @@ class RefinementTeacher:
     def register(self, scan: PreparedScan, template: PreparedScan) -> DisplacementField:
         device = torch.device(self.device)
         fixed = _describe(device, scan)
-        moving = _describe_atlas(device, self.atlas) if self.atlas else _describe(device, template)
+        moving = (
+            _describe_atlas(device, self.atlas, self.atlas.stat().st_mtime_ns)
+            if self.atlas
+            else _describe(device, template)
+        )
         start = affine_field(search_affine(fixed, moving), scan.grid.pooled(4)).to(device)
         return unfold(refine([start], fixed, moving)).to("cpu")
 
 
+def _stamp(file: Path) -> int:
+    """When it was written: another average may follow at the same place."""
+    return file.stat().st_mtime_ns
+
+
 @lru_cache(maxsize=1)
-def _describe_atlas(device: torch.device, file: Path) -> ComparedScan:
+def _describe_atlas(device: torch.device, file: Path, stamp: int) -> ComparedScan:
     return unpack_atlas(read_arrays(file)).compared(RefinementOptions(), device)
 
 

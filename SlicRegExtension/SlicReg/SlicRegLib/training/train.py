@@ -140,6 +140,13 @@ def _load_included(request: TrainRequest, study: Study) -> tuple[Volume | None, 
     return template, load_labels(request.include_labels, template) if request.include_labels else None
 
 
+def forget_patient(provenance: dict[str, Any]) -> dict[str, Any]:
+    """What a model with an average tells of one that it began with: all but the name of its template, a patient's."""
+    before = provenance.get("begun_with")
+    kept = {key: value for key, value in provenance.items() if key != "template"}
+    return {**kept, "begun_with": forget_patient(before) if isinstance(before, dict) else before}
+
+
 def _describe_provenance(
     request: TrainRequest, study: Study, history: History, start: Model | None, device: torch.device
 ) -> dict[str, Any]:
@@ -150,7 +157,7 @@ def _describe_provenance(
         "template": study.template_name,
         "teacher": study.teacher,
         "preset": request.preset,
-        "begun_with": start.provenance if start else None,
+        "begun_with": forget_patient(start.provenance) if start and study.start_sha256 else start and start.provenance,
         "training": asdict(request.training()),
         "seconds": last[1],
         "device": str(device),
