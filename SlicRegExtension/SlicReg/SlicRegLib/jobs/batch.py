@@ -289,10 +289,8 @@ class Batch:
 
 def name_scans(paths: Iterable[str | Path]) -> list[tuple[str, Path]]:
     """(name, path) of each file; the names come from the file names and are different folders on every system."""
-    result, taken = (
-        [],
-        {"inputs", BATCH, TABLE, SHEET, VOLUMES},
-    )  # inputs: the folder of what Slicer writes from its scene
+    # inputs: the folder of what Slicer writes from its scene
+    result, taken = [], {"inputs", BATCH, TABLE, SHEET, VOLUMES}
     for path in map(Path, paths):
         plain = re.sub(r'[<>:"/\\|?*\x00-\x1f\x7f\ud800-\udfff]', "_", stem(path)).strip(" .") or "scan"
         name, number = plain, 2
