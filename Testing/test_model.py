@@ -128,9 +128,7 @@ def test_members_are_json_safetensors_and_plain_arrays(path):
     with zipfile.ZipFile(path) as archive:
         assert archive.namelist() == ["bundle.json", "weights.safetensors", "supervoxels.npz", "template.npz"]
         about = json.loads(archive.read("bundle.json"))
-        assert about["version"] == 1 and about["network"] == json.loads(
-            json.dumps(asdict(tiny_net().options))
-        )
+        assert about["version"] == 1 and about["network"] == json.loads(json.dumps(asdict(tiny_net().options)))
         for name in ("supervoxels.npz", "template.npz"):
             with np.load(io.BytesIO(archive.read(name)), allow_pickle=False) as arrays:
                 assert all(arrays[k].dtype != object for k in arrays)
