@@ -7,9 +7,9 @@ import torch
 from SlicRegLib.geometry.field import DisplacementField, identity_field
 from SlicRegLib.geometry.grid import Grid
 from SlicRegLib.registration.growth import (
-    FEWEST,
     LEAST_DETERMINANT,
     LEAST_DEVIATION,
+    LEAST_SCANS,
     compare_growth,
     measure_growth,
     summarise_growth,
@@ -45,7 +45,7 @@ def cohort(factors, shown=ALL):
 
 
 def test_mean_and_deviation_are_those_of_the_cohort():
-    factors = np.linspace(0.8, 1.25, FEWEST + 4)
+    factors = np.linspace(0.8, 1.25, LEAST_SCANS + 4)
     growth = cohort(factors.tolist())
     logs = 3 * np.log(factors)
     np.testing.assert_allclose(growth.mean, logs.mean(), atol=1e-4)
@@ -55,7 +55,7 @@ def test_mean_and_deviation_are_those_of_the_cohort():
 
 
 def test_a_cohort_of_equals_makes_no_patient_unusual_for_nothing():
-    growth = cohort([1.0] * FEWEST)
+    growth = cohort([1.0] * LEAST_SCANS)
     assert (growth.deviation == np.float32(LEAST_DEVIATION)).all()
     assert not compare_growth(growth, identity_field(GRID)).data.any()
 
@@ -63,7 +63,7 @@ def test_a_cohort_of_equals_makes_no_patient_unusual_for_nothing():
 def test_where_few_scans_show_the_place_nobody_is_unusual():
     part = ALL.clone()
     part[:, :, 12:] = False
-    growth = summarise_growth(GRID, [(scaling(1.0), ALL if n else part) for n in range(FEWEST)])
+    growth = summarise_growth(GRID, [(scaling(1.0), ALL if n else part) for n in range(LEAST_SCANS)])
     z = compare_growth(growth, scaling(1.5)).data
     assert (z[:, :, :12] > 3).all() and not z[:, :, 12:].any()
 

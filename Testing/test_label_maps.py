@@ -211,3 +211,16 @@ def test_labels_keep_their_volume(oblique):
     )
     volume = resample_labels(ball, grid, other).sum() * np.prod(other.spacing)
     assert volume == pytest.approx(4 / 3 * np.pi * 16**3, rel=0.03)
+
+
+def test_volumes_and_what_reaches_the_border(anisotropic):
+    labels = np.zeros((9, 8, 7), np.uint8)
+    labels[2:4, 3:6, 1:5], labels[0, 2, 2], labels[8:, 7:, 3], labels[5, 5, 6] = 3, 9, 9, 200
+    grid = anisotropic(shape=labels.shape, spacing=(2.0, 3.0, 2.5))
+    found = label_maps.measure_volumes(labels, grid)
+    assert found == {
+        3: (pytest.approx(24 * 0.015), True),
+        9: (pytest.approx(0.03), False),
+        200: (pytest.approx(0.015), False),
+    }
+    assert label_maps.measure_volumes(np.zeros((3, 3, 3), np.uint8), grid) == {}

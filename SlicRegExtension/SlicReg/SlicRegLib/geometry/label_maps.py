@@ -49,6 +49,18 @@ def find_box(mask: np.ndarray) -> Box | None:
     return box[0], box[1], box[2]
 
 
+def measure_volumes(labels: np.ndarray, grid: Grid) -> dict[int, tuple[float, bool]]:
+    """Of each label of a map (I, J, K) of whole numbers: its volume in ml, and whether the map shows all of it, which
+    it may not where the label reaches the border."""
+    voxel_ml, sizes, at_border = float(np.prod(grid.spacing)) / 1000, np.bincount(labels.ravel()), set[int]()
+    for axis in range(3):
+        for end in (0, -1):
+            at_border |= set(np.unique(labels.take(end, axis)).tolist())
+    return {
+        int(value): (float(sizes[value]) * voxel_ml, value not in at_border) for value in np.flatnonzero(sizes) if value
+    }
+
+
 def resample_labels(labels: np.ndarray, grid: Grid, target: Grid, field: DisplacementField | None = None) -> np.ndarray:
     """`LabelMap.on`, of a label map that is resampled once."""
     return cut_labels(labels, grid).on(target, field)

@@ -21,14 +21,14 @@ LEAST_DETERMINANT = 0.05
 """Folds count as this, so that the logarithm is finite."""
 LEAST_DEVIATION = 0.05
 """Standard deviation that is assumed at least: below it lie errors of the registration."""
-FEWEST = 10
+LEAST_SCANS = 10
 """Scans that must show a place before others can be unusual there."""
 
 
 @dataclass(frozen=True, eq=False)
 class Growth:
     """Of a cohort, on ``grid``: the ``mean`` growth of the scans that show the place and its standard ``deviation``,
-    float32 (i, j, k); the deviation is 0 where fewer than `FEWEST` show it."""
+    float32 (i, j, k); the deviation is 0 where fewer than `LEAST_SCANS` show it."""
 
     grid: Grid
     mean: np.ndarray
@@ -52,7 +52,7 @@ def summarise_growth(grid: Grid, scans: Iterable[tuple[DisplacementField, torch.
         count += shown
     mean = total / count.clamp_min(1)
     variance = (squares - count * mean.square()) / (count - 1).clamp_min(1)
-    deviation = torch.where(count >= FEWEST, variance.clamp_min(LEAST_DEVIATION**2).sqrt(), 0.0)
+    deviation = torch.where(count >= LEAST_SCANS, variance.clamp_min(LEAST_DEVIATION**2).sqrt(), 0.0)
     return Growth(grid, mean.float().numpy(), deviation.float().numpy())
 
 

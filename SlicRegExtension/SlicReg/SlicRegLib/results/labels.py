@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import numpy as np
-
 from ..errors import UserError
+from ..geometry.label_maps import measure_volumes
 from ..images.volumes import Volume
 from ..registration.consensus import Consensus
 from ..registration.model import Model
@@ -41,23 +40,17 @@ def find_own_template(model: Model, name: str | Path) -> tuple[Volume, Labels | 
 def measure_organs(labels: Volume, consensus: Consensus) -> list[dict[str, Any]]:
     """Of each organ of the consensus: value, name, volume in ``labels`` in ml, and its percentile in the cohort, None
     where the cohort shows no complete one or the organ reaches the border of the scan."""
-    voxel_ml = float(np.prod(labels.grid.spacing)) / 1000
-    sizes = np.bincount(labels.data.ravel())
-    cut: set[int] = set()
-    for axis in range(3):
-        for end in (0, -1):
-            cut |= set(np.unique(labels.data.take(end, axis)).tolist())
-    measured = []
+    measured, volumes = [], measure_volumes(labels.data, labels.grid)
     for organ in consensus.organs:
-        volume = float(sizes[organ.value]) * voxel_ml if organ.value < len(sizes) else 0.0
-        percentile = organ.percentile(volume) if volume and organ.value not in cut else None
+        volume, complete = volumes.get(organ.value, (0.0, False))
+        percentile = organ.percentile(volume) if complete else None
         measured.append(
             {
                 "value": organ.value,
                 "name": organ.name,
                 "volume_ml": round(volume, 3),
                 "percentile": None if percentile is None else round(percentile, 1),
-                "complete": organ.value not in cut and volume > 0,
+                "complete": complete,
             }
         )
     return measured

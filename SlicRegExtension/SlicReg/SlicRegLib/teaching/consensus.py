@@ -20,9 +20,9 @@ from ..cohort.label_names import LabelName
 from ..errors import UserError
 from ..geometry.grid import Grid
 from ..geometry.inverse import invert
-from ..geometry.label_maps import Box, cut_labels, find_box, find_boxes
+from ..geometry.label_maps import Box, cut_labels, find_box, find_boxes, measure_volumes
 from ..geometry.sampling import sample
-from ..images.volumes import Volume, load_labels
+from ..images.volumes import load_labels
 from ..progress import Progress
 from ..registration.consensus import PERCENTILES, Consensus, Organ
 from ..registration.image_features import CELL
@@ -74,13 +74,13 @@ def make_consensus(
         carried = cut_labels(own.data, own.grid).on(grid, invert(to_template, control))
         cases[name] = _Case(path, zlib.compress(carried.astype(np.uint16).tobytes(), 1))
         reached = find_boxes(carried)
-        for value, volume in _measure_volumes(own).items():
+        for value, (volume, complete) in measure_volumes(own.data, own.grid).items():
             # only where there are votes does the system give memory for them
             organ = votes.setdefault(value, _Votes(np.zeros(grid.shape, np.uint16)))
             if box := reached.get(value):
                 organ.count[box] += carried[box] == value
             organ.raters.append(name)
-            if volume is not None:
+            if complete:
                 organ.volumes_ml.append(volume)
     if not cases:
         raise UserError(f"No file in {labels} has the name of a scan of the cohort; labels are matched by name.")
@@ -122,19 +122,6 @@ def _check_place(path: Path, labels: Grid, scan: Grid) -> None:
             f"{path} (shape {labels.shape}) reaches beyond its scan (shape {scan.shape}); resample the labels to the "
             "scan's grid."
         )
-
-
-def _measure_volumes(labels: Volume) -> dict[int, float | None]:
-    """The volume of each label, ml; None where it reaches the border, so that the scan may not show all of it."""
-    voxel_ml = float(np.prod(labels.grid.spacing)) / 1000
-    sizes = np.bincount(labels.data.ravel())
-    cut = set()
-    for axis in range(3):
-        for end in (0, -1):
-            cut |= set(np.unique(labels.data.take(end, axis)).tolist())
-    return {
-        value: None if value in cut else float(size) * voxel_ml for value, size in enumerate(sizes) if value and size
-    }
 
 
 def _score(

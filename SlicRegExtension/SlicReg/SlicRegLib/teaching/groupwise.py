@@ -141,21 +141,23 @@ def _finish(
     progress: Progress,
 ) -> Study:
     """From the last round to the study: its scans with their fields to the atlas, its image in finer voxels."""
-    qualities = {}
-    for name in last.scans:
-        quality = load_quality(study.scan_path(name))
-        if quality is None:
+    fine, qualities = study.atlas(), dict[str, dict[str, float]]()
+    if fine is None or fine.scans != len(fields):  # written last: what is there belongs to another average, or to none
+        (study.folder / "supervoxels.npz").unlink(missing_ok=True)
+        for name in last.scans:
             scan, field = last.scan(name)
             field = shape.field_from(field)
-            quality = measure_field(scan, atlas.scan, field)
             content = load_arrays(last.scan_path(name), "hu", "affine", "original", "original_shape")
-            save_arrays(study.scan_path(name), content | pack_field(field) | pack_measurements(scan, quality))
-        qualities[name] = asdict(quality)
-    fine = study.atlas() or replace(
-        atlas,
-        image=_average_finely(atlas, shape, fields, paths, progress),
-        growth=_measure_growth(shape, fields, _to_control(atlas.scan)),
-    )
+            measured = pack_measurements(scan, measure_field(scan, atlas.scan, field))
+            save_arrays(study.scan_path(name), content | pack_field(field) | measured)
+        fine = replace(
+            atlas,
+            image=_average_finely(atlas, shape, fields, paths, progress),
+            growth=_measure_growth(shape, fields, _to_control(atlas.scan)),
+        )
+    for name in last.scans:
+        if quality := load_quality(study.scan_path(name)):
+            qualities[name] = asdict(quality)
     save_arrays(study.folder / "template.npz", pack_scan(fine.scan))
     save_arrays(study.atlas_path, pack_atlas(fine))
     return replace(
