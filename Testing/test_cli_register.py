@@ -48,7 +48,7 @@ def test_register_writes_everything(cohort, model, tmp_path, capsys, template):
     *steps, last = json_lines(captured.out)
     assert all(set(s) == {"stage", "share", "seconds", "remaining_seconds", "details"} for s in steps)
     assert {"preparation", "prediction", "alignment", "spline", "writing"} <= {s["stage"] for s in steps}
-    assert ("Warning" in captured.err) == (not own)
+    assert ("not the model's own" in captured.err) == (not own)
     assert {p.name for p in out.iterdir()} == FILES | {"warped_labels.nii.gz"} | (OVERLAYS if own else set())
     fixed, moving = nib.load(cohort / f"{template}.nii.gz"), nib.load(cohort / "img/pt_1.nii.gz")
     image, labels = nib.load(out / "warped_target.nii.gz"), nib.load(out / "warped_labels.nii.gz")

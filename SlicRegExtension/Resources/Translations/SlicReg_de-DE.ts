@@ -1359,8 +1359,8 @@
         <translation>Mittlerer Dice {before:.3f} vorher, {after:.3f} nachher.</translation>
     </message>
     <message>
-        <source>This is not the template that the model was trained with; its supervoxels were predicted as well.</source>
-        <translation>Mit dieser Referenz wurde das Modell nicht trainiert; auch ihre Supervoxel wurden vom Netz bestimmt.</translation>
+        <source>The template is not the model&apos;s own; its supervoxels were predicted as well.</source>
+        <translation>Diese Referenz ist nicht die des Modells; auch ihre Supervoxel wurden vom Netz bestimmt.</translation>
     </message>
     <message>
         <source>Note: {note}</source>

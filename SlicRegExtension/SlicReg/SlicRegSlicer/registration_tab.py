@@ -294,7 +294,5 @@ def _summarise(outputs: Outputs) -> list[str]:
     elif least_sure := describe_least_sure_segments(outputs):
         lines.append(least_sure)
     if not report["own_template"]:
-        lines.append(
-            _("This is not the template that the model was trained with; its supervoxels were predicted as well.")
-        )
+        lines.append(_("The template is not the model's own; its supervoxels were predicted as well."))
     return [*lines, *(_("Note: {note}").format(note=note) for note in report["notes"])]

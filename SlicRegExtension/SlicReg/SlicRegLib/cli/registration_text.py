@@ -8,9 +8,7 @@ from ..registration.verdict_text import describe_verdict
 from ..results.options import RegisterRequest, SegmentRequest
 from ..stages import VERDICT
 
-OTHER_TEMPLATE = (
-    "Warning: this is not the template that the model was trained with; its supervoxels were predicted as well."
-)
+OTHER_TEMPLATE = "Note: the template is not the model's own; its supervoxels were predicted as well."
 
 
 def describe_registration(request: RegisterRequest, report: dict[str, Any]) -> str:
