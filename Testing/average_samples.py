@@ -15,8 +15,9 @@ from SlicRegLib.geometry.label_maps import cut_labels
 from SlicRegLib.images.preparation import PreparedScan, prepare
 from SlicRegLib.images.volumes import Volume
 from SlicRegLib.phantoms.phantom import ORGANS
-from SlicRegLib.registration.consensus import PERCENTILES, Consensus, Organ
+from SlicRegLib.registration.consensus import Consensus
 from SlicRegLib.registration.model import load_model, save_model
+from SlicRegLib.registration.organs import PERCENTILES, Organ
 from SlicRegLib.teaching.averaging import AveragedScan, average
 
 NAMES = dict(list(enumerate(ORGANS.values(), 1))[:5])

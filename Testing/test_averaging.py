@@ -158,8 +158,11 @@ def test_labels_that_cannot_be_counted(study, tmp_path):
             count_labels(study, str(tmp_path), NAMES)
     part = given.grid.cropped((5, 5, 5), (40, 30, 40))
     save_volume(path, Volume(np.ascontiguousarray(given.data[5:45, 5:35, 5:45]), part))
-    cropped = count_labels(replace(study, organs=[]), str(tmp_path), NAMES)  # as Slicer crops them
-    assert {organ["raters"] for organ in cropped.organs} == {1}
+    with pytest.raises(UserError, match=r"Each organ in .* is drawn in one scan only.* --single-rater"):
+        count_labels(study, str(tmp_path), NAMES)
+    cropped = count_labels(study, str(tmp_path), NAMES, single_rater=True)  # as Slicer crops them
+    assert {organ["raters"] for organ in cropped.organs} == {1} and not (study.folder / "votes").exists()
+    assert "drawn in one scan only" in cropped.label_notes[-1]
     study.consensus_path.write_bytes(before)
     save_study(study)
 
@@ -177,7 +180,7 @@ def test_a_trained_model_holds_no_names_and_no_paths(study, tmp_path, monkeypatc
         for name in ("atlas.npz", "consensus.npz"):
             with zipfile.ZipFile(io.BytesIO(contents[name])) as arrays:
                 contents |= {f"{name}/{part}": arrays.read(part) for part in arrays.namelist()}
-    binary = (".npz", "/shares.npy", "/features.npy", "/hu.npy", "/seen.npy", ".safetensors")  # with any bytes
+    binary = (".npz", "/shares.npy", "_differences.npy", "/seen.npy", ".safetensors")  # with any bytes
     texts = {name: content for name, content in contents.items() if not name.endswith(binary)}
     assert len(texts) > 6
     for name, content in texts.items():

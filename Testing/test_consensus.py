@@ -12,16 +12,10 @@ import torch
 from SlicRegLib.errors import UserError
 from SlicRegLib.geometry.grid import Grid
 from SlicRegLib.images.archive import ArchiveError
-from SlicRegLib.registration.consensus import (
-    PERCENTILES,
-    Consensus,
-    Organ,
-    describe_organs,
-    pack_consensus,
-    unpack_consensus,
-)
+from SlicRegLib.registration.consensus import Consensus, pack_consensus, unpack_consensus
 from SlicRegLib.registration.model import load_model, save_model
 from SlicRegLib.registration.model_header import read_model
+from SlicRegLib.registration.organs import PERCENTILES, Organ, describe_organs
 from test_model import FRAME, make
 from test_model_parts import about, arrays, change
 from tiny import field_of
@@ -144,7 +138,7 @@ def sample() -> Consensus:
 
 def test_what_goes_in_comes_out():
     given = sample()
-    organs = json.loads(json.dumps(describe_organs(given)))
+    organs = json.loads(json.dumps(describe_organs(given.organs)))
     back = unpack_consensus(pack_consensus(given), organs)
     assert back.grid.matches(given.grid, 1e-9)
     for a, b in zip(given.organs, back.organs, strict=True):
@@ -158,7 +152,7 @@ def test_what_goes_in_comes_out():
 def test_in_a_model(tmp_path):
     save_model(tmp_path / "m.slicreg", make(consensus=sample()))
     back = load_model(tmp_path / "m.slicreg")
-    assert describe_organs(back.consensus) == describe_organs(sample()) == back.summary()["organs"]
+    assert describe_organs(back.consensus.organs) == describe_organs(sample().organs) == back.summary()["organs"]
     np.testing.assert_array_equal(back.consensus.labels.data, sample().labels.data)
     assert back.atlas is None and back.own_template is None
     assert "\nOrgans: organ 2, Ösophagus, 食道\n" in read_model(tmp_path / "m.slicreg").describe()
@@ -289,7 +283,7 @@ def test_an_array_that_is_missing(name):
     content = pack_consensus(sample())
     del content[name]
     with pytest.raises(ArchiveError, match=f"it lacks {name}"):
-        unpack_consensus(content, describe_organs(sample()))
+        unpack_consensus(content, describe_organs(sample().organs))
 
 
 def test_a_part_that_differs_from_its_sum_is_refused(tmp_path):

@@ -14,7 +14,7 @@ from SlicRegLib.geometry.sampling import sample
 from SlicRegLib.jobs.learn import find_taught
 from SlicRegLib.jobs.options import JobOptions
 from SlicRegLib.registration.atlas import LEVELS
-from SlicRegLib.registration.consensus import PERCENTILES
+from SlicRegLib.registration.organs import PERCENTILES
 from SlicRegLib.registration.options import RefinementOptions
 from SlicRegLib.stages import AVERAGE, WARNING
 from SlicRegLib.teaching import groupwise

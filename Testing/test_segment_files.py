@@ -15,10 +15,11 @@ from command_line import QUICK, is_one_sentence, run
 from SlicRegLib.geometry.grid import Grid
 from SlicRegLib.images.transforms import load_transform
 from SlicRegLib.images.volumes import Volume, load_labels, load_scan, save_volume
-from SlicRegLib.registration.consensus import PERCENTILES, Consensus, Organ
+from SlicRegLib.registration.consensus import Consensus
 from SlicRegLib.registration.fixed_side import FixedSide
 from SlicRegLib.registration.model import load_model, save_model
 from SlicRegLib.registration.model_header import read_model
+from SlicRegLib.registration.organs import PERCENTILES, Organ
 from SlicRegLib.registration.register import register
 from SlicRegLib.results import evaluate as evaluate_module
 from SlicRegLib.results import kept as kept_module

@@ -86,7 +86,7 @@ class LabelMap:
         Nearest-neighbour sampling would move surfaces by up to half a voxel and change volumes. Only the voxels that
         some label can reach are looked at, and each label only where it is.
         """
-        parts, places = _find_reach(self._scaled, self.grid, target, field)
+        parts, places = find_reach(self._scaled, self.grid, target, field)
         result = np.zeros(target.shape, self.dtype)
         step = max(1, _SLAB_VOXELS // (target.shape[1] * target.shape[2]))
         for start in range(0, target.shape[0], step):
@@ -178,7 +178,7 @@ def _is_between(axes: torch.Tensor, low: torch.Tensor, high: torch.Tensor) -> to
     return found
 
 
-def _find_reach(
+def find_reach(
     parts: list[LabelPart], grid: Grid, target: Grid, field: DisplacementField | None
 ) -> tuple[list[LabelPart], list[Box]]:
     """Those parts that can reach ``target``, and for each a box of it with all the voxels that the part can reach."""

@@ -9,48 +9,12 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..cohort.names import MAX_NAME, tidy_name
 from ..geometry.field import DisplacementField
 from ..geometry.grid import Grid
 from ..geometry.label_maps import LabelMap, LabelPart, cut_part
-from ..images.archive import ArchiveError
-from ..images.arrays import Arrays, take, take_affine
-from ..images.options import MAX_FRAME_VOXELS
+from ..images.arrays import Arrays, take_affine
 from ..images.volumes import Volume
-
-MAX_VOXELS = 8 * MAX_FRAME_VOXELS
-"""Of a consensus' grid: those of the largest canonical frame, halved."""
-PERCENTILES = tuple(range(5, 100, 5))
-"""Of an organ's volume in the cohort, as `Organ.volumes_ml` has them. Its ends are left out: they are one patient's,
-and often those of a wrong label."""
-
-
-@dataclass(frozen=True, eq=False)
-class Organ:
-    """One label of the cohort.
-
-    shares: uint8 (i, j, k), 255 times the share of the scans with this organ in which it covers the voxel, of the part
-    of the consensus' grid that begins at voxel ``first`` (3,). threshold: share above which a voxel belongs to it, 0 to
-    1. raters: scans that have it. agreement: mean Dice of each of them with the consensus of the others. volumes_ml:
-    `PERCENTILES` of its volume over the scans that show all of it; empty if there is none. colour: RGB, 0 to 255, if it
-    was given.
-    """
-
-    value: int
-    name: str
-    shares: np.ndarray
-    first: tuple[int, int, int]
-    threshold: float
-    raters: int
-    agreement: float
-    volumes_ml: tuple[float, ...] = ()
-    colour: tuple[int, int, int] | None = None
-
-    def percentile(self, volume_ml: float) -> float | None:
-        """Of a volume in the cohort, 0 to 100; None where the cohort shows no complete organ, or a single one."""
-        if not self.volumes_ml or self.volumes_ml[0] == self.volumes_ml[-1]:
-            return None
-        return float(np.interp(volume_ml, self.volumes_ml, PERCENTILES))
+from .organs import Organ, choose_dtype, count_votes, pack_shares, unpack_organs
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,8 +27,8 @@ class Consensus:
     @cached_property
     def _map(self) -> LabelMap:
         parts = [_as_part(organ, self.grid) for organ in self.organs]
-        dtype = np.dtype(np.uint8 if max(organ.value for organ in self.organs) < 256 else np.uint16)
-        return LabelMap(self.grid, parts, dtype, tuple(organ.threshold for organ in self.organs))
+        limits = tuple(organ.threshold for organ in self.organs)
+        return LabelMap(self.grid, parts, choose_dtype(self.organs), limits)
 
     def on(self, grid: Grid, field: DisplacementField | None = None) -> Volume:
         """The labels on another grid, directly or through a field from there to the template.
@@ -77,7 +41,7 @@ class Consensus:
     @cached_property
     def labels(self) -> Volume:
         """The labels on their own grid."""
-        return self.on(self.grid)
+        return Volume(count_votes(self.grid.shape, self.organs), self.grid)
 
 
 def _as_part(organ: Organ, grid: Grid) -> LabelPart:
@@ -85,87 +49,13 @@ def _as_part(organ: Organ, grid: Grid) -> LabelPart:
     return cut_part(organ.value, shares, grid, organ.first)
 
 
-def describe_organs(consensus: Consensus) -> list[dict[str, Any]]:
-    """What bundle.json holds of the organs: all but their shares."""
-    return [
-        {
-            "value": organ.value,
-            "name": organ.name,
-            "colour": list(organ.colour) if organ.colour else None,
-            "raters": organ.raters,
-            "threshold": organ.threshold,
-            "agreement": round(organ.agreement, 4),
-            "volumes_ml": [round(volume, 2) for volume in organ.volumes_ml],
-        }
-        for organ in consensus.organs
-    ]
-
-
 def pack_consensus(consensus: Consensus) -> Arrays:
-    """The shares as arrays of a file, one organ after the other; the rest is in `describe_organs`."""
-    return {
-        "affine": consensus.grid.affine,
-        "shape": np.array(consensus.grid.shape, np.int32),
-        "shares": np.concatenate([organ.shares.ravel() for organ in consensus.organs]),
-        "boxes": np.array([[*organ.first, *organ.shares.shape] for organ in consensus.organs], np.int32),
-    }
+    """Grid and shares as arrays of a file; the rest is in `describe_organs`."""
+    shape = np.array(consensus.grid.shape, np.int32)
+    return {"affine": consensus.grid.affine, "shape": shape, **pack_shares(consensus.organs)}
 
 
-def unpack_consensus(content: Arrays, organs: Any) -> Consensus:
-    """organs: `describe_organs`, as a file has them. Raises ArchiveError for what is no consensus."""
-    i, j, k = (int(n) for n in take(content, "shape", "i4", (3,)))
-    if min(i, j, k) < 1 or i * j * k > MAX_VOXELS:
-        raise ArchiveError("the grid of its organs has a wrong size")
-    grid = Grid((i, j, k), take_affine(content))
-    if not isinstance(organs, list) or not all(isinstance(about, dict) for about in organs):
-        raise ArchiveError("the description of its organs is damaged")
-    boxes = take(content, "boxes", "i4", (len(organs), 6)).astype(int)
-    first, shapes = boxes[:, :3], boxes[:, 3:]
-    if (first < 0).any() or (shapes < 1).any() or (first + shapes > grid.shape).any():
-        raise ArchiveError("its organs lie outside its grid")
-    ends = shapes.prod(1).cumsum()
-    shares = np.split(take(content, "shares", "u1", (int(ends[-1]),)), ends[:-1])
-    read = tuple(
-        _read_organ(about, part.reshape(shape), tuple(low))
-        for about, part, low, shape in zip(organs, shares, first.tolist(), shapes.tolist(), strict=True)
-    )
-    if len({organ.value for organ in read}) < len(read):
-        raise ArchiveError("two of its organs have one value")
-    return Consensus(grid, read)
-
-
-def _read_organ(about: dict[str, Any], shares: np.ndarray, first: tuple[int, int, int]) -> Organ:
-    """Raises ArchiveError for a description with anything but what `describe_organs` writes."""
-    name, volumes, colour = about.get("name"), about.get("volumes_ml"), about.get("colour")
-    is_name = isinstance(name, str) and 0 < len(name) <= MAX_NAME and tidy_name(name) == name
-    are_volumes = isinstance(volumes, list) and len(volumes) in (0, len(PERCENTILES))
-    is_colour = colour is None or (isinstance(colour, list) and len(colour) == 3)
-    if not (is_name and are_volumes and is_colour):
-        raise ArchiveError("the description of its organs is damaged")
-    sizes = [_number(volume, 0, 1e9) for volume in volumes or ()]
-    if sizes != sorted(sizes):
-        raise ArchiveError("the description of its organs is damaged")
-    red, green, blue = (_whole(channel, 0, 255) for channel in colour or (0, 0, 0))
-    return Organ(
-        value=_whole(about.get("value"), 1, 65535),
-        name=str(name),
-        shares=shares,
-        first=first,
-        threshold=_number(about.get("threshold"), 1e-3, 1 - 1e-3),
-        raters=_whole(about.get("raters"), 1, 65535),
-        agreement=_number(about.get("agreement"), 0, 1),
-        volumes_ml=tuple(sizes),
-        colour=(red, green, blue) if colour else None,
-    )
-
-
-def _whole(value: Any, least: int, most: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise ArchiveError("the description of its organs is damaged")
-    return int(_number(value, least, most))
-
-
-def _number(value: Any, least: float, most: float) -> float:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not least <= value <= most:
-        raise ArchiveError("the description of its organs is damaged")
-    return float(value)
+def unpack_consensus(content: Arrays, described: Any) -> Consensus:
+    """described: `describe_organs`, as a file has them. Raises ArchiveError for what is no consensus."""
+    shape, organs = unpack_organs(content, described)
+    return Consensus(Grid(shape, take_affine(content)), organs)

@@ -33,12 +33,13 @@ from ..images.json_reading import make_finite
 from ..images.options import PreparationOptions
 from ..images.volumes import Volume
 from ..network.networks import SupervoxelNet, build
-from ..network.options import NetworkOptions, PredictionOptions
+from ..network.options import NetworkOptions, PredictionOptions, describe_network
 from .atlas import Atlas, pack_atlas, unpack_atlas
-from .consensus import Consensus, describe_organs, pack_consensus, unpack_consensus
+from .consensus import Consensus, pack_consensus, unpack_consensus
 from .key_points import KeyPoints
 from .model_header import find_model
 from .model_parts import ABOUT, NewerModelError, make_sums, read_parts
+from .organs import describe_organs
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,15 +87,15 @@ class Model:
     def summary(self) -> dict[str, Any]:
         """The content of bundle.json, and whether the template and its labels are included; `slicreg info` shows it."""
         return {
-            "version": MODEL_VERSION if self.atlas or self.consensus else 1,
-            "network": asdict(self.net.options),
+            "version": MODEL_VERSION if self.net.organs else 2 if self.atlas or self.consensus else 1,
+            "network": describe_network(self.net.options),
             "parameters": sum(p.numel() for p in self.net.parameters()),
             "preparation": asdict(self.preparation),
             "template_sha256": self.template_sha256,
             "template_included": self.own_template is not None,
             "template_labels_included": self.template_labels is not None,
             "atlas": {"scans": self.atlas.scans} if self.atlas else None,
-            "organs": describe_organs(self.consensus) if self.consensus else [],
+            "organs": describe_organs(self.consensus.organs) if self.consensus else [],
             "provenance": self.provenance,
         }
 
@@ -161,7 +162,7 @@ def load_model(path: str | Path) -> Model:
             template,
             labels,
             _atlas(parts.get("atlas.npz"), grid),
-            _consensus(parts.get("consensus.npz"), about.get("organs"), grid),
+            _consensus(parts.get("consensus.npz"), about.get("organs"), grid, options.organs),
         )
     except NewerModelError as error:
         raise UserError(f"The model {path} cannot be used: {error}") from error
@@ -229,10 +230,15 @@ def _atlas(content: bytes | None, grid: Grid) -> Atlas | None:
     return atlas
 
 
-def _consensus(content: bytes | None, organs: Any, grid: Grid) -> Consensus | None:
+def _consensus(content: bytes | None, organs: Any, grid: Grid, taught: int) -> Consensus | None:
+    """taught: organs that the network recognises, if it recognises any."""
     if content is None:
+        if taught:
+            raise ArchiveError("its network knows organs that it does not name")
         return None
     consensus = unpack_consensus(read_arrays(content), organs)
     if not (consensus.grid.matches(grid) or consensus.grid.matches(grid.halved())):
         raise ArchiveError("its organs lie elsewhere than its supervoxels")
+    if taught not in (0, len(consensus.organs)):
+        raise ArchiveError("its network knows other organs than it names")
     return consensus

@@ -11,10 +11,11 @@ import numpy as np
 from ..cohort.names import MAX_NAME, tidy_name
 from ..errors import UserError
 from ..images.archive import ArchiveError
-from ..images.arrays import Arrays, read_arrays, take, take_affine
-from ..images.options import MAX_FRAME_VOXELS
+from ..images.arrays import read_arrays, take, take_affine
+from ..images.differences import take_differences
 from ..images.segment_defaults import Colour, invent_colour
 from .model_parts import read_parts
+from .organs import count_votes, unpack_organs
 
 
 @dataclass(frozen=True)
@@ -53,18 +54,18 @@ def read_own_template(path: str | Path) -> OwnTemplate:
 
 def _read(about: dict[str, Any], parts: dict[str, bytes], path: str) -> OwnTemplate:
     if "atlas.npz" in parts:
-        arrays = read_arrays(parts["atlas.npz"], "hu", "hu_affine")
+        arrays = read_arrays(parts["atlas.npz"], "hu", "hu_differences", "hu_affine")
         affine = take_affine(arrays, "hu_affine")
     elif "template.npz" in parts:
         arrays = read_arrays(parts["template.npz"], "hu", "affine", "labels")
         affine = take_affine(arrays)
     else:
         raise UserError(f"The model {path} holds no template of its own; choose a template scan or another model.")
-    hu = take(arrays, "hu", "i2", (None, None, None))
+    hu = take_differences(arrays, "hu", "i2", (None, None, None))
     if "consensus.npz" in parts:
         organs = _read_organs(about.get("organs"))
-        thresholds = [float(organ["threshold"]) for organ in about["organs"]]
-        labels, labels_affine = _count_votes(read_arrays(parts["consensus.npz"]), organs, thresholds)
+        votes = read_arrays(parts["consensus.npz"])
+        labels, labels_affine = count_votes(*unpack_organs(votes, about.get("organs"))), take_affine(votes)
     elif "labels" in arrays:
         labels, labels_affine = take(arrays, "labels", "u1 u2", hu.shape), affine
         organs = tuple(_name(value) for value in np.unique(labels).tolist() if value)
@@ -104,28 +105,3 @@ def _read_colour(colour: Any, value: int) -> Colour:
 
 def _name(value: int) -> OwnOrgan:
     return OwnOrgan(value, f"Label {value}", invent_colour(value))
-
-
-def _count_votes(
-    arrays: Arrays, organs: tuple[OwnOrgan, ...], thresholds: list[float]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The labels of a consensus on its own grid, as `Consensus.labels` has them, and the grid's matrix."""
-    shape = [int(n) for n in take(arrays, "shape", "i4", (3,))]
-    if min(shape) < 1 or int(np.prod(shape, dtype=object)) > 8 * MAX_FRAME_VOXELS:
-        raise ArchiveError("the grid of its organs has a wrong size")
-    if not all(0 < threshold < 1 for threshold in thresholds):
-        raise ArchiveError("the description of its organs is damaged")
-    boxes = take(arrays, "boxes", "i4", (len(organs), 6)).astype(int)
-    shares, start = take(arrays, "shares", "u1", (None,)), 0
-    best = np.ones(shape, np.float32)
-    labels = np.zeros(shape, np.uint8 if max(organ.value for organ in organs) < 256 else np.uint16)
-    for organ, threshold, box in zip(organs, thresholds, boxes, strict=True):
-        low, size = box[:3], box[3:]
-        if (low < 0).any() or (size < 1).any() or (low + size > shape).any() or start + size.prod() > len(shares):
-            raise ArchiveError("its organs lie outside its grid")
-        where = tuple(slice(a, a + n) for a, n in zip(low.tolist(), size.tolist(), strict=True))
-        share = shares[start : start + size.prod()].reshape(size).astype(np.float32) / 255 / np.float32(threshold)
-        start += size.prod()
-        wins = (share > best[where]) & (share > 1 + 1e-6)
-        labels[where][wins], best[where][wins] = organ.value, share[wins]
-    return labels, take_affine(arrays)

@@ -6,176 +6,210 @@ those with which the consensus of the others, carried to each scan, agrees best 
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import torch
-from scipy.ndimage import gaussian_filter
 
 from ..cohort.label_files import find_labels_among, list_label_files
 from ..cohort.label_names import LabelName
 from ..errors import UserError
 from ..geometry.grid import Grid
-from ..geometry.inverse import invert
-from ..geometry.label_maps import Box, cut_labels, find_box, find_boxes, measure_volumes
-from ..geometry.sampling import sample
-from ..images.volumes import load_labels
+from ..geometry.label_maps import Box
+from ..images.files import make_folder, remove_partial_files
 from ..progress import Progress
-from ..registration.consensus import PERCENTILES, Consensus, Organ
-from ..registration.image_features import CELL
+from ..registration.consensus import Consensus
+from ..registration.organs import PERCENTILES, Organ, describe_few_raters
 from ..stages import CONSENSUS
+from ..workers import run_each
+from .agreement import SMOOTHING_MM, THRESHOLDS, Count, compare_scan, save_counts, smooth
+from .contours import find_wrong_contours
 from .study import Study
+from .votes import LabelledScan, Vote, carry_votes, join_boxes, read_votes
 
-THRESHOLDS = tuple(np.round(np.arange(0.2, 0.625, 0.025), 3).tolist())
-SMOOTHING_MM = (0.0, 1.0, 2.0)
-"""Standard deviations of the Gaussian filters that are tried on the votes."""
 MARGIN = 4
 """Voxels around an organ's votes in which the filter is applied."""
 
 
-@dataclass(eq=False)
-class _Votes:
-    """Of one organ: how many scans have it at each voxel, which scans have it, and its volumes where all of it is
-    shown."""
+@dataclass(frozen=True, eq=False)
+class CountedLabels:
+    """The consensus, and what the user should know of its labels, in sentences."""
 
-    count: np.ndarray
-    raters: list[str] = field(default_factory=list)
-    volumes_ml: list[float] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class _Case:
-    """The labels of one scan: their file, and as they were carried to the template, uint16, compressed."""
-
-    path: Path
-    carried: bytes
+    consensus: Consensus
+    notes: list[str]
 
 
 def make_consensus(
-    study: Study, labels: Path, names: Mapping[int, LabelName], grid: Grid, progress: Progress
-) -> Consensus:
-    """The consensus on ``grid``, in the template's space, of the labels in a folder that belong to scans of the study.
-
-    labels: folder of label maps with the names of the scans; any of them may have any organs. Raises UserError where no
-    scan has labels.
-    """
-    files, votes, cases = list_label_files(labels), dict[int, _Votes](), dict[str, _Case]()
-    control = study.template().grid.pooled(CELL)
-    for number, name in enumerate(study.scans):
-        progress(CONSENSUS, 0.5 * number / len(study.scans), name)
-        if not (path := find_labels_among(files, name)):
-            continue
-        own = load_labels(path)
-        scan, to_template = study.scan(name)
-        _check_place(path, own.grid, scan.original or own.grid)
-        carried = cut_labels(own.data, own.grid).on(grid, invert(to_template, control))
-        cases[name] = _Case(path, zlib.compress(carried.astype(np.uint16).tobytes(), 1))
-        reached = find_boxes(carried)
-        for value, (volume, complete) in measure_volumes(own.data, own.grid).items():
-            # only where there are votes does the system give memory for them
-            organ = votes.setdefault(value, _Votes(np.zeros(grid.shape, np.uint16)))
-            if box := reached.get(value):
-                organ.count[box] += carried[box] == value
-            organ.raters.append(name)
-            if complete:
-                organ.volumes_ml.append(volume)
-    if not cases:
-        raise UserError(f"No file in {labels} has the name of a scan of the cohort; labels are matched by name.")
-    boxes = {value: _widen(box, grid) for value, each in votes.items() if (box := find_box(each.count > 0))}
-    if not boxes:
-        raise UserError(f"The labels in {labels} hold nothing but background; check that they are label maps.")
-    scores = _score(study, votes, boxes, cases, grid, progress)
-    progress(CONSENSUS, 1.0, f"{len(boxes)} organs")
-    smoothing = int(np.mean([score.max(1) for score in scores.values()], axis=0).argmax())
-    organs = []
-    for value in sorted(boxes):
-        each, best = votes[value], int(scores[value][smoothing].argmax())
-        shares = _smooth(each.count[boxes[value]] / len(each.raters), grid, SMOOTHING_MM[smoothing])
-        known = names.get(value, LabelName(f"Label {value}"))
-        volumes = np.percentile(each.volumes_ml, PERCENTILES) if each.volumes_ml else ()
-        first = tuple(part.start for part in boxes[value])
-        organs.append(
-            Organ(
-                value=value,
-                name=known.name,
-                shares=np.round(255 * shares).astype(np.uint8),
-                first=(first[0], first[1], first[2]),
-                threshold=THRESHOLDS[best],
-                raters=len(each.raters),
-                agreement=float(scores[value][smoothing, best]),
-                volumes_ml=tuple(float(volume) for volume in volumes),
-                colour=known.colour,
-            )
-        )
-    return Consensus(grid, tuple(organs))
-
-
-def _check_place(path: Path, labels: Grid, scan: Grid) -> None:
-    """Raise UserError where labels reach beyond their scan: they would be counted in a wrong place. They may show less,
-    since Slicer crops them."""
-    corners, most = scan.to_voxel(labels.corners()), np.array(scan.shape)
-    if (corners < -1.5).any() or (corners > most + 0.5).any():
-        raise UserError(
-            f"{path} (shape {labels.shape}) reaches beyond its scan (shape {scan.shape}); resample the labels to the "
-            "scan's grid."
-        )
-
-
-def _score(
     study: Study,
-    votes: dict[int, _Votes],
-    boxes: dict[int, Box],
-    cases: dict[str, _Case],
+    labels: Path,
+    names: Mapping[int, LabelName],
     grid: Grid,
     progress: Progress,
-) -> dict[int, np.ndarray]:
-    """Of each organ the mean Dice (smoothings, thresholds) of the scans that have it with the consensus of the others,
-    on each scan's own grid."""
-    dice = {value: list[np.ndarray]() for value in boxes}
-    for number, (name, case) in enumerate(cases.items()):
-        progress(CONSENSUS, 0.5 + 0.5 * number / len(cases), name)
-        own, to_template = load_labels(case.path), study.scan(name)[1]
-        points = to_template(own.grid.points()).reshape(-1, 3)
-        voxels, labels = grid.to_voxel(points), own.data.ravel()
-        carried = np.frombuffer(zlib.decompress(case.carried), np.uint16).reshape(grid.shape)
-        for value, box in boxes.items():
-            each = votes[value]
-            if name in each.raters and len(each.raters) > 1:
-                others = (each.count[box] - (carried[box] == value)) / (len(each.raters) - 1)
-                part = grid.cropped([side.start for side in box], others.shape)
-                near = _find_inside(voxels, box)
-                dice[value].append(_compare(labels == value, near, points[near], others, part))
-    alone = np.tile(np.isclose(THRESHOLDS, 0.5).astype(float), (len(SMOOTHING_MM), 1))  # nobody to compare with
-    return {value: np.mean(each, axis=0) if each else alone for value, each in dice.items()}
+    jobs: int = 1,
+    single_rater: bool = False,
+) -> CountedLabels:
+    """The consensus on ``grid``, in the template's space, of the labels in a folder that belong to scans of the study.
 
-
-def _find_inside(voxels: torch.Tensor, box: Box) -> torch.Tensor:
-    """Numbers (m,) of the voxels (n, 3) that lie in a box."""
-    low, high = (torch.tensor([float(getattr(side, end)) for side in box]) for end in ("start", "stop"))
-    return ((voxels > low - 1) & (voxels < high)).all(1).nonzero()[:, 0]
-
-
-def _compare(own: np.ndarray, near: torch.Tensor, points: torch.Tensor, others: np.ndarray, part: Grid) -> np.ndarray:
-    """Dice (smoothings, thresholds) of a scan's mask with the ``others``' shares of votes.
-
-    own: bool (n,), the mask. near: numbers (m,) of the voxels that lie among the votes. points: where these lie in the
-    template's space, (m, 3) mm. others: (i, j, k) on the grid ``part``.
+    labels: folder of label maps with the names of the scans; any of them may have any organs. jobs: processes. The
+    votes are kept in the folder "votes" of the study until `remove_votes`, so that an interrupted run goes on.
+    single_rater: whether organs that one scan has are kept. Raises UserError where no scan has labels.
     """
-    result = np.zeros((len(SMOOTHING_MM), len(THRESHOLDS)))
-    edges, inside = [-1.0, *THRESHOLDS, np.inf], own[near.numpy()]
-    for row, sigma in enumerate(SMOOTHING_MM):
-        smooth = torch.from_numpy(_smooth(others, part, sigma).astype(np.float32))
-        shares = sample(smooth[None], part, points, fill=0.0)[0].numpy()
-        above = [np.histogram(each, edges)[0][::-1].cumsum()[::-1][1:] for each in (shares, shares[inside])]
-        result[row] = 2 * above[1] / np.maximum(above[0] + own.sum(), 1)
-    return result
+    files, folder = list_label_files(labels), _votes(study)
+    cases = [LabelledScan(name, path) for name in study.scans if (path := find_labels_among(files, name))]
+    if not cases:
+        raise UserError(f"No file in {labels} has the name of a scan of the cohort; labels are matched by name.")
+    make_folder(folder)
+    remove_partial_files(folder)
+    _run(partial(carry_votes, study, grid, folder), cases, folder, jobs, _report(progress, 0.0, len(cases)))
+    votes = {case.name: _forget_masks(read_votes(folder, case.name)) for case in cases}
+    if not any(vote.box for each in votes.values() for vote in each.values()):
+        raise UserError(f"The labels in {labels} hold nothing but background; check that they are label maps.")
+
+    def name(value: int) -> str:
+        return names[value].name if value in names else f"Label {value}"
+
+    notes = _leave_out_wrong(votes, name)
+    organs = _choose_organs(votes, name, notes, labels, single_rater)
+    counts = _count(votes, organs, folder, grid)
+    if not counts:
+        raise UserError(f"The labels in {labels} lie outside the template; check that they are those of the scans.")
+    save_counts(folder / "counts.npz", counts)
+    cases = [LabelledScan(case.name, case.path, frozenset(votes[case.name]) & counts.keys()) for case in cases]
+    compare = partial(compare_scan, study, grid, folder, folder / "counts.npz")
+    dice = _run(compare, cases, folder, jobs, _report(progress, 0.5, len(cases)))
+    scores = {value: _average([each[value] for each in dice if value in each]) for value in counts}
+    progress(CONSENSUS, 1.0, f"{len(counts)} organs")
+    smoothing = int(np.mean([score.max(1) for score in scores.values()], axis=0).argmax())
+    made = []
+    for value, count in counts.items():
+        best = int(scores[value][smoothing].argmax())
+        shares = smooth(count.votes / count.raters, grid, SMOOTHING_MM[smoothing])
+        volumes = [each[value].volume_ml for each in votes.values() if value in each and each[value].complete]
+        i, j, k = count.box
+        made.append(
+            Organ(
+                value=value,
+                name=name(value),
+                shares=np.round(255 * shares).astype(np.uint8),
+                first=(i.start, j.start, k.start),
+                threshold=THRESHOLDS[best],
+                raters=count.raters,
+                agreement=float(scores[value][smoothing, best]),
+                volumes_ml=tuple(np.percentile(volumes, PERCENTILES).tolist()) if volumes else (),
+                colour=names[value].colour if value in names else None,
+            )
+        )
+    return CountedLabels(Consensus(grid, tuple(made)), [*notes, *describe_few_raters(made)])
 
 
-def _smooth(shares: np.ndarray, grid: Grid, sigma_mm: float) -> np.ndarray:
-    return gaussian_filter(shares.astype(np.float32), sigma_mm / grid.spacing) if sigma_mm else shares
+def remove_votes(study: Study) -> None:
+    """Once the consensus is written."""
+    shutil.rmtree(_votes(study), ignore_errors=True)
+
+
+def _votes(study: Study) -> Path:
+    return study.folder / "votes"
+
+
+def _report(progress: Progress, begin: float, number: int) -> Callable[[int, str], None]:
+    """Of one half of the work, when so many scans are done, the last with this name."""
+    return lambda done, name: progress(CONSENSUS, begin + 0.5 * done / number, name)
+
+
+def _run(
+    function: Callable[[LabelledScan], Any],
+    cases: Sequence[LabelledScan],
+    folder: Path,
+    jobs: int,
+    report: Callable[[int, str], None],
+) -> list[Any]:
+    """What the function returns for each case, in their order. Raises UserError if it fails for one."""
+    results = {}
+    for done in run_each(function, cases, jobs, after_death=lambda: remove_partial_files(folder)):
+        if done.problem:
+            named = str(done.item.path) in done.problem
+            raise UserError(done.problem if named else f"{done.item.path}: {done.problem}")
+        results[done.item.name] = done.result
+        report(len(results), done.item.name)
+    return [results[case.name] for case in cases]
+
+
+def _forget_masks(votes: dict[int, Vote]) -> dict[int, Vote]:
+    """Those of all scans would take much memory; they are read again when they are counted."""
+    return {
+        value: Vote(vote.volume_ml, vote.complete, vote.box, np.zeros(0, np.uint8)) for value, vote in votes.items()
+    }
+
+
+def _leave_out_wrong(votes: dict[str, dict[int, Vote]], name: Callable[[int], str]) -> list[str]:
+    """Take out what cannot be the organ by its volume; returns a sentence for each."""
+    notes = []
+    for value in sorted({value for each in votes.values() for value in each}):
+        volumes = {
+            scan: each[value].volume_ml for scan, each in votes.items() if value in each and each[value].complete
+        }
+        wrong = find_wrong_contours(volumes)
+        others = [volume for scan, volume in volumes.items() if scan not in wrong]
+        for scan in wrong:
+            del votes[scan][value]
+            notes.append(
+                f"{scan}: {name(value)} has {volumes[scan]:.4g} ml, but {min(others):.4g} to {max(others):.4g} ml in "
+                "the other scans; this contour is not counted."
+            )
+    return notes
+
+
+def _choose_organs(
+    votes: dict[str, dict[int, Vote]], name: Callable[[int], str], notes: list[str], labels: Path, single_rater: bool
+) -> list[int]:
+    """Those of the consensus. What is left out is added to the notes. Raises UserError where nothing is left."""
+    raters = dict.fromkeys(sorted({value for each in votes.values() for value in each}), 0)
+    for each in votes.values():
+        for value in each:
+            raters[value] += 1
+    alone = [] if single_rater else [value for value, number in raters.items() if number == 1]
+    if len(alone) == len(raters):
+        raise UserError(
+            f"Each organ in {labels} is drawn in one scan only, so that there is nothing to agree on; give labels of "
+            "more scans, or keep these patients' contours with --single-rater."
+        )
+    if alone:
+        notes.append(
+            f"Left out, since one scan only has them: {', '.join(map(name, alone))}; the model would hold this "
+            "patient's contours, which --single-rater allows."
+        )
+    return [value for value in raters if value not in alone]
+
+
+def _count(votes: dict[str, dict[int, Vote]], organs: Sequence[int], folder: Path, grid: Grid) -> dict[int, Count]:
+    """The votes for each of the organs; none for those that lie outside the grid."""
+    counts = {}
+    for value in organs:
+        boxes = {scan: box for scan, each in votes.items() if value in each and (box := each[value].box)}
+        if boxes:
+            box = _widen(join_boxes(boxes), grid)
+            raters = sum(value in each for each in votes.values())
+            counts[value] = Count(np.zeros([side.stop - side.start for side in box], np.uint16), box, raters)
+    for scan, each in votes.items():
+        read = read_votes(folder, scan)
+        for value in each.keys() & counts.keys():
+            if inside := read[value].box:
+                place = (
+                    slice(a.start - b.start, a.stop - b.start) for a, b in zip(inside, counts[value].box, strict=True)
+                )
+                counts[value].votes[tuple(place)] += read[value].mask
+    return counts
+
+
+def _average(dice: Sequence[np.ndarray]) -> np.ndarray:
+    """Of the raters; where there is nobody to compare with, half of the votes are best."""
+    if not dice:
+        return np.tile(np.isclose(THRESHOLDS, 0.5).astype(float), (len(SMOOTHING_MM), 1))
+    return np.mean(dice, axis=0)
 
 
 def _widen(box: Box, grid: Grid) -> Box:

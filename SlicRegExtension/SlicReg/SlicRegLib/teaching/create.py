@@ -23,11 +23,12 @@ from ..images.preparation import PreparedScan, fit_shape, prepare_scan
 from ..images.volumes import Volume, load_scan
 from ..progress import Progress, silent
 from ..registration.atlas import NAME
-from ..registration.consensus import describe_organs, pack_consensus
+from ..registration.consensus import pack_consensus
 from ..registration.model import load_model
-from ..stages import SUPERVOXELS
+from ..registration.organs import describe_organs
+from ..stages import SUPERVOXELS, WARNING
 from .cluster import check_scheduler
-from .consensus import make_consensus
+from .consensus import make_consensus, remove_votes
 from .deeds import DeedsTeacher
 from .groupwise import average_cohort, remove_rounds
 from .options import PrepareRequest, SupervoxelOptions, TeacherOptions, check_average
@@ -105,15 +106,27 @@ def prepare_study(
         average=request.is_average,
     )
     study = create_study(plan, max(1, request.workers), progress, request.scheduler)
-    return count_labels(study, request.labels, names, progress) if request.labels else study
+    if not request.labels:
+        return study
+    return count_labels(study, request.labels, names, progress, max(1, request.workers), request.single_rater)
 
 
-def count_labels(study: Study, labels: str, names: Mapping[int, LabelName], progress: Progress = silent) -> Study:
-    """The study with the consensus of the labels in a folder; written into it."""
-    consensus = make_consensus(study, Path(labels), names, study.consensus_grid(), progress)
-    save_arrays(study.consensus_path, pack_consensus(consensus))
-    study = replace(study, organs=describe_organs(consensus))
+def count_labels(
+    study: Study,
+    labels: str,
+    names: Mapping[int, LabelName],
+    progress: Progress = silent,
+    jobs: int = 1,
+    single_rater: bool = False,
+) -> Study:
+    """The study with the consensus of the labels in a folder, as `make_consensus` finds it; written into it."""
+    counted = make_consensus(study, Path(labels), names, study.consensus_grid(), progress, jobs, single_rater)
+    save_arrays(study.consensus_path, pack_consensus(counted.consensus))
+    study = replace(study, organs=describe_organs(counted.consensus.organs), label_notes=counted.notes)
     save_study(study)
+    remove_votes(study)
+    for note in counted.notes:
+        progress(WARNING, 1.0, note)
     return study
 
 

@@ -69,6 +69,8 @@ class AverageOptions:
     label_names: Annotated[str, Word(metavar="FILE")] = ""
     """Optional. Names of the labels: a CSV file with the columns value, name and, if you like, r, g, b, or a JSON file
     such as {"1": "Liver"}."""
+    single_rater: bool = False
+    """Also keep organs of the labels that a single scan has. The model then holds this patient's contours."""
 
 
 def check_average(options: TeacherOptions, average: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -113,12 +114,16 @@ def _explain(quality: FieldQuality) -> str:
     return "the teacher's field " + " and ".join(texts) if texts else ""
 
 
+def measure_robustly(values: Sequence[float], least: float) -> tuple[float, float]:
+    """Median and standard deviation (1.4826 MAD, at ``least`` so much) of values of which fewer than half are wrong."""
+    median = float(np.median(values))
+    return median, max(1.4826 * float(np.median(np.abs(np.array(values) - median))), least)
+
+
 def _find_outliers(similarities: dict[str, float]) -> dict[str, str]:
     if len(similarities) < MIN_COHORT:
         return {}
-    values = np.array(list(similarities.values()))
-    median = float(np.median(values))
-    deviation = max(1.4826 * float(np.median(np.abs(values - median))), MIN_DEVIATION)
+    median, deviation = measure_robustly(list(similarities.values()), MIN_DEVIATION)
     return {
         name: "after the teacher's registration the scan resembles the template much less than the other scans do "
         f"(correlation {value:.3f}, median {median:.3f})"

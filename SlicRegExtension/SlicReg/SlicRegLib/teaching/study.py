@@ -59,6 +59,8 @@ class Study:
     """Name of each registered scan, excluded ones included -> `FieldQuality` as a dictionary."""
     organs: list[dict[str, Any]] = field(default_factory=list)
     """Of the consensus of the scans' labels, if some have labels: `describe_organs`."""
+    label_notes: list[str] = field(default_factory=list)
+    """What the user should know of the labels that were counted, such as contours left out, in sentences."""
     start_sha256: str = ""
     """Where the template is the cohort's average: `Volume.fingerprint` of the scan with which the averaging began."""
 
@@ -156,6 +158,7 @@ def _make_study(folder: Path, content: dict[str, Any]) -> Study:
         **content,
     )
     texts = [study.template_name, study.template_sha256, study.start_sha256, study.teacher, *study.failed.values()]
+    texts += study.label_notes
     if not isinstance(study.scans, list) or not all(isinstance(text, str) for text in texts):
         raise TypeError("texts are expected")
     for name in study.scans:
