@@ -32,7 +32,8 @@ def test_presets_are_nothing_but_options():
     assert PRESETS["paper"].kind == "deeplab"
     assert PRESETS["unet"].kind == PRESETS["compact"].kind == "unet"
     assert {(o.layers, o.classes) for o in PRESETS.values()} == {(16, 128)}
-    assert {f.name for f in fields(NetworkOptions)} == {"kind", "layers", "classes", "widths", "hidden", "stem"}
+    names = {"kind", "layers", "classes", "widths", "hidden", "stem", "organs"}
+    assert {f.name for f in fields(NetworkOptions)} == names
     with pytest.raises(UserError, match="transformer"):
         NetworkOptions(kind="transformer")
 

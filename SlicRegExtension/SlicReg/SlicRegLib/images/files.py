@@ -20,7 +20,7 @@ from .dicom_tags import holds_dicom, is_dicom
 NIFTI = (".nii", ".nii.gz")
 IMAGE_SUFFIXES = (*NIFTI, ".nrrd", ".nhdr", ".mha", ".mhd")
 MODEL_SUFFIX = ".slicreg"
-MODEL_VERSION = 2
+MODEL_VERSION = 3
 """Format of the model files that are written, and the newest that can be read."""
 MIN_SLICES = 8
 """Fewest voxels of a scan along an axis."""
