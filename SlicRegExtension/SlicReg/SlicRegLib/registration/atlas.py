@@ -15,6 +15,7 @@ import torch
 from ..geometry.grid import Grid
 from ..images.archive import ArchiveError
 from ..images.arrays import Arrays, take, take_affine
+from ..images.differences import pack_differences, take_differences
 from ..images.preparation import PreparedScan, prepare
 from ..images.volumes import Volume
 from .growth import Growth
@@ -68,10 +69,10 @@ class Atlas:
 def pack_atlas(atlas: Atlas) -> Arrays:
     """As arrays of a file."""
     content = {
-        "hu": np.round(atlas.image.data).astype(np.int16),
+        **pack_differences("hu", np.round(atlas.image.data).astype(np.int16)),
         "hu_affine": atlas.image.grid.affine,
         "affine": atlas.grid.affine,
-        "features": atlas.features,
+        **pack_differences("features", atlas.features),
         "first": np.array(atlas.first, np.int32),
         "seen": atlas.seen,
         "scans": np.array([atlas.scans], np.int32),
@@ -83,9 +84,9 @@ def pack_atlas(atlas: Atlas) -> Arrays:
 
 def unpack_atlas(content: Arrays) -> Atlas:
     """Raises ArchiveError for arrays that are none of an atlas."""
-    hu = take(content, "hu", "i2", (None, None, None))
+    hu = take_differences(content, "hu", "i2", (None, None, None))
     seen = take(content, "seen", "u2", (None, None, None))
-    features = take(content, "features", "u1", (None, None, None, CHANNELS))
+    features = take_differences(content, "features", "u1", (None, None, None, CHANNELS))
     first = [int(n) for n in take(content, "first", "i4", (3,))]
     if any(low < 0 or low + n > most for low, n, most in zip(first, features.shape, seen.shape, strict=False)):
         raise ArchiveError("the atlas' features lie outside its frame")
