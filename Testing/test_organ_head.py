@@ -1,4 +1,4 @@
-"""Labels that teach: partial labels teach what they have, organs move with the scan, and the refinement follows them."""
+"""Labels that teach: partial ones teach what they have, organs move with the scan, and the refinement follows them."""
 
 from dataclasses import replace
 
