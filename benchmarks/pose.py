@@ -1,11 +1,11 @@
 """How much accuracy a patient in another pose costs: targets rotated, shifted and scaled at random.
 
-    python benchmarks/pose.py --model M --template T --template-label TL --images DIR --labels DIR
+    python benchmarks/pose.py --model M [--template T --template-label TL] --images DIR --labels DIR
         [--rotation 25] [--shift 80] [--scale 0.85 1.15] [--seed 0] [--json FILE]
 
 Each scan's position in the world is changed, not its voxels, so nothing is cut off: a rotation of up to --rotation
 degrees about any axis, a shift of up to --shift mm along each axis, a scale. Prints the mean Dice of each scan as it is
-and moved.
+and moved, on the template's grid. Without a template, the model's own and its labels are used.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from SlicRegLib.images.volumes import Volume, load_labels, load_scan
 from SlicRegLib.registration.model import load_model
 from SlicRegLib.registration.register import register
 from SlicRegLib.results.evaluate import compare
+from SlicRegLib.results.labels import Labels, find_own_template
 
 
 def draw_pose(
@@ -46,16 +47,22 @@ def move(volume: Volume, matrix: np.ndarray) -> Volume:
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name in ("model", "template", "template-label", "images", "labels"):
+    for name in ("model", "images", "labels"):
         parser.add_argument(f"--{name}", type=Path, required=True)
+    for name in ("template", "template-label"):
+        parser.add_argument(f"--{name}", type=Path)
     parser.add_argument("--rotation", type=float, default=25.0)
     parser.add_argument("--shift", type=float, default=80.0)
     parser.add_argument("--scale", type=float, nargs=2, default=(0.85, 1.15))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="also write the figures here")
     options = parser.parse_args(arguments)
-    model, template = load_model(options.model), load_scan(options.template)
-    template_labels = load_labels(options.template_label, template)
+    model = load_model(options.model)
+    if options.template:
+        template = load_scan(options.template)
+        template_labels: Labels | None = load_labels(options.template_label, template)
+    else:
+        template, template_labels = find_own_template(model, options.model)
     generator, rows = np.random.default_rng(options.seed), {}
     for case, target, target_labels in load_labelled(options.images, options.labels):
         matrix, words = draw_pose(generator, target.grid.centre, options.rotation, options.shift, options.scale)
