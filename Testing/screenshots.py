@@ -25,7 +25,7 @@ from average_samples import make_average_model
 from SlicRegLib.cli.demo import write_phantom
 from SlicRegLib.images.volumes import Volume, load_scan, save_volume
 from SlicRegLib.jobs import control, lock
-from SlicRegLib.registration.model_header import add_model
+from SlicRegLib.registration.installed_models import add_model
 from SlicRegSlicer import sample
 from SlicRegSlicer.request import find_user_models
 from tiny import write_cohort

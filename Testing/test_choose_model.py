@@ -15,8 +15,8 @@ from SlicRegLib.images.volumes import Volume, save_volume
 from SlicRegLib.network.prediction import locate_layers
 from SlicRegLib.registration.choose_model import UnknownAnatomyError, choose_model, known_share
 from SlicRegLib.registration.fixed_side import FixedSide
+from SlicRegLib.registration.installed_models import list_installed_models
 from SlicRegLib.registration.model import load_model
-from SlicRegLib.registration.model_header import list_installed_models
 from SlicRegLib.registration.register import register
 from SlicRegLib.results.kept import Kept
 from SlicRegLib.stages import CHOICE, MODEL, NEAREST

@@ -8,7 +8,7 @@ from command_line import is_one_sentence, run
 from SlicRegLib.cohort.listing import list_cohort
 from SlicRegLib.errors import UserError
 from SlicRegLib.images.inputs import check_file
-from SlicRegLib.registration.model_header import add_model, find_model, list_models
+from SlicRegLib.registration.installed_models import add_model, find_model, list_models
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes and devices of POSIX")
 

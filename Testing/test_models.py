@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from SlicRegLib.errors import UserError
-from SlicRegLib.registration import model_header, model_parts
-from SlicRegLib.registration.model_header import add_model, list_models, read_model, remove_model
+from SlicRegLib.registration import installed_models, model_parts
+from SlicRegLib.registration.installed_models import add_model, list_models, remove_model
+from SlicRegLib.registration.model_header import read_model
 
 BUNDLED = Path(__file__).resolve().parents[1] / "SlicRegExtension" / "Resources" / "Models"
 PHANTOM = BUNDLED / "trunk-phantom.slicreg"
@@ -157,7 +158,7 @@ def test_a_copy_that_fails_leaves_nothing(tmp_path, monkeypatch):
         Path(target).write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(model_header.shutil, "copyfile", full)
+    monkeypatch.setattr(installed_models.shutil, "copyfile", full)
     with pytest.raises(UserError, match="No space left"):
         add_model(PHANTOM, tmp_path)
     assert os.listdir(tmp_path) == []

@@ -45,7 +45,7 @@ from SlicRegLib.images.preparation import canonical_grid, fit_shape
 from SlicRegLib.images.transforms import load_transform, save_transform
 from SlicRegLib.images.volumes import Volume, load_labels, load_scan
 from SlicRegLib.registration.consensus import Consensus
-from SlicRegLib.registration.model_header import find_model
+from SlicRegLib.registration.installed_models import find_model
 from SlicRegLib.registration.result import Registration
 from SlicRegLib.results.evaluate import compare
 from SlicRegLib.results.labels import Labels, carry_labels

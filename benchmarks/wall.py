@@ -48,7 +48,7 @@ from SlicRegLib.images.files import atomic, write_json
 from SlicRegLib.images.options import PreparationOptions
 from SlicRegLib.images.preparation import canonical_grid, fit_shape, prepare
 from SlicRegLib.images.volumes import Volume, load_labels, load_scan, save_volume
-from SlicRegLib.registration.model_header import find_model
+from SlicRegLib.registration.installed_models import find_model
 from SlicRegLib.registration.result import Registration
 from SlicRegLib.results.evaluate import compare
 from SlicRegLib.teaching.deeds import HU_OFFSET, PROGRAMS

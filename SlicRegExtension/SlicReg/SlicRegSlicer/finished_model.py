@@ -6,7 +6,8 @@ import filecmp
 from pathlib import Path
 
 from SlicRegLib.images.files import MODEL_SUFFIX
-from SlicRegLib.registration.model_header import ModelHeader, add_model, list_models
+from SlicRegLib.registration.installed_models import add_model, list_models
+from SlicRegLib.registration.model_header import ModelHeader
 
 
 def find_finished_model(job: Path, name: str, user_folder: Path) -> ModelHeader:

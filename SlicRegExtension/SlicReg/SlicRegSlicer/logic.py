@@ -19,7 +19,8 @@ from SlicRegLib.jobs.command_process import CommandProcess
 from SlicRegLib.jobs.options import JobOptions
 from SlicRegLib.jobs.python import find_python, make_environment
 from SlicRegLib.jobs.worker_pool import POOL
-from SlicRegLib.registration.model_header import AUTO, ModelHeader, list_models
+from SlicRegLib.registration.installed_models import list_models
+from SlicRegLib.registration.model_header import AUTO, ModelHeader
 
 from .carry import carry_node
 from .findings import Finding

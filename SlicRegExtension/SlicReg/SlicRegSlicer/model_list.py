@@ -5,7 +5,8 @@ from __future__ import annotations
 import qt
 import slicer
 
-from SlicRegLib.registration.model_header import AUTO, ModelHeader, add_model, remove_model
+from SlicRegLib.registration.installed_models import add_model, remove_model
+from SlicRegLib.registration.model_header import AUTO, ModelHeader
 
 from .translation import _
 from .widgets import DisplayErrors, Panel, first_path, select_data, selected_data

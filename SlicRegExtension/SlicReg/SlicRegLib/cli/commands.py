@@ -148,7 +148,9 @@ def train(request: TrainRequest, output: OutputOptions, progress: Progress) -> s
 
 def info(request: InfoRequest, output: OutputOptions, progress: Progress) -> str:
     from ..registration.model import load_model
-    from ..registration.model_header import compute_sha256, find_model
+    from ..registration.installed_models import find_model
+    from ..registration.model_header import compute_sha256
+    from ..registration.organs import describe_few_raters
 
     about = load_model(request.model).summary()
     return json.dumps({**about, "file_sha256": compute_sha256(find_model(request.model))}, indent=1)

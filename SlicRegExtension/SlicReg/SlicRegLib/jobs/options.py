@@ -17,7 +17,8 @@ from ..images.json_reading import read_json
 from ..images.options import FrameOptions, SeriesOptions, TransformOptions
 from ..network.options import DeviceOptions
 from ..option import Word
-from ..registration.model_header import AUTO, find_model
+from ..registration.installed_models import find_model
+from ..registration.model_header import AUTO
 from ..registration.options import RegistrationOptions
 from ..teaching.options import WORKERS, AverageOptions, TeacherOptions, check_average
 from ..training.options import ScheduleOptions

@@ -15,7 +15,8 @@ from ..errors import UserError, WriteError, one_sentence
 from ..images.dicom_series import choose_series
 from ..images.files import stem
 from ..progress import Progress, silent
-from ..registration.model_header import AUTO, find_model, list_installed_models
+from ..registration.installed_models import find_model, list_installed_models
+from ..registration.model_header import AUTO
 from ..results.kept import Kept
 from ..results.options import RegisterRequest
 from ..results.register_files import register_files

@@ -36,8 +36,8 @@ from ..network.networks import SupervoxelNet, build
 from ..network.options import NetworkOptions, PredictionOptions, describe_network
 from .atlas import Atlas, pack_atlas, unpack_atlas
 from .consensus import Consensus, pack_consensus, unpack_consensus
+from .installed_models import find_model
 from .key_points import KeyPoints
-from .model_header import find_model
 from .model_parts import ABOUT, NewerModelError, make_sums, read_parts
 from .organs import describe_organs
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from ..errors import UserError
-from .model_header import AUTO, list_installed_models, read_model
+from .installed_models import list_installed_models
+from .model_header import AUTO, read_model
 
 
 def check_own_template(model: Path, models: str | Path | None = None, labelled: bool = False) -> None:

@@ -24,8 +24,9 @@ from ..progress import Progress, silent
 from ..registration.choose_model import Choice, choose_model
 from ..registration.consensus import Consensus
 from ..registration.fixed_side import FixedSide
+from ..registration.installed_models import list_installed_models
 from ..registration.model import Model, load_model
-from ..registration.model_header import AUTO, list_installed_models
+from ..registration.model_header import AUTO
 from ..registration.register import register
 from ..registration.result import Registration
 from ..registration.verdict import Verdict, judge

@@ -16,8 +16,9 @@ from ..images.volumes import Volume, load_labels, load_scan
 from ..progress import Progress
 from ..registration.choose_model import Choice, choose_model
 from ..registration.fixed_side import FixedSide
+from ..registration.installed_models import find_model
 from ..registration.model import Model, load_model
-from ..registration.model_header import ModelHeader, find_model
+from ..registration.model_header import ModelHeader
 from ..registration.options import RegistrationOptions
 
 Value = TypeVar("Value")

@@ -21,8 +21,9 @@ from ..registration.atlas import Atlas
 from ..registration.choose_model import Choice
 from ..registration.confidence import Overlays, compute_overlays
 from ..registration.consensus import Consensus
+from ..registration.installed_models import list_installed_models
 from ..registration.model import Model
-from ..registration.model_header import AUTO, ModelHeader, list_installed_models
+from ..registration.model_header import AUTO, ModelHeader
 from ..registration.options import RegistrationOptions
 from ..registration.register import register
 from ..registration.result import Registration
