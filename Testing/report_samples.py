@@ -183,6 +183,18 @@ def full() -> ReportContent:
         overlays=[(HOSTILE, png(0.5)), ("pt_4", png(0.75))],
         dice={"pt_3": case(0.2, 0.8), "pt_1": case(0.4, 0.6, 0.125)},
         label_names={"10": HOSTILE},
+        organs=[
+            {
+                "value": 2,
+                "name": "Liver",
+                "raters": 12,
+                "threshold": 0.375,
+                "agreement": 0.7654,
+                "volumes_ml": [1.0, 2.0, 4.0],
+            },
+            {"value": 10, "name": HOSTILE, "raters": 1, "threshold": 0.5, "agreement": 1.0, "volumes_ml": []},
+        ],
+        label_notes=["pt_2: Liver has <b>9000</b> ml."],
         configuration={
             "template": HOSTILE,
             "iterations": 300,

@@ -14,8 +14,8 @@ from SlicRegLib.geometry.sampling import sample
 from SlicRegLib.jobs.learn import find_taught
 from SlicRegLib.jobs.options import JobOptions
 from SlicRegLib.registration.atlas import LEVELS
-from SlicRegLib.registration.organs import PERCENTILES
 from SlicRegLib.registration.options import RefinementOptions
+from SlicRegLib.registration.organs import PERCENTILES
 from SlicRegLib.stages import AVERAGE, WARNING
 from SlicRegLib.teaching import groupwise
 from SlicRegLib.teaching.create import count_labels, prepare_study

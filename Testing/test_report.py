@@ -6,6 +6,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -13,7 +14,9 @@ from matplotlib.image import imread
 
 import SlicRegLib
 from report_samples import HOSTILE, Page, case, full, png, quality, scan
+from SlicRegLib.jobs.options import JobOptions
 from SlicRegLib.jobs.report import figures
+from SlicRegLib.jobs.report.collect import _name_labels
 from SlicRegLib.jobs.report.content import ReportContent
 from SlicRegLib.jobs.report.page import LONG_TABLE, write_report
 
@@ -22,6 +25,7 @@ SECTIONS = [
     "Learning curve",
     "Registered scans",
     "Organ overlap",
+    "Labels of the cohort",
     "Teacher",
     "Cohort",
     "Excluded scans",
@@ -51,7 +55,7 @@ def test_all_sections_are_in_order_and_linked(page):
 
 def test_hostile_names_are_text_and_nothing_is_loaded(page, tmp_path):
     assert page.tags.isdisjoint({"script", "link", "iframe", "object", "base", "form"})
-    assert page.text.count("alert(1)") == page.text.count(HOSTILE) == 8
+    assert page.text.count("alert(1)") == page.text.count(HOSTILE) == 9
     assert all(source.startswith(("#", "data:image/png;base64,")) for source in page.sources)
     write_report(tmp_path / "report.html", full())
     text = (tmp_path / "report.html").read_text(encoding="utf-8")
@@ -72,6 +76,8 @@ def test_a_scan_named_like_markup_appears_as_text_everywhere(tmp_path):
             overlays=[(name, png(0.5))],
             dice={name: case(0.2, 0.8)},
             label_names={"2": name},
+            organs=[{**full().organs[0], "name": name}],
+            label_notes=[name],
             configuration={name: {name: [name, 1]}},
             hardware={"processor": name},
             seconds={name: 1.0},
@@ -85,7 +91,14 @@ def test_a_scan_named_like_markup_appears_as_text_everywhere(tmp_path):
     assert page.table("scan", "finding") == [[name, f"Copy of {name}."], [name, name]]
     assert page.table("scan", "reason") == [[name, name]]
     assert page.row("template")[1].startswith(f"{name}: voxel size")
-    for head in (("label",), ("scan", "trained on"), ("scan", "similarity before"), ("scan", "voxels"), ("stage",)):
+    for head in (
+        ("label",),
+        ("organ",),
+        ("scan", "trained on"),
+        ("scan", "similarity before"),
+        ("scan", "voxels"),
+        ("stage",),
+    ):
         assert page.table(*head)[0][0] == name
     assert page.row("processor") == ["processor", name] and page.row(f"peak memory, {name}")[1] == "1.00 GB"
     assert page.row(f"{name}: {name}") == [f"{name}: {name}", f"{name}, 1"]
@@ -151,6 +164,28 @@ def test_dice_per_label_and_scan(page):
         ["pt_1", "yes", "0.300", "0.450", "4.0", "6.0", "0.12"],
     ]
     assert "organ labels of 2 scans with those" in page.text and "Scans not used for training: 1." in page.text
+
+
+def test_the_labels_of_the_cohort(page):
+    """An organ of one scan agrees with nobody."""
+    assert page.table("organ") == [
+        ["Liver", "12", "0.765", "37.5 %", "1.0", "2.0", "4.0"],
+        [HOSTILE, "1", "–", "50.0 %", "–", "–", "–"],
+    ]
+    assert "pt_2: Liver has <b>9000</b> ml." in page.text
+
+
+def test_labels_have_the_names_of_the_consensus_or_of_the_table(tmp_path):
+    """A table that is gone since the job began costs the names, not the report."""
+    said, study = [], SimpleNamespace(organs=[{"value": 3, "name": "Liver"}])
+    recorder = SimpleNamespace(log=said.append)
+    (tmp_path / "names.csv").write_text("value,name\n2,Spleen\n")
+    options = JobOptions(labels=str(tmp_path), label_names=str(tmp_path / "names.csv"))
+    assert _name_labels(options, study, recorder) == {"3": "Liver"}
+    study.organs = []
+    assert _name_labels(options, study, recorder) == {"2": "Spleen"}
+    (tmp_path / "names.csv").unlink()
+    assert _name_labels(options, study, recorder) == {} and "names.csv" in said[0]
 
 
 def test_a_label_of_some_scans_counts_those(tmp_path):
@@ -250,6 +285,7 @@ def test_sections_without_data_are_omitted(tmp_path, monkeypatch):
         "Learning curve": "curve",
         "Registered scans": "overlays",
         "Organ overlap": "dice",
+        "Labels of the cohort": "organs",
         "Teacher": "teacher",
         "Cohort": "cohort",
         "Excluded scans": "excluded",

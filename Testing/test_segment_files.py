@@ -246,6 +246,18 @@ def test_segment_with_a_model_that_lacks_something_is_refused_before_the_work(
     assert is_one_sentence(capfd, words) and not list(tmp_path.iterdir())
 
 
+def test_a_map_of_growth_needs_a_cohorts_growth_before_the_work(known, target, tmp_path, capfd, monkeypatch):
+    """Also where the model is chosen."""
+    monkeypatch.setattr(register_files, "register", None)
+    monkeypatch.setattr(register_files, "list_installed_models", lambda folder: headers(known))
+    monkeypatch.setattr("SlicRegLib.registration.choose_model.KNOWN", -1.0)
+    for model in ({"model": known}, {}):
+        assert run("segment", **model, target=target, out=tmp_path / "out", normative=True, **QUICK) == 2
+        error = capfd.readouterr().err.splitlines()[-1]
+        assert f"The model {known} does not know how patients grow usually" in error and "--normative" in error
+    assert not list(tmp_path.iterdir())
+
+
 def test_register_with_a_model_without_a_template(others, target, tmp_path, capfd):
     for name in ("nothing", "organs"):
         assert run("register", model=others[name], target=target, out=tmp_path / "out", **QUICK) == 2
@@ -345,7 +357,19 @@ def test_info_shows_the_average_and_its_organs(known, others, capsys):
     about = json.loads(capsys.readouterr().out)
     assert about["version"] == 2 and about["atlas"] == {"scans": 5} and about["template_included"]
     assert [organ["name"] for organ in about["organs"]][:2] == ["Within", "At the border"]
+    assert about["warnings"] == []
     assert about["organs"][0]["raters"] == 5 and about["organs"][0]["colour"] == [255, 0, 7]
     assert run("info", others["nothing"]) == 0
     about = json.loads(capsys.readouterr().out)
     assert about["version"] == 1 and about["atlas"] is None and about["organs"] == []
+
+
+def test_info_warns_of_organs_that_few_scans_have(known, tmp_path, capsys):
+    model = load_model(known)
+    organs = (replace(model.consensus.organs[0], raters=2), replace(model.consensus.organs[1], raters=1))
+    save_model(tmp_path / "m.slicreg", replace(model, consensus=replace(model.consensus, organs=organs)))
+    assert run("info", tmp_path / "m.slicreg") == 0
+    warnings = json.loads(capsys.readouterr().out)["warnings"]
+    assert [warning.partition(" scan")[0] for warning in warnings] == [
+        "At the border: drawn in one", "Within: drawn in 2"
+    ]  # fmt: skip

@@ -130,8 +130,9 @@ def prepare(request: PrepareRequest, output: OutputOptions, progress: Progress) 
 
     study = prepare_study(request, progress)
     problems = "".join(f"\n  left out: {reason}" for reason in study.failed.values())
+    notes = "".join(f"\n  labels: {note}" for note in study.label_notes)
     return (
-        f"{len(study.scans)} scans prepared in {request.out}.{problems}\n"
+        f"{len(study.scans)} scans prepared in {request.out}.{problems}{notes}\n"
         f"Next: slicreg train --study {request.out} --out model.slicreg"
     )
 
@@ -147,13 +148,15 @@ def train(request: TrainRequest, output: OutputOptions, progress: Progress) -> s
 
 
 def info(request: InfoRequest, output: OutputOptions, progress: Progress) -> str:
-    from ..registration.model import load_model
     from ..registration.installed_models import find_model
+    from ..registration.model import load_model
     from ..registration.model_header import compute_sha256
     from ..registration.organs import describe_few_raters
 
-    about = load_model(request.model).summary()
-    return json.dumps({**about, "file_sha256": compute_sha256(find_model(request.model))}, indent=1)
+    model = load_model(request.model)
+    warnings = describe_few_raters(model.consensus.organs) if model.consensus else []
+    about = {**model.summary(), "warnings": warnings, "file_sha256": compute_sha256(find_model(request.model))}
+    return json.dumps(about, indent=1)
 
 
 def demo(request: DemoRequest, output: OutputOptions, progress: Progress) -> str:

@@ -58,7 +58,7 @@ def learn(folder: Path, options: JobOptions, recorder: Recorder) -> Path:
     # problems with the labels are reported now, not after the training
     template_labels: Labels | None = load_labels(options.template_label, template) if options.template_label else None
     if options.average and options.labels:
-        check_labels(options.labels, paths)
+        check_labels(options.labels, paths, options.single_rater)
     scans = [stem(path) for path in paths]
     check_output(folder, folder=True, names=[f"study/scans/{name}.npz" for name in scans if is_valid_name(name)])
     cohort = check_scans(folder, options, template, recorder)
@@ -132,6 +132,7 @@ def teach_scans(folder: Path, options: JobOptions, template: Volume, cohort: Coh
         average=options.average,
         labels=options.labels if options.average else "",
         label_names=options.label_names if options.average else "",
+        single_rater=options.single_rater,
         images=Path(options.images),
         out=folder / "study",
         start="" if options.average else options.start,

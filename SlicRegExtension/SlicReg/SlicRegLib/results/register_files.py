@@ -76,10 +76,12 @@ def read_and_register(
     kept: Kept | None = None,
     written: Sequence[str] = RESULT_FILES,
     by_cohort: bool = False,
+    check_model: Callable[[Model, Path], None] = lambda model, name: None,
 ) -> Registered:
     """Check ``request.out`` for the files that will be ``written`` there, read the inputs, register and judge.
 
-    by_cohort: only with a model that holds labels of a cohort. Raises UserError for another, before the work.
+    by_cohort: only with a model that holds labels of a cohort. check_model: raises UserError for one that lacks what is
+    asked for. Raises UserError for another, before the work.
     """
     keeps, kept = kept is not None, kept or Kept()
     automatic = request.model == AUTO
@@ -93,6 +95,8 @@ def read_and_register(
     model = None if automatic else kept.load_model(request.model)
     if by_cohort:
         models = _with_organs(models, model, request.model)
+    if model:
+        check_model(model, request.model)
     template, labels = _load_template(request, model, kept)
     target = load_scan(request.target, request.series)
     target_labels = load_labels(request.target_label, target) if request.target_label else None
@@ -102,6 +106,8 @@ def read_and_register(
     chosen = model or _choose(kept, models, template, target, request, device, progress)
     choice_seconds = time.perf_counter() - began
     choice = chosen if isinstance(chosen, Choice) else None
+    if choice:
+        check_model(choice.taken.model, choice.taken.header.path)
     if choice and template is None:
         template, labels = find_own_template(choice.taken.model, choice.taken.header.name)
     assert template is not None, "it was given, or the model holds one"

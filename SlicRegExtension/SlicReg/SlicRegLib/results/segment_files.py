@@ -18,6 +18,7 @@ from ..network.devices import peak_memory_mb
 from ..progress import Progress, silent
 from ..registration.consensus import Consensus
 from ..registration.growth import compare_growth
+from ..registration.model import Model
 from ..stages import WRITING
 from ..workers import run_together
 from .evaluate import compare
@@ -34,11 +35,12 @@ VOLUMES_FILE = "volumes.csv"
 def segment_files(request: SegmentRequest, progress: Progress = silent, kept: Kept | None = None) -> dict[str, Any]:
     """`slicreg segment`: write `SEGMENT_FILES` into ``request.out``, all or none. Returns the content of report.json.
 
-    Raises UserError where the model has no labels.
+    Raises UserError where the model has no labels, and where it does not know what growth is usual but should say.
     """
     shared = {each.name for each in fields(RegisterRequest)} & {each.name for each in fields(request)}
     register_request = RegisterRequest(**{name: getattr(request, name) for name in shared}, overlays=True)
-    done = read_and_register(register_request, progress, kept, SEGMENT_FILES, by_cohort=True)
+    needed = {"check_model": _check_growth} if request.normative else {}
+    done = read_and_register(register_request, progress, kept, SEGMENT_FILES, by_cohort=True, **needed)
     consensus = done.labels
     assert isinstance(consensus, Consensus), "other models were refused"
     labels = consensus.on(done.result.target.grid, done.result.inverse)
@@ -76,14 +78,20 @@ def _list_outputs(
     return tasks
 
 
-def _list_growth(folder: Path, done: Registered, consensus: Consensus) -> list[Callable[[], object]]:
-    """The map of unusual growth and its picture. Raises UserError where the model does not know what is usual."""
-    growth = done.atlas.growth if done.atlas else None
+def _check_growth(model: Model, name: Path) -> None:
+    """Raise UserError where the model does not know what growth is usual."""
+    growth = model.atlas.growth if model.atlas else None
     if growth is None or not growth.deviation.any():
         raise UserError(
-            f"The model {done.report['model']} does not know how patients grow usually, since it was made from too few "
-            "scans or from one template; leave out --normative."
+            f"The model {name} does not know how patients grow usually, since it was made from too few scans or from "
+            "one template; leave out --normative."
         )
+
+
+def _list_growth(folder: Path, done: Registered, consensus: Consensus) -> list[Callable[[], object]]:
+    """The map of unusual growth and its picture."""
+    assert done.atlas and done.atlas.growth, "other models were refused"
+    growth = done.atlas.growth
     z, image = compare_growth(growth, done.result.dense, done.result.target.grid), done.result.template
     return [
         lambda: save_volume(folder / "growth.nii.gz", z),

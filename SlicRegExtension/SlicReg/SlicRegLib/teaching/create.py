@@ -82,7 +82,7 @@ def prepare_study(
     check_labels(request.labels)
     names = names or agree_on_names(list_label_files(Path(request.labels)) if request.labels else ())
     paths = list_cohort(request.images, request.series) if paths is None else paths
-    check_labels(request.labels, paths)
+    check_labels(request.labels, paths, request.single_rater)
     begin = request.template or choose_start(paths, request.workers, progress)
     path = choose_series(begin, request.template_series)
     template = template or load_scan(path)
@@ -130,13 +130,20 @@ def count_labels(
     return study
 
 
-def check_labels(folder: str, scans: Sequence[Path] = ()) -> None:
-    """Raise UserError where a folder of labels is given that holds none, or none of any of the ``scans``."""
+def check_labels(folder: str, scans: Sequence[Path] = (), single_rater: bool = False) -> None:
+    """Raise UserError where a folder of labels is given that holds none, or none of any of the ``scans``, or those of
+    one scan only unless a ``single_rater`` is enough: what is certain before the hours of work."""
     files = list_label_files(Path(folder)) if folder else []
     if folder and not files:
         raise UserError(f"There are no label files in {folder}; give the folder of the scans' labels.")
-    if files and scans and not any(find_labels_among(files, stem(scan)) for scan in scans):
+    labelled = [stem(scan) for scan in scans if find_labels_among(files, stem(scan))]
+    if files and scans and not labelled:
         raise UserError(f"No file in {folder} has the name of a scan of the cohort; labels are matched by name.")
+    if len(labelled) == 1 and not single_rater:
+        raise UserError(
+            f"{folder} holds labels of one scan only ({labelled[0]}), so that there is nothing to agree on; give labels "
+            "of more scans, or keep this patient's contours with --single-rater."
+        )
 
 
 def make_teacher(options: TeacherOptions, template: Path) -> Teacher:

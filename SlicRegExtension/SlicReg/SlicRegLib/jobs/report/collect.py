@@ -9,7 +9,8 @@ from pathlib import Path
 
 from ...cohort.facts import Cohort
 from ...cohort.label_files import find_labels
-from ...errors import one_sentence
+from ...cohort.label_names import check_label_names
+from ...errors import UserError, one_sentence
 from ...images.volumes import Volume, load_labels, load_scan
 from ...network.devices import choose_device, peak_memory_mb
 from ...registration.model import Model
@@ -82,6 +83,9 @@ def collect_report(training: FinishedTraining, recorder: Recorder) -> ReportCont
         teacher=study.quality,
         overlays=overlays,
         dice=dice,
+        label_names=_name_labels(options, study, recorder),
+        organs=study.organs,
+        label_notes=study.label_notes,
         configuration=asdict(options),
         hardware=describe_hardware(),
         seconds=recorder.seconds,
@@ -90,6 +94,18 @@ def collect_report(training: FinishedTraining, recorder: Recorder) -> ReportCont
         versions=model.provenance["versions"],
         provenance=model.provenance,
     )
+
+
+def _name_labels(options: JobOptions, study: Study, recorder: Recorder) -> dict[str, str]:
+    """Label number as text -> organ: those of the consensus, or of the table that was given."""
+    if study.organs:
+        return {str(organ["value"]): organ["name"] for organ in study.organs}
+    try:
+        names = check_label_names(options.label_names, options.labels)
+    except UserError as error:  # it was there when the job began
+        recorder.log(f"The report has no names of labels: {error}")
+        return {}
+    return {str(value): label.name for value, label in names.items()}
 
 
 def _picture(result: Registration) -> bytes:

@@ -43,6 +43,10 @@ class ReportContent:
     """Name of each labelled scan -> what `evaluate.compare` returns."""
     label_names: Mapping[str, str] = field(default_factory=dict)
     """Label number as text -> organ."""
+    organs: Sequence[Mapping[str, Any]] = ()
+    """Of the consensus of the scans' labels, as `describe_organs` returns them."""
+    label_notes: Sequence[str] = ()
+    """What the reader should know of the labels that were counted, in sentences."""
     configuration: Mapping[str, Any] = field(default_factory=dict)
     hardware: Mapping[str, Any] = field(default_factory=dict)
     """As `describe_hardware` returns it."""

@@ -84,6 +84,23 @@ def tabulate_labelled_scans(content: ReportContent) -> Table:
     return Table(head, rows, (0, 1))
 
 
+def tabulate_organs(content: ReportContent) -> Table:
+    head = ("organ", "scans", "agreement (Dice)", "share of votes needed", "volume, ml: 5 %", "50 %", "95 %")
+    rows = []
+    for organ in content.organs:
+        volumes = organ["volumes_ml"] or [None]
+        rows.append(
+            (
+                organ["name"],
+                str(organ["raters"]),
+                format_number(organ["agreement"] if organ["raters"] > 1 else None, 3),
+                format_percent(organ["threshold"]),
+                *(format_number(volumes[place], 1) for place in (0, len(volumes) // 2, -1)),
+            )
+        )
+    return Table(head, rows)
+
+
 def tabulate_teacher_ranges(content: ReportContent) -> Table:
     rows = []
     for title, key, digits in TEACHER_COLUMNS:
