@@ -19,7 +19,7 @@ from SlicRegLib.registration.image_features import CELL
 from SlicRegLib.registration.organs import PERCENTILES, describe_few_raters
 from SlicRegLib.teaching import create
 from SlicRegLib.teaching import votes as votes_module
-from SlicRegLib.teaching.agreement import SMOOTHING_MM, THRESHOLDS
+from SlicRegLib.teaching.agreement import SMOOTHING_MM, THRESHOLDS, Count, _load_counts, save_counts
 from SlicRegLib.teaching.consensus import MARGIN, make_consensus
 from SlicRegLib.teaching.create import count_labels, prepare_study
 from SlicRegLib.teaching.options import PrepareRequest
@@ -143,6 +143,22 @@ def test_a_label_file_that_cannot_be_counted_is_one_sentence(bent, tmp_path):
     with pytest.raises(UserError, match=r"b\.nii\.gz"):
         count(study, tmp_path)
     assert not study.consensus_path.exists()
+
+
+def test_the_votes_of_any_number_of_organs_are_read_back(tmp_path):
+    """An archive of more than a few arrays would be refused."""
+    random = np.random.default_rng(0)
+    counts = {}
+    for value in range(3, 303):
+        i, j, k = (slice(value % 7, value % 7 + n) for n in random.integers(1, 6, 3).tolist())
+        votes = random.integers(0, 1000, (i.stop - i.start, j.stop - j.start, k.stop - k.start)).astype(np.uint16)
+        counts[value] = Count(votes, (i, j, k), value % 11 + 1)
+    save_counts(tmp_path / "counts.npz", counts)
+    back = _load_counts(tmp_path / "counts.npz", 0)
+    assert list(back) == list(counts)
+    for value, count_ in counts.items():
+        assert (back[value].box, back[value].raters) == (count_.box, count_.raters)
+        np.testing.assert_array_equal(back[value].votes, count_.votes)
 
 
 # ---- who votes

@@ -31,7 +31,7 @@ from ..network.devices import choose_device
 from ..progress import Progress
 from ..registration.model import load_model
 from ..results.labels import Labels, find_own_template
-from ..stages import AVERAGE, LEARN, LEARN_AVERAGE, REPORT, TEACHER, TRAINING
+from ..stages import AVERAGE, LEARN, LEARN_AVERAGE, REPORT, TEACHER, TRAINING, WARNING
 from ..teaching.create import check_labels, prepare_study
 from ..teaching.groupwise import MOST_ROUNDS
 from ..teaching.options import PrepareRequest
@@ -144,7 +144,10 @@ def teach_scans(folder: Path, options: JobOptions, template: Volume, cohort: Coh
         workers=options.workers,
         scheduler=options.scheduler,
     )
-    return prepare_study(request, progress, template, find_taught(options, cohort))
+    study = prepare_study(request, progress, template, find_taught(options, cohort))
+    for note in study.label_notes:
+        progress(WARNING, 1.0, note)
+    return study
 
 
 def find_taught(options: JobOptions, cohort: Cohort) -> list[Path]:

@@ -40,23 +40,24 @@ class Count:
 
 def save_counts(path: Path, counts: Mapping[int, Count]) -> None:
     """To be read by `compare_scan` in other processes."""
-    content = {}
-    for value, count in counts.items():
-        content[f"votes_{value}"] = count.votes
-        content[f"about_{value}"] = np.array([*(side.start for side in count.box), count.raters], np.int32)
+    content = {
+        "values": np.array(list(counts), np.int32),
+        "raters": np.array([count.raters for count in counts.values()], np.int32),
+        "boxes": np.array([[(side.start, side.stop) for side in count.box] for count in counts.values()], np.int32),
+        "votes": np.concatenate([count.votes.ravel() for count in counts.values()]),
+    }
     save_arrays(path, content)
 
 
 @lru_cache(maxsize=1)
 def _load_counts(path: Path, written: int) -> dict[int, Count]:
     """written: when; another file of that name is read again."""
-    content, counts = read_arrays(path), {}
-    for name in content:
-        if name.startswith("votes_"):
-            value, votes = int(name[6:]), content[name]
-            *first, raters = content[f"about_{value}"].tolist()
-            i, j, k = (slice(a, a + n) for a, n in zip(first, votes.shape, strict=True))
-            counts[value] = Count(votes, (i, j, k), raters)
+    content, counts, end = read_arrays(path, largest=1 << 36), {}, 0
+    for value, raters, ends in zip(*(content[key].tolist() for key in ("values", "raters", "boxes")), strict=True):
+        i, j, k = (slice(*each) for each in ends)
+        shape = [b - a for a, b in ends]
+        begin, end = end, end + int(np.prod(shape))
+        counts[value] = Count(content["votes"][begin:end].reshape(shape), (i, j, k), raters)
     return counts
 
 

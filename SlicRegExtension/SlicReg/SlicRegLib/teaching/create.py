@@ -26,7 +26,7 @@ from ..registration.atlas import NAME
 from ..registration.consensus import pack_consensus
 from ..registration.model import load_model
 from ..registration.organs import describe_organs
-from ..stages import SUPERVOXELS, WARNING
+from ..stages import SUPERVOXELS
 from .cluster import check_scheduler
 from .consensus import make_consensus, remove_votes
 from .deeds import DeedsTeacher
@@ -125,8 +125,6 @@ def count_labels(
     study = replace(study, organs=describe_organs(counted.consensus.organs), label_notes=counted.notes)
     save_study(study)
     remove_votes(study)
-    for note in counted.notes:
-        progress(WARNING, 1.0, note)
     return study
 
 
@@ -141,7 +139,7 @@ def check_labels(folder: str, scans: Sequence[Path] = (), single_rater: bool = F
         raise UserError(f"No file in {folder} has the name of a scan of the cohort; labels are matched by name.")
     if len(labelled) == 1 and not single_rater:
         raise UserError(
-            f"{folder} holds labels of one scan only ({labelled[0]}), so that there is nothing to agree on; give labels "
+            f"{folder} holds labels of one scan only ({labelled[0]}), so that there is nothing to agree on; give those "
             "of more scans, or keep this patient's contours with --single-rater."
         )
 
