@@ -77,9 +77,10 @@ def make_consensus(
     counts = _count(votes, organs, folder, grid)
     if not counts:
         raise UserError(f"The labels in {labels} lie outside the template; check that they are those of the scans.")
-    save_counts(folder / "counts.npz", counts)
+    together = folder / "together"  # no name that a scan's votes may have
+    save_counts(together, counts)
     cases = [LabelledScan(case.name, case.path, frozenset(votes[case.name]) & counts.keys()) for case in cases]
-    compare = partial(compare_scan, study, grid, folder, folder / "counts.npz")
+    compare = partial(compare_scan, study, grid, folder, together)
     dice = _run(compare, cases, folder, jobs, _report(progress, 0.5, len(cases)))
     scores = {value: _average([each[value] for each in dice if value in each]) for value in counts}
     progress(CONSENSUS, 1.0, f"{len(counts)} organs")
@@ -157,10 +158,15 @@ def _leave_out_wrong(votes: dict[str, dict[int, Vote]], name: Callable[[int], st
         for scan in wrong:
             del votes[scan][value]
             notes.append(
-                f"{scan}: {name(value)} has {volumes[scan]:.4g} ml, but {min(others):.4g} to {max(others):.4g} ml in "
-                "the other scans; this contour is not counted."
+                f"{scan}: {name(value)} has {_format_ml(volumes[scan])} ml, but {_format_ml(min(others))} to "
+                f"{_format_ml(max(others))} ml in the other scans; this contour is not counted."
             )
     return notes
+
+
+def _format_ml(volume: float) -> str:
+    """1358.9 -> "1359", 12.084 -> "12.1"."""
+    return f"{volume:.0f}" if volume >= 100 else f"{volume:.3g}"
 
 
 def _choose_organs(
