@@ -170,6 +170,7 @@ def make_train_request(study: Study, model: Path, options: JobOptions) -> TrainR
         resume=model.with_suffix(".checkpoint").is_file(),
         cohort=options.cohort,
         device=options.device,
+        teach_labels=Path(options.labels) if options.teach_labels else None,
         **{option.name: getattr(options, option.name) for option in fields(ScheduleOptions)},
     )
 

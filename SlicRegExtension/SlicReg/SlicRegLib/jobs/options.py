@@ -45,8 +45,10 @@ class JobOptions(ScheduleOptions, TeacherOptions, AverageOptions, FrameOptions, 
     """Optional. Model from whose weights the training starts; it must have the same template, unless an average is
     made."""
     labels: Annotated[str, Word(metavar="DIR")] = ""
-    """Optional. Folder with labels of some scans, never trained on. The report measures them; with an average as
-    template, what they agree on is put into the model."""
+    """Optional. Folder with labels of some scans. The report measures them; with an average as template, what they
+    agree on is put into the model. They are not trained on, unless they are to teach."""
+    teach_labels: bool = False
+    """Train the network on the labels, too, so that they shape registrations; only with an average as template."""
     template_label: Annotated[str, Word(metavar="PATH")] = ""
     """Optional. Labels of a template scan; needed there if there are labels of scans."""
     models: Annotated[str, Word(metavar="DIR")] = ""
@@ -65,6 +67,8 @@ class JobOptions(ScheduleOptions, TeacherOptions, AverageOptions, FrameOptions, 
             raise UserError("An average has no labels of a scan; leave out --template-label, or --average.")
         if not self.is_average and bool(self.labels) != bool(self.template_label):
             raise UserError("Labels of scans are compared with those of the template; give both or neither.")
+        if self.teach_labels and not (self.is_average and self.labels):
+            raise UserError("Labels teach only where an average is made of labelled scans; give --labels, no template.")
         check_average(self, self.is_average)
         for name in PATHS:
             if name != "models" and (path := getattr(self, name)) and not split_series(path)[0].exists():
