@@ -1,5 +1,5 @@
-"""A model that holds an average and labels, made in a second: the bundled phantom model, whose template becomes the
-average of one scan, and the template's labels what one rater says."""
+"""A model that holds an average and labels, made in a second: the bundled phantom model, whose labels become what one
+rater says."""
 
 import json
 import zipfile
@@ -7,18 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
-from SlicRegLib.geometry.field import DisplacementField
 from SlicRegLib.geometry.grid import Grid
 from SlicRegLib.geometry.label_maps import cut_labels
-from SlicRegLib.images.preparation import PreparedScan, prepare
 from SlicRegLib.images.volumes import Volume
 from SlicRegLib.phantoms.phantom import ORGANS
 from SlicRegLib.registration.consensus import Consensus
 from SlicRegLib.registration.model import load_model, save_model
 from SlicRegLib.registration.organs import PERCENTILES, Organ
-from SlicRegLib.teaching.averaging import AveragedScan, average
 
 NAMES = dict(list(enumerate(ORGANS.values(), 1))[:5])
 """Label -> its name, of as many organs as tests need."""
@@ -27,15 +23,11 @@ SCANS = 30
 
 def make_average_model(path: Path, organs: int = len(NAMES)) -> Path:
     """Write the model to ``path``, with so many of its organs. The cohort's volumes of each organ go from half of the
-    template's to twice. It says that it is the average of `SCANS` scans."""
+    average's to twice. It says that it is the average of `SCANS` scans, and knows no growth."""
     model = load_model("trunk-phantom")
-    grid = model.template_grid
-    scan = PreparedScan("template", prepare(model.template, grid), grid)
-    still = DisplacementField(torch.zeros(3, *grid.shape), grid)
-    atlas = average(lambda: [AveragedScan(scan, still)], grid)
-    atlas = replace(atlas, scans=SCANS)
-    consensus = make_consensus(model.template_labels, grid, organs)
-    save_model(path, replace(model, template=None, template_labels=None, atlas=atlas, consensus=consensus))
+    atlas = replace(model.atlas, scans=SCANS, growth=None)
+    consensus = make_consensus(model.consensus.labels, model.template_grid, organs)
+    save_model(path, replace(model, atlas=atlas, consensus=consensus))
     return path
 
 
@@ -61,16 +53,15 @@ def make_consensus(labels: Volume, grid: Grid, number: int) -> Consensus:
     return Consensus(grid, tuple(organs))
 
 
-def copy_without(source: Path, target: Path, left_out: str) -> Path:
-    """A model as older versions wrote it, which has no sums, without one of its parts, and what it says of that."""
+def copy_without_template(source: Path, target: Path) -> Path:
+    """A model as older versions wrote it, which has no sums, without its template and labels."""
     with zipfile.ZipFile(source) as old, zipfile.ZipFile(target, "w") as new:
         for name in old.namelist():
             content = old.read(name)
             if name == "bundle.json":
                 about = json.loads(content)
                 about.pop("sha256", None)
-                about["template_included"] = about["template_included"] and left_out != "template.npz"
-                content = json.dumps(about).encode()
-            if name != left_out:
+                content = json.dumps({**about, "template_included": False, "atlas": None, "organs": []}).encode()
+            if name not in ("template.npz", "atlas.npz", "consensus.npz"):
                 new.writestr(name, content)
     return target

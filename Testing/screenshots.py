@@ -21,13 +21,10 @@ import numpy as np
 import qt
 import slicer
 
-from average_samples import make_average_model
 from SlicRegLib.cli.demo import write_phantom
 from SlicRegLib.images.volumes import Volume, load_scan, save_volume
 from SlicRegLib.jobs import control, lock
-from SlicRegLib.registration.installed_models import add_model
 from SlicRegSlicer import sample
-from SlicRegSlicer.request import find_user_models
 from tiny import write_cohort
 from view_pictures import Views
 
@@ -59,38 +56,31 @@ def draw_registration(out: Path):
 
 def draw_average(out: Path):
     """The Registration tab after a registration to the model's own template, and the first views and surfaces."""
-    with tempfile.TemporaryDirectory(prefix="SlicReg-") as scratch:
-        panel = HOST.load_module()
-        HOST.enter(panel)
-        ui = panel.ui
-        name = MODEL
-        if not next(model for model in panel.logic.models() if model.name == MODEL).average_scans:
-            name = add_model(make_average_model(Path(scratch) / "trunk.slicreg", 13), find_user_models()).name
-            panel.models.fill()
-        template, organs, target, _ = sample.load()
-        for node in (template, organs):
-            slicer.mrmlScene.RemoveNode(node)
-        HOST.choose(ui.modelComboBox, ui.modelComboBox.itemText(ui.modelComboBox.findData(name)))
-        HOST.choose(ui.templateSelector, None)
-        HOST.choose(ui.targetSelector, target)
-        HOST.choose(ui.targetSegmentationSelector, None)
-        HOST.click(ui.applyButton)
-        wait_for_end(panel, 300)
-        run = panel.registration.run
-        assert run.state == "finished", run.log
-        ui.resultsTable.minimumHeight = 330
-        save_panel(panel, out / "average.png", ui.exportTableButton)
-        views = Views(SIZE)
-        views.draw()
-        slicer.util.resetSliceViews()
-        panel.registration.views.review.centre(*FOCUS)
-        pictures = [(views.draw(), "the average, and below the target with its organs")]
-        HOST.click(ui.surfacesButton)
-        pictures.append(
-            (views.draw_3d(slicer.mrmlScene.GetSingletonNode("2", "vtkMRMLViewNode")), "organs of the target")
-        )
-        save_montage(pictures, out / "segmented.png", 2, 6)
-        HOST.unload_module()
+    panel = HOST.load_module()
+    HOST.enter(panel)
+    ui = panel.ui
+    template, organs, target, _ = sample.load()
+    for node in (template, organs):
+        slicer.mrmlScene.RemoveNode(node)
+    HOST.choose(ui.modelComboBox, ui.modelComboBox.itemText(ui.modelComboBox.findData(MODEL)))
+    HOST.choose(ui.templateSelector, None)
+    HOST.choose(ui.targetSelector, target)
+    HOST.choose(ui.targetSegmentationSelector, None)
+    HOST.click(ui.applyButton)
+    wait_for_end(panel, 300)
+    run = panel.registration.run
+    assert run.state == "finished", run.log
+    ui.resultsTable.minimumHeight = 330
+    save_panel(panel, out / "average.png", ui.exportTableButton)
+    views = Views(SIZE)
+    views.draw()
+    slicer.util.resetSliceViews()
+    panel.registration.views.review.centre(*FOCUS)
+    pictures = [(views.draw(), "the average, and below the target with its organs")]
+    HOST.click(ui.surfacesButton)
+    pictures.append((views.draw_3d(slicer.mrmlScene.GetSingletonNode("2", "vtkMRMLViewNode")), "organs of the target"))
+    save_montage(pictures, out / "segmented.png", 2, 6)
+    HOST.unload_module()
 
 
 def draw_views(ui, views) -> list:

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from average_samples import copy_without
+from average_samples import copy_without_template
 from SlicRegLib import MODELS
 from SlicRegLib.cli.parser import parse
 from SlicRegLib.errors import UserError
@@ -467,7 +467,7 @@ def test_the_choice_of_a_model_is_kept_without_a_template_too(cohort):
 
 
 def test_a_model_without_a_template_is_refused_at_once(cohort):
-    bare = copy_without(PHANTOM, cohort / "bare.slicreg", "template.npz")
+    bare = copy_without_template(PHANTOM, cohort / "bare.slicreg")
     with pytest.raises(UserError, match=r"The model bare holds no template of its own; choose a template scan\."):
         make(cohort, template=None, model=bare)
     with pytest.raises(UserError, match=r"model\.slicreg cannot be used"):

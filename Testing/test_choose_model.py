@@ -131,7 +131,7 @@ def test_a_second_choice_reads_and_describes_the_taken_model_no_more(scans, inst
     monkeypatch.setattr("SlicRegLib.registration.choose_model.view_target", lambda *_: None)
     monkeypatch.setattr(
         "SlicRegLib.registration.choose_model.known_share",
-        lambda fixed, _: 0.9 if fixed.model.template is not None else 0.1,  # only the trunks' model holds its template
+        lambda fixed, _: 0.9 if fixed.model.atlas.scans == 30 else 0.1,  # only the trunks' model is one of 30 scans
     )
     monkeypatch.setattr("SlicRegLib.results.kept.load_model", lambda path: read.append(path.stem) or load_model(path))
     first = kept.choose_model(installed, *scans, options, cpu, lambda *_: None)

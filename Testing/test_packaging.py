@@ -30,10 +30,11 @@ def test_models_hold_no_patient(name):
     model = load_model(path)
     assert path.stat().st_size < 20_000_000
     assert model.layers.shape[0] == 16 and len(np.unique(model.layers)) == 128
-    if "phantom" in name:
-        assert "synthetic" in model.provenance["cohort"]
-    else:
-        assert model.template is None and model.template_labels is None
+    assert model.template is None and model.template_labels is None
+    assert (model.atlas.scans, len(model.consensus.organs)) == {"headneck-openkbp": (80, 7), "trunk-phantom": (30, 13)}[
+        path.stem
+    ]
+    assert "phantom" not in name or "synthetic" in model.provenance["cohort"]
 
 
 def test_no_other_model_is_shipped():

@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from average_samples import NAMES, copy_without, make_average_model
+from average_samples import NAMES, copy_without_template, make_average_model
 from host import available
 from SlicRegLib import MODELS
 
@@ -62,7 +62,7 @@ def add_model(panel, path) -> None:
     """The model, and one that holds no template."""
     find_user_models().mkdir(parents=True, exist_ok=True)
     (find_user_models() / path.name).write_bytes(path.read_bytes())
-    copy_without(MODELS / "trunk-phantom.slicreg", find_user_models() / f"{WITHOUT}.slicreg", "template.npz")
+    copy_without_template(MODELS / "trunk-phantom.slicreg", find_user_models() / f"{WITHOUT}.slicreg")
     panel.models.fill()
 
 

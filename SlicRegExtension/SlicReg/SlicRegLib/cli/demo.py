@@ -31,14 +31,16 @@ COHORT_SEEDS = range(1, 31)
 
 
 def run_demo(request: DemoRequest, progress: Progress) -> str:
-    """`slicreg demo`: register the held-out phantoms to the template; returns the text to print."""
+    """`slicreg demo`: register the held-out phantoms to the model's own template, or with a model that may have none
+    to a phantom; returns the text to print."""
     names = ("summary.json", f"template/img/phantom_{TEMPLATE_SEED}.nii.gz", PHANTOM_MODEL.name)
     check_output(request.out, folder=True, names=names, inputs=(PHANTOM_MODEL,))
     given = PHANTOM_MODEL if request.model == Path(PHANTOM_TRUNK) else request.model
     model = train_phantom_model(request, progress) if request.train else given
     if given == PHANTOM_MODEL and not model.is_file():
         raise UserError(f"The phantom model {model} is missing; make it with `slicreg demo --train`.")
-    template, template_label = write_phantom(request.out / "template", TEMPLATE_SEED)
+    own = given == PHANTOM_MODEL or request.train
+    template, template_label = (None, None) if own else write_phantom(request.out / "template", TEMPLATE_SEED)
     reports, folders = [], [request.out / f"phantom_{seed}" for seed in HELD_OUT_SEEDS]
     for seed, folder in zip(HELD_OUT_SEEDS, folders, strict=True):
         target, target_label = write_phantom(request.out / "targets", seed)
