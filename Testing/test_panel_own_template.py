@@ -193,7 +193,7 @@ def test_a_batch_segments_a_folder_and_tabulates_volumes(clicked, panel, tmp_pat
         (WITHOUT, {}, "holds no template of its own; choose a template scan"),
         ("average", {"templateSegmentation": True}, "belongs to a template volume"),
         ("auto", {"targetSegmentation": True}, "Choose a model, or no target segmentation"),
-        ("trunk-phantom", {"targetSegmentation": True}, "no segment named like an organ of the model"),
+        ("headneck-openkbp", {"targetSegmentation": True}, "no segment named like an organ of the model"),
     ],
 )
 def test_one_sentence_says_why_it_cannot_be_done(clicked, panel, model, changes, sentence):
