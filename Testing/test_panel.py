@@ -150,7 +150,7 @@ def test_one_line_tells_what_a_model_is_for(panel, tmp_path):
     assert lines["headneck-openkbp"].startswith("Head and neck CT, 80 patients. It holds the average")
     assert "knows the scans" in lines["Automatic"]
     assert lines[MODEL].startswith("Trunk CT, 30 synthetic scans; ") and "real chests" in lines[MODEL]
-    assert lines[MODEL].endswith(". It holds its template.")
+    assert lines[MODEL].endswith(". It holds the average of 30 scans with 13 organs.")
     assert not ui.modelLabel.visible  # the details are folded
     HOST.click(ui.modelDetailsButton)
     assert ui.modelLabel.visible and "Validation" in ui.modelLabel.text
