@@ -103,7 +103,7 @@ def test_a_registration_from_start_to_end(model, tmp_path):
 
 def test_info_prints_its_answer():
     process = CommandProcess(["info", MODELS / "trunk-phantom.slicreg"])
-    assert process.wait(LATER) == "finished" and json.loads("\n".join(process.output))["version"] == 1
+    assert process.wait(LATER) == "finished" and json.loads("\n".join(process.output))["version"] == 2
     assert "info" in process.log and "Python 3." in process.log
 
 
