@@ -49,6 +49,12 @@ def stem(path: str | Path) -> str:
     return path.absolute().parent.name if is_dicom(path) else name
 
 
+def number_of(name: str) -> int | None:
+    """ "img0038" -> 38; None for a name without a number at its end."""
+    found = re.search(r"(\d+)$", name)
+    return int(found[1]) if found else None
+
+
 def list_images(folder: str | Path) -> list[Path]:
     """The scans of a folder, sorted by name: image files, and sub-folders that hold DICOM; hidden ones left out.
 

@@ -127,6 +127,7 @@ class PreparedScan:
 
     known_region: the `region`, bool (I, J, K), where it is stored with the scan, as in a study. original: the grid of
     the scan as it was loaded; elsewhere the frame holds air that nobody has seen. None where that is not known.
+    supervoxels: uint8 (layers, i, j, k) and their grid, where they were warped to the scan elsewhere.
     """
 
     name: str
@@ -135,6 +136,7 @@ class PreparedScan:
     path: str = ""
     known_region: torch.Tensor | None = None
     original: Grid | None = None
+    supervoxels: tuple[np.ndarray, Grid] | None = None
 
     def shows(self, points: torch.Tensor) -> torch.Tensor:
         """Whether the scan shows world ``points`` (..., 3) mm, (...) bool."""

@@ -38,6 +38,7 @@ from .study import Study, check_same_study, find_finished_study, save_study
 from .supervoxels import cut
 from .teach_cohort import teach_cohort
 from .teachers import ConvexAdamTeacher, RefinementTeacher, Teacher
+from .warped_supervoxels import open_warped_supervoxels
 
 OWN_FILES = ("study.json", "template.npz", "supervoxels.npz", "atlas.npz", "consensus.npz")
 """Of a study, beside those of its scans."""
@@ -74,10 +75,11 @@ def prepare_study(
     template, paths: the content of ``request.template`` and the scans of ``request.images`` if they are known already.
     """
     check_average(request, request.is_average)
+    check_warped(request)
     if request.is_average and request.start:
         raise UserError("An average has supervoxels of its own; leave out --from here, and give it to `slicreg train`.")
     names = check_label_names(request.label_names, request.labels)
-    inputs = [request.template, request.images, request.start, request.labels, request.label_names]
+    inputs = [request.template, request.images, request.start, request.labels, request.label_names, request.supervoxels]
     check_output(request.out, folder=True, names=OWN_FILES, inputs=[path for path in inputs if path])
     check_labels(request.labels)
     names = names or agree_on_names(list_label_files(Path(request.labels)) if request.labels else ())
@@ -95,15 +97,24 @@ def prepare_study(
                 "from it."
             )
         preparation, layers = model.preparation, (model.layers, model.template_grid)
+    teacher: Teacher
+    if request.supervoxels:
+        teacher = open_warped_supervoxels(Path(request.supervoxels), path, paths)
+        layers = teacher.template(template)
+        preparation = PreparationOptions(spacing_mm=float(layers[1].spacing[0]), shape=layers[1].shape)
+    else:
+        teacher = make_teacher(request, path)
+    cut_before = {"supervoxels": SupervoxelOptions(layers=len(layers[0]))} if request.supervoxels and layers else {}
     plan = StudyPlan(
         template_path=path,
         images=paths,
         folder=request.out,
-        teacher=make_teacher(request, path),
+        teacher=teacher,
         preparation=preparation,
         supervoxel_layers=layers,
         template=template,
         average=request.is_average,
+        **cut_before,
     )
     study = create_study(plan, max(1, request.workers), progress, request.scheduler)
     if not request.labels:
@@ -126,6 +137,20 @@ def count_labels(
     save_study(study)
     remove_votes(study)
     return study
+
+
+def check_warped(request: PrepareRequest) -> None:
+    """Raise UserError for options that contradict supervoxels which were warped elsewhere."""
+    if not request.supervoxels:
+        return
+    if request.is_average:
+        raise UserError("Warped supervoxels belong to one template scan; give it with --template, without --average.")
+    if request.start:
+        raise UserError("Both --supervoxels and --from bring supervoxels; give one of them.")
+    if request.teacher != "refinement":
+        raise UserError(f"Warped supervoxels need no teacher; leave out --teacher {request.teacher} or --supervoxels.")
+    if request.shape or request.spacing_mm != PreparationOptions.spacing_mm:
+        raise UserError("Warped supervoxels have a frame of their own; leave out --shape and --spacing.")
 
 
 def check_labels(folder: str, scans: Sequence[Path] = (), single_rater: bool = False) -> None:

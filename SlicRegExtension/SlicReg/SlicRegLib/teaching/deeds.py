@@ -6,10 +6,13 @@ training scan as fixed and the template as moving, it samples the template at A 
     NAME_matrix.txt         4 x 4; column c holds row c of A, so that the translation is in the last row
     NAME_displacements.dat  float32: three blocks of control points, i fastest; the blocks are the displacement
                             along j, along i, along k (voxels). Control point c lies at voxel c * spacing.
+
+NAME is that of the scan, or F02_38 for img0002 and the template img0038, as the paper's authors call them.
 """
 
 from __future__ import annotations
 
+import re
 import subprocess
 import tempfile
 from dataclasses import dataclass
@@ -20,7 +23,7 @@ import numpy as np
 from ..errors import UserError
 from ..geometry.field import DisplacementField
 from ..geometry.grid import Grid
-from ..images.files import stem
+from ..images.files import number_of, stem
 from ..images.preparation import PreparedScan
 from ..images.volumes import Volume, load_scan, save_volume
 from .teachers import field_from_voxels
@@ -35,7 +38,8 @@ class DeedsTeacher:
     """The deeds registration (Heinrich et al.).
 
     If ``folder`` contains ``NAME_matrix.txt`` and ``NAME_displacements.dat`` of a scan, they are imported; they must
-    have been made from the original files. Otherwise the programs in ``folder`` run on the scans' canonical frames.
+    have been made from the original files, with the scan as fixed (-F) and the template as moving (-M). Otherwise the
+    programs in ``folder`` run on the scans' canonical frames.
     """
 
     folder: Path
@@ -55,8 +59,9 @@ class DeedsTeacher:
             )
 
     def register(self, scan: PreparedScan, template: PreparedScan) -> DisplacementField:
-        prefix = Path(self.folder) / stem(scan.path)
+        prefix = find_results(Path(self.folder), stem(scan.path), stem(self.template_path))
         if Path(f"{prefix}_displacements.dat").is_file():
+            check_matrix(prefix)
             return read_deeds(prefix, load_scan(scan.path).grid, load_scan(self.template_path).grid)
         if not all((Path(self.folder) / p).is_file() for p in PROGRAMS):
             raise UserError(
@@ -88,6 +93,31 @@ class DeedsTeacher:
             raise UserError(f"{program} failed with exit code {done.returncode}: {last[0]}")
 
 
+def find_results(folder: Path, scan: str, template: str) -> Path:
+    """Beginning of the names of the files of deeds for a scan: that of the scan, or F02_38 with the numbers of scan and
+    template, with any leading zeros; the first where there are no files. Raises UserError where both kinds are there.
+    """
+    own, numbers = folder / scan, (number_of(scan), number_of(template))
+    found = [own] if Path(f"{own}_displacements.dat").is_file() else []
+    if None not in numbers:
+        for path in sorted(folder.glob("F*_*_displacements.dat")):
+            pair = re.fullmatch(r"F(\d+)_(\d+)", path.name.removesuffix("_displacements.dat"))
+            if pair and tuple(map(int, pair.groups())) == numbers:
+                found.append(folder / pair[0])
+    if len(found) > 1:
+        names = " and ".join(f"{path.name}_displacements.dat" for path in found)
+        raise UserError(f"{folder} has several results of {scan}, {names}; keep one.")
+    return found[0] if found else own
+
+
+def check_matrix(prefix: Path) -> None:
+    """Raise UserError where a scan's matrix is missing though others have one: without it, its displacements, which
+    are relative to it, would be wrong. (Without any, deedsBCV ran alone.)"""
+    path = Path(f"{prefix}_matrix.txt")
+    if not path.is_file() and any(prefix.parent.glob("*_matrix.txt")):
+        raise UserError(f"{path} does not exist, though other scans have theirs; copy it here or run linearBCV again.")
+
+
 def read_deeds(prefix: Path, scan: Grid, template: Grid) -> DisplacementField:
     """Import ``PREFIX_matrix.txt`` (if missing: the identity) and ``PREFIX_displacements.dat``.
 
@@ -99,6 +129,8 @@ def read_deeds(prefix: Path, scan: Grid, template: Grid) -> DisplacementField:
     if matrix_path.is_file():
         try:
             matrix = np.loadtxt(matrix_path).reshape(4, 4).T
+            if not np.isfinite(matrix).all() or not np.allclose(matrix[3], (0, 0, 0, 1), atol=1e-3):
+                raise ValueError("the last column must be 0 0 0 1")
         except ValueError as error:
             raise UserError(
                 f"{matrix_path} is not a deeds matrix of 4 x 4 numbers; run linearBCV again or delete it."

@@ -93,6 +93,9 @@ class PrepareRequest(TeacherOptions, AverageOptions, FrameOptions, SeriesOptions
     labels: Annotated[str, Word(metavar="DIR")] = ""
     """Optional. Folder with labels of some scans, by name. They are never trained on: what they agree on is put into
     the model, as the template's labels."""
+    supervoxels: Annotated[str, Word(metavar="FILE")] = ""
+    """Optional. Supervoxels that were warped to the template and to all scans elsewhere, such as those that the paper's
+    authors offer (.pth): no teacher runs, and nothing is cut."""
     start: Annotated[str, Word("from", "MODEL")] = ""
     """Use the frame and the supervoxels of this model of the same template, for a training with `train --from`."""
 

@@ -9,6 +9,8 @@ field         float16 (3, i, j, k) the teacher's vectors to the template, RAS mm
 field_shift   float32 (3, 1, 1, 1) that mean: half precision would not do for scans that lie metres apart
 field_affine  float64 (4, 4)       voxel to world of the field's grid
 quality       float64 (6,)         `FieldQuality` in the order of its attributes
+supervoxels   uint8 (layers, i, j, k) only where they were warped elsewhere: the scan's own supervoxels
+supervoxels_affine float64 (4, 4)  voxel to world of their grid
 """
 
 from __future__ import annotations
@@ -47,6 +49,11 @@ def pack_field(field: DisplacementField) -> Arrays:
     }
 
 
+def pack_supervoxels(layers: np.ndarray, grid: Grid) -> Arrays:
+    """Supervoxels of a scan, uint8 (layers, i, j, k) on ``grid``, from which training reads its targets."""
+    return {"supervoxels": layers, "supervoxels_affine": grid.affine}
+
+
 def pack_measurements(scan: PreparedScan, quality: FieldQuality) -> Arrays:
     """What takes long to compute: the scan's body region and the quality of the field on it."""
     return {"region": np.packbits(scan.region.numpy()), "quality": np.array(astuple(quality))}
@@ -65,7 +72,12 @@ def unpack_scan(name: str, content: Arrays) -> PreparedScan:
     if "original" in content:
         i, j, k = (max(1, int(n)) for n in take(content, "original_shape", "i4", (3,)))
         original = Grid((i, j, k), take_affine(content, "original"))
-    return PreparedScan(name, hu, Grid(voxels.shape, take_affine(content)), known_region=region, original=original)
+    supervoxels = None
+    if "supervoxels" in content:
+        layers = take(content, "supervoxels", "u1", (None, None, None, None))
+        supervoxels = layers, Grid(layers.shape[1:], take_affine(content, "supervoxels_affine"))
+    grid = Grid(voxels.shape, take_affine(content))
+    return PreparedScan(name, hu, grid, known_region=region, original=original, supervoxels=supervoxels)
 
 
 def unpack_field(content: Arrays) -> DisplacementField:

@@ -19,6 +19,7 @@ from .packing import (
     pack_field,
     pack_measurements,
     pack_scan,
+    pack_supervoxels,
     save_arrays,
     unpack_field,
     unpack_scan,
@@ -26,6 +27,7 @@ from .packing import (
 from .quality import measure_field
 from .study import Study
 from .teachers import Teacher
+from .warped_supervoxels import WarpedSupervoxels
 
 Outcome = tuple[str, str]
 """Name of a scan, and why it could not be registered; "" if it was."""
@@ -55,6 +57,8 @@ def teach_scan(study: Study, path: Path, template: PreparedScan, teacher: Teache
             if not torch.isfinite(result.vectors).all():
                 return name, f"{path}: the teacher's field is not finite."
             content = pack_scan(original) | pack_field(result)
+            if isinstance(teacher, WarpedSupervoxels):
+                content |= pack_supervoxels(*teacher.attach(original))
         scan, field = unpack_scan(name, content), unpack_field(content)  # rounded, as the training will read them
         quality = measure_field(scan, template, field)
     except UserError as error:

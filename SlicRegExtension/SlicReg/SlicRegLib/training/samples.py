@@ -57,11 +57,14 @@ class _Scan:
     grid: Grid
     field: DisplacementField
     organs: torch.Tensor | None = None
+    supervoxels: tuple[torch.Tensor, Grid] | None = None
+    """Layers (float) and grid, where the scan has its own."""
 
     @property
     def size(self) -> int:
         """Bytes."""
-        return (5 + (self.organs is not None)) * self.hu.numel() + 4 * self.field.vectors.numel()
+        layers = 4 * self.supervoxels[0].numel() if self.supervoxels else 0
+        return (5 + (self.organs is not None)) * self.hu.numel() + 4 * self.field.vectors.numel() + layers
 
 
 class TrainingSet:
@@ -129,7 +132,10 @@ class TrainingSet:
         body = body[::STRIDE, ::STRIDE, ::STRIDE].flatten()
         voxels = self._choose_voxels(body, generator)
         points = apply_affine(move, output.to_world(unravel(voxels, output.shape)))
-        targets = self.targets(self.layers, self.template_grid, scan.field(points))
+        if scan.supervoxels and self.targets is sample_layers:
+            targets = sample_layers(*scan.supervoxels, points)
+        else:
+            targets = self.targets(self.layers, self.template_grid, scan.field(points))
         sample = network_input(image)[None], voxels, targets
         if organs is None or scan.organs is None or self.organs is None:
             return sample
@@ -141,7 +147,9 @@ class TrainingSet:
             name, device = self.names[index], self.device
             scan, field = self.study.scan(name)
             organs = self.organs.on(name, scan.grid).to(device) if self.organs else None
-            loaded = _Scan(scan.hu.to(device), scan.region.to(device), scan.grid, field.to(device), organs)
+            own = scan.supervoxels
+            layers = (torch.from_numpy(own[0]).float().to(device), own[1]) if own else None
+            loaded = _Scan(scan.hu.to(device), scan.region.to(device), scan.grid, field.to(device), organs, layers)
             if (len(self._kept) + 1) * loaded.size > self._to_keep:
                 return loaded
             self._kept[index] = loaded
