@@ -12,7 +12,7 @@ from SlicRegLib.geometry.grid import Grid
 from SlicRegLib.geometry.label_maps import find_box, resample_labels
 from SlicRegLib.images.volumes import Volume
 from SlicRegLib.registration.consensus import Consensus, Organ
-from SlicRegLib.teaching.consensus import THRESHOLDS
+from SlicRegLib.teaching.agreement import THRESHOLDS
 
 THRESHOLD = 0.4
 LEAST_SCANS = 5
