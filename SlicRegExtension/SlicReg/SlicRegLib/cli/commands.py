@@ -10,11 +10,11 @@ from typing import Any
 from ..jobs.options import BatchRequest, CheckRequest, read_options, write_config
 from ..progress import Progress
 from ..registration.verdict_text import GOOD, describe_counts, describe_verdict
-from ..results.options import CarryRequest, EvaluateRequest, RegisterRequest, SegmentRequest
+from ..results.options import CarryRequest, EvaluateRequest, FilmRequest, RegisterRequest, SegmentRequest
 from ..teaching.options import PrepareRequest
 from ..training.options import TrainRequest
 from .registration_text import OTHER_TEMPLATE, describe_registration, describe_segmentation, make_verdict_step
-from .requests import DemoRequest, InfoRequest, JobRequest, LearnRequest, OutputOptions, ServeRequest
+from .requests import DemoRequest, InfoRequest, JobRequest, LearnRequest, OutputOptions, RecipeRequest, ServeRequest
 from .streams import print_text
 
 
@@ -74,6 +74,12 @@ def carry(request: CarryRequest, output: OutputOptions, progress: Progress) -> s
     from ..results.carry_points import carry_points
 
     return carry_points(request)
+
+
+def film(request: FilmRequest, output: OutputOptions, progress: Progress) -> str:
+    from ..results.film import make_film
+
+    return make_film(request, progress)
 
 
 def learn(request: LearnRequest, output: OutputOptions, progress: Progress) -> str:
@@ -163,6 +169,12 @@ def demo(request: DemoRequest, output: OutputOptions, progress: Progress) -> str
     from .demo import run_demo
 
     return run_demo(replace(request, workers=max(1, request.workers)), progress)
+
+
+def recipe(request: RecipeRequest, output: OutputOptions, progress: Progress) -> str:
+    from .recipe import run_recipe
+
+    return run_recipe(replace(request, workers=max(1, request.workers)), progress)
 
 
 def serve(request: ServeRequest, output: OutputOptions, progress: Progress) -> str:

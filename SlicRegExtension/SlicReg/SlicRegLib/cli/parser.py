@@ -21,7 +21,7 @@ from ..jobs.arguments import changed_arguments, write_arguments
 from ..jobs.options import BatchRequest, CheckRequest
 from ..option import Word, word_of
 from ..registration.options import MODES, ModeOptions, RegistrationOptions
-from ..results.options import CarryRequest, EvaluateRequest, RegisterRequest, SegmentRequest
+from ..results.options import CarryRequest, EvaluateRequest, FilmRequest, RegisterRequest, SegmentRequest
 from ..teaching.options import PrepareRequest
 from ..training.options import TrainRequest
 from .requests import (
@@ -30,6 +30,7 @@ from .requests import (
     JobRequest,
     LearnRequest,
     OutputOptions,
+    RecipeRequest,
     ServeRequest,
 )
 
@@ -39,6 +40,7 @@ REQUESTS: dict[str, type] = {
     "batch": BatchRequest,
     "evaluate": EvaluateRequest,
     "carry": CarryRequest,
+    "film": FilmRequest,
     "learn": LearnRequest,
     "job": JobRequest,
     "check": CheckRequest,
@@ -46,6 +48,7 @@ REQUESTS: dict[str, type] = {
     "train": TrainRequest,
     "info": InfoRequest,
     "demo": DemoRequest,
+    "recipe": RecipeRequest,
     "serve": ServeRequest,
 }
 """Commands and what each asks for."""

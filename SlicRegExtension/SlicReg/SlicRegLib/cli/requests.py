@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 from ..errors import UserError, refuse
+from ..images.options import FrameOptions
 from ..jobs.options import JobOptions
 from ..jobs.worker_pool import FOLDER_PREFIX
 from ..network.options import DeviceOptions
 from ..option import Range, Word, find_problems
 from ..registration.model_header import PHANTOM_TRUNK
-from ..teaching.options import WORKERS
+from ..teaching.options import WORKERS, TeacherOptions
+from ..training.options import ScheduleOptions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +76,26 @@ class DemoRequest(DeviceOptions):
     """Size of the cohort, with --train."""
     workers: Annotated[int, Word("jobs", "N"), WORKERS] = field(default_factory=lambda: os.cpu_count() or 1)
     """Processes of the teacher, with --train; by default one for each core."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecipeRequest(ScheduleOptions, TeacherOptions, FrameOptions, DeviceOptions):
+    """Repeat the paper's experiment on its data set: check, prepare, train, evaluate, print both tables."""
+
+    recipe: Annotated[Literal["abdomen"], Word(positional=True)]
+    """Which experiment: abdomen, 13 organs in 30 CT scans."""
+    data: Annotated[Path, Word(metavar="DIR", positional=True)]
+    """Folder that holds AbdomenIsoCrop."""
+    out: Annotated[Path, Word(metavar="FOLDER")] = Path("abdomen")
+    """Folder for study, model, results and table. Repeat the command to resume an interrupted run."""
+    supervoxels: Annotated[str, Word(metavar="FILE")] = ""
+    """Optional. The warped supervoxels that the paper's authors offer (.pth): no teacher runs."""
+    preset: Literal["paper", "unet", "compact"] = "paper"
+    """paper: 3-D DeepLab as published; unet: larger 3-D UNet; compact: small 3-D UNet that can be trained on a CPU."""
+    shape: Annotated[tuple[int, int, int] | None, Word(metavar="R A S"), Range(16, 1024)] = (96, 80, 128)
+    """Voxels of the network's frame along R, A and S, half of the scans' 192 x 160 x 256."""
+    check_only: bool = False
+    """Only say what the data lack."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from ..images.files import IMAGE_SUFFIXES
 def find_labels(folder: Path, name: str) -> Path | None:
     """The label file of the scan called ``name``: of that name in ``folder``, with any image suffix in any case.
 
-    Without one, a segmentation called ``name.seg`` or ``name-seg``.
+    Without one, a segmentation called ``name.seg`` or ``name-seg``, or labels called label0001 of a scan img0001.
     """
     return find_labels_among(list_label_files(folder), name)
 
@@ -18,7 +18,10 @@ def find_labels(folder: Path, name: str) -> Path | None:
 def find_labels_among(files: list[Path], name: str) -> Path | None:
     """As `find_labels`, in a folder that `list_label_files` has read."""
     found = {path.name: path for path in files}
-    names = [(kept, suffix) for kept in (name, f"{name}.seg", f"{name}-seg") for suffix in IMAGE_SUFFIXES]
+    known = [name, f"{name}.seg", f"{name}-seg"]
+    if name.startswith("img"):
+        known.append(f"label{name.removeprefix('img')}")
+    names = [(kept, suffix) for kept in known for suffix in IMAGE_SUFFIXES]
     for kept, suffix in names:
         for file, path in found.items():
             if file.startswith(kept) and file[len(kept) :].lower() == suffix:

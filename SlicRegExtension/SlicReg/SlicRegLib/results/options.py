@@ -6,11 +6,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
+from ..errors import UserError, refuse
 from ..images.options import SeriesOptions, TransformOptions
 from ..network.options import DeviceOptions
-from ..option import Word
+from ..option import Range, Word, find_problems
 from ..registration.model_header import AUTO
 from ..registration.options import RegistrationOptions
+
+FILM_SUFFIXES = (".mp4", ".gif", ".webp")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,3 +105,37 @@ class CarryRequest:
     """On which scan the points lie, and where they are carried."""
     out: Annotated[Path, Word(metavar="FILE")]
     """File for the carried points, in the same format; everything but positions and normals is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilmRequest:
+    """Make a film of a result: the scan's slices with the organs before and after, and its bones or skin, turning."""
+
+    result: Annotated[Path, Word(metavar="RESULT_FOLDER", positional=True)]
+    """Folder that `slicreg register`, `segment`, `batch` or `demo` wrote for one scan."""
+    out: Annotated[Path, Word(metavar="FILE")]
+    """File for the film: .mp4, .gif or .webp."""
+    target: Annotated[Path | None, Word(metavar="CT")] = None
+    """Optional. The scan that was registered, where it is no longer where report.json says; DICOM series 3 of a folder
+    is folder#3."""
+    label_names: Annotated[Path | None, Word(metavar="TABLE")] = None
+    """Optional. Names and colours of the labels, a CSV or JSON file, where the result does not name them."""
+    surface: Literal["bones", "skin", "none"] = "bones"
+    """What turns around the organs in the second part, which needs VTK: bones, or skin where there are none; with none
+    this part is left out."""
+    seconds: Annotated[float, Range(0.5, 120)] = 12.0
+    """Length of the film."""
+    width: Annotated[int, Range(0, 1920)] = 0
+    """Of the picture, pixels; the height is three quarters of it. 0: 960 for .mp4, 640 for .gif and .webp; otherwise at
+    least 320."""
+
+    def __post_init__(self) -> None:
+        refuse(
+            "The film",
+            [*find_problems(self), (0 < self.width < 320, f"width must be 0 or at least 320 (got {self.width})")],
+        )
+        if self.out.suffix.lower() not in FILM_SUFFIXES:
+            raise UserError(
+                f"{self.out} does not end in {', '.join(FILM_SUFFIXES[:-1])} or {FILM_SUFFIXES[-1]}, the kinds of film "
+                "that can be written; choose one of them."
+            )
