@@ -36,6 +36,10 @@ CONSENSUS = "consensus"
 TEACHER = "teacher"
 TRAINING = "training"
 REPORT = "report"
+READING = "reading"
+"""Of a film: the scan, its labels and the transform."""
+SLICES = "slices"
+TURNING = "turning view"
 
 REGISTER = {
     STARTING: 2.0,
@@ -67,6 +71,9 @@ LEARN_AVERAGE = {
     REPORT: 30.0,
 }
 """The same where the template is the cohort's average."""
+
+FILM = {STARTING: 2.0, READING: 1.5, TURNING: 5.0, SLICES: 4.0}
+"""The stages of a film, with typical seconds on two cores."""
 
 BY_CLOCK = frozenset({STARTING, PREPARATION, PREDICTION, SPLINE, UNFOLDING, JUDGEMENT, WRITING, REPORT})
 """Stages that report only start and end, or steps that tell little about time: the clock tells how far they are."""

@@ -31,6 +31,8 @@ COLOURS = (
     "#fffac8",
 )
 """Contour colours: label n has the n-th; after the last they begin again."""
+GROUND = (16, 18, 22)
+"""Colour around the pictures of a film, RGB."""
 SWELLING_RGB, SHRINKING_RGB = (230, 60, 40), (50, 110, 240)
 """Of tints: larger and smaller than usual."""
 WIDTH, GAP, CELL = 1080, 12, 344

@@ -41,7 +41,7 @@ def draw_overview(
     labels (on the target carried over by the inverse field), dotted ones the target's own. The planes pass through the
     labels' median, or the template's middle if there are none. The verdict is written above.
     """
-    fixed, moving = (_around(scan, spacing_mm) for scan in (result.template, result.target))
+    fixed, moving = (surround(scan, spacing_mm) for scan in (result.template, result.target))
     template, target = result.template.tensor, result.target.tensor
     solid, dotted = (cut_labels(v.data, v.grid) if v else None for v in (template_labels, target_labels))
     focus = _focus(template_labels, fixed)
@@ -74,7 +74,7 @@ def draw_growth(path: Path, atlas: Volume, z: Volume, labels: Volume | None = No
     """Draw how unusual a patient is, three planes a row through the place of the largest deviation in the body, as PNG;
     atomic. z: as `compare_growth` gives it; full colours are at ``largest`` standard deviations. labels: on the atlas,
     drawn as contours."""
-    around = _around(atlas, 2.0)
+    around = surround(atlas, 2.0)
     contours, image = cut_labels(labels.data, labels.grid) if labels else None, atlas.tensor
     body = resample(image, atlas.grid, z.grid, fill=-1000.0)[0].numpy() > -500
     peak = np.unravel_index(np.argmax(np.abs(z.data) * body), z.data.shape)
@@ -121,7 +121,7 @@ class _Plane:
         return rows if self.axis == 0 else rows[:, ::-1]
 
 
-def _around(scan: Volume, spacing_mm: float, margin_mm: float = 10.0) -> Grid:
+def surround(scan: Volume, spacing_mm: float, margin_mm: float = 10.0) -> Grid:
     """The grid along the patient's axes around the voxels that are not air."""
     box = find_box(scan.data > -500)
     if not box:
