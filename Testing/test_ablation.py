@@ -61,7 +61,8 @@ def test_table_has_a_line_per_measured_row_in_order():
 
 
 def test_rows_are_gathered_over_calls(study, tmp_path, monkeypatch):
-    monkeypatch.setattr(ablation, "PRESETS", {"unet": NETWORK})
+    monkeypatch.setattr(ablation, "PRESETS", {"unet": NETWORK, "compact": NETWORK})
+    monkeypatch.setattr("pddnet.RADII", (1,))
     faster = replace(ablation.ROWS["unet-slic"], register=ablation.stay)
     monkeypatch.setitem(ablation.ROWS, "unet-slic", faster)
     cohort, one = study.folder.parent, tmp_path / "one"
@@ -87,20 +88,25 @@ def test_rows_are_gathered_over_calls(study, tmp_path, monkeypatch):
     ]
     ablation.main([*common, "--rows", "initial", "unet-regression"])
     first = json.loads((tmp_path / "out" / "ablation.json").read_text())
-    ablation.main([*common, "--rows", "unet-slic"])
+    ablation.main([*common, "--rows", "unet-slic", "pddnet"])
     results = json.loads((tmp_path / "out" / "ablation.json").read_text())
-    assert list(results) == ["initial", "unet-regression", "unet-slic"]
+    assert list(results) == ["initial", "unet-regression", "unet-slic", "pddnet"]
     assert all(results[name] == first[name] for name in first)
-    initial, regression, slic = results.values()
+    initial, regression, slic, pairs = results.values()
     assert initial["training"] is None and "refined" not in initial
     assert initial["plain"]["mean"]["after_dice"] == pytest.approx(initial["plain"]["mean"]["before_dice"])
     expected = (
         (regression, ablation.POINTS, {"distance_mm", "within_10_mm"}),
         (slic, 2500, {"cross_entropy", "accuracy"}),
+        (pairs, 1, {"features_apart", "share_of_before"}),
     )
     for row, voxels, validated in expected:
         assert row["training"]["samples"] == 2 and row["training"]["schedule"]["loss_voxels"] == voxels
         assert set(row["training"]["validation"]) == validated
         assert set(row["plain"]["cases"]) == {"pt_1"} and row["threads"] >= 1 and row["versions"]["torch"]
     assert (tmp_path / "out" / "ablation.md").read_text() == ablation.format_table(results)
-    assert {path.stem for path in (tmp_path / "out").glob("*.checkpoint")} == {"unet-regression", "unet-slic"}
+    assert {path.stem for path in (tmp_path / "out").glob("*.checkpoint")} == {
+        "unet-regression",
+        "unet-slic",
+        "pddnet",
+    }

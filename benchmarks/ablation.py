@@ -1,4 +1,4 @@
-"""The paper's own comparison: supervoxels against displacement regression, each on a UNet and on DeepLab.
+"""The paper's own comparison: PDD-Net, and supervoxels against displacement regression on a UNet and on DeepLab.
 
     python benchmarks/ablation.py --study STUDY --template T --template-label TL --images DIR --labels DIR --out FOLDER
         [--iterations N] [--batch B] [--schedule PRESET] [--rows ROW ...] [--features labels] [--refine] [--device cuda]
@@ -6,7 +6,8 @@
 Trains the networks on STUDY (all with the same schedule, scans, augmentations and teacher) and registers the labelled
 scans to the study's template T without refinement, as the paper does; --refine measures every row with it as well.
 FOLDER/ablation.json and FOLDER/ablation.md gather the rows. A row that was interrupted resumes from its checkpoint in
-FOLDER; rows that are not chosen stay as they were. ``regression.py`` has the displacement regression.
+FOLDER; rows that are not chosen stay as they were. ``regression.py`` has the displacement regression,
+``pddnet.py`` the probabilistic dense displacement network.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import Any
 import torch
 
 from cohort import describe_circumstances
+from pddnet import register_by_pddnet, train_pddnet
 from regression import NEAR_MM, POINTS, register_by_regression, train_regression
 from SlicRegLib.errors import UserError
 from SlicRegLib.geometry.field import identity_field
@@ -72,6 +74,7 @@ def stay(
 
 ROWS = {
     "initial": Row("initial", stay),
+    "pddnet": Row("PDD-Net, two warps", register_by_pddnet, train_pddnet, "compact"),
     "unet-regression": Row("UNet + regression", register_by_regression, train_regression, "unet"),
     "unet-slic": Row("UNet + Slic + Adam", register, train, "unet"),
     "deeplab-regression": Row("DeepLab + regression", register_by_regression, train_regression, "paper"),
@@ -95,11 +98,15 @@ def train_row(
     if row.train is train:
         key_points = describe_key_points(describe(net, encode(net, fixed)), fixed.body, fixed.grid)
         names = ("cross_entropy", "accuracy")
+    elif row.train is train_pddnet:
+        names = ("features_apart", "share_of_before")
     model = Model(net, study.preparation, study.layers(), fixed.grid, study.template_sha256, key_points=key_points)
     if row.train is None:
         return model, None
     if row.train is train_regression:
         schedule = replace(schedule, loss_voxels=POINTS)
+    elif row.train is train_pddnet:
+        schedule = replace(schedule, loss_voxels=1)
     iteration, seconds, _, *validation = history.rows[-1]
     return model, {
         "preset": row.preset,
