@@ -1,9 +1,7 @@
 """What an average keeps of the scans it was made of: no more of one than of the others, no names, no paths."""
 
 import io
-import shutil
 import zipfile
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,11 +17,8 @@ from SlicRegLib.images.options import PreparationOptions
 from SlicRegLib.images.volumes import Volume, load_labels, load_scan, save_volume
 from SlicRegLib.network.options import PRESETS
 from SlicRegLib.registration.atlas import LEVELS, STORED, Atlas
-from SlicRegLib.registration.fixed_side import FixedSide
 from SlicRegLib.registration.image_features import describe_body
 from SlicRegLib.registration.model import load_model
-from SlicRegLib.registration.options import RefinementOptions, RegistrationOptions
-from SlicRegLib.registration.register import register
 from SlicRegLib.teaching import groupwise
 from SlicRegLib.teaching.averaging import AveragedScan, average
 from SlicRegLib.teaching.create import StudyPlan, count_labels, create_study, prepare_study
@@ -176,7 +171,7 @@ def test_a_trained_model_holds_no_names_and_no_paths(study, tmp_path, monkeypatc
     path = tmp_path / "m.slicreg"
     train_model(TrainRequest(study=study.folder, out=path, iterations=2, preset="compact", device="cpu"))
     model = load_model(path)
-    assert model.net.organs is None
+    assert not any(organ.correction for organ in model.consensus.organs)  # labels teach only when they are asked to
     assert model.atlas.scans == 7 and len(model.consensus.organs) == 13 and model.own_template is model.atlas.image
     assert model.is_own(study.atlas().image) and model.template is None and model.template_labels is None
     with zipfile.ZipFile(path) as archive:
@@ -191,29 +186,3 @@ def test_a_trained_model_holds_no_names_and_no_paths(study, tmp_path, monkeypatc
     for name, content in texts.items():
         assert not any(word in content for word in (b"pt_", b"private_place", b"nii", str(tmp_path).encode())), name
     assert b"Left lung" in texts["bundle.json"]
-
-
-def test_labels_teach_only_when_they_are_asked_to(study, tmp_path, monkeypatch):
-    """Then the network recognises the organs, and the refinement compares them."""
-    monkeypatch.setitem(PRESETS, "compact", NETWORK)
-    path, labels = tmp_path / "taught.slicreg", study.folder.parent / "label"
-    request = TrainRequest(study=study.folder, out=path, iterations=2, preset="compact", device="cpu")
-    train_model(replace(request, teach_labels=labels))
-    model = load_model(path)
-    assert model.net.options.organs == len(model.consensus.organs) == 13
-    assert model.provenance["organs_taught"] == 13
-    for options, channels in ((RefinementOptions(), 15 + 13), (RefinementOptions(organs=0.0), 15)):
-        fixed = FixedSide(model, model.own_template, RegistrationOptions(refinement=options))
-        assert fixed.compared(options).features.values.shape[-1] == channels
-    target = load_scan(study.folder.parent / "img" / "pt_2.nii.gz")
-    assert register(model, model.own_template, target).folding_percent == 0
-    scan = study.template()
-    other = FixedSide(model, Volume(scan.hu.numpy(), scan.grid))  # no average, which alone has shares of organs
-    assert other.compared(RefinementOptions()).features.values.shape[-1] == 15
-    with pytest.raises(UserError, match="by name"):
-        train_model(replace(request, teach_labels=study.folder / "scans"))
-    bare = replace(study, folder=tmp_path / "bare", organs=[])
-    shutil.copytree(study.folder, bare.folder)
-    save_study(bare)
-    with pytest.raises(UserError, match="prepare it without --template and with --labels"):
-        train_model(replace(request, study=bare.folder, teach_labels=labels))

@@ -5,6 +5,7 @@ import io
 import json
 import pickle
 import zipfile
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -15,7 +16,6 @@ from SlicRegLib.geometry.grid import Grid
 from SlicRegLib.images.files import MODEL_VERSION
 from SlicRegLib.images.options import PreparationOptions
 from SlicRegLib.images.volumes import Volume
-from SlicRegLib.network.options import describe_network
 from SlicRegLib.registration.key_points import KeyPoints
 from SlicRegLib.registration.model import Model, load_model, save_model
 from tiny import tiny_net
@@ -128,7 +128,7 @@ def test_members_are_json_safetensors_and_plain_arrays(path):
     with zipfile.ZipFile(path) as archive:
         assert archive.namelist() == ["bundle.json", "weights.safetensors", "supervoxels.npz", "template.npz"]
         about = json.loads(archive.read("bundle.json"))
-        assert about["version"] == 1 and about["network"] == json.loads(json.dumps(describe_network(tiny_net().options)))
+        assert about["version"] == 1 and about["network"] == json.loads(json.dumps(asdict(tiny_net().options)))
         for name in ("supervoxels.npz", "template.npz"):
             with np.load(io.BytesIO(archive.read(name)), allow_pickle=False) as arrays:
                 assert all(arrays[k].dtype != object for k in arrays)
@@ -140,7 +140,7 @@ def test_members_are_json_safetensors_and_plain_arrays(path):
     assert load_model(path).summary() == {
         **about,
         "preparation": {**about["preparation"], "shape": FRAME.shape},
-        "network": describe_network(tiny_net().options),
+        "network": asdict(tiny_net().options),
     }
 
 

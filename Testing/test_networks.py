@@ -32,8 +32,7 @@ def test_presets_are_nothing_but_options():
     assert PRESETS["paper"].kind == "deeplab"
     assert PRESETS["unet"].kind == PRESETS["compact"].kind == "unet"
     assert {(o.layers, o.classes) for o in PRESETS.values()} == {(16, 128)}
-    names = {"kind", "layers", "classes", "widths", "hidden", "stem", "organs"}
-    assert {f.name for f in fields(NetworkOptions)} == names
+    assert {f.name for f in fields(NetworkOptions)} == {"kind", "layers", "classes", "widths", "hidden", "stem"}
     with pytest.raises(UserError, match="transformer"):
         NetworkOptions(kind="transformer")
 

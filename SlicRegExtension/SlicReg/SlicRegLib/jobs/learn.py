@@ -133,6 +133,7 @@ def teach_scans(folder: Path, options: JobOptions, template: Volume, cohort: Coh
         labels=options.labels if options.average else "",
         label_names=options.label_names if options.average else "",
         single_rater=options.single_rater,
+        teach_labels=options.average and options.teach_labels,
         images=Path(options.images),
         out=folder / "study",
         start="" if options.average else options.start,
@@ -170,7 +171,6 @@ def make_train_request(study: Study, model: Path, options: JobOptions) -> TrainR
         resume=model.with_suffix(".checkpoint").is_file(),
         cohort=options.cohort,
         device=options.device,
-        teach_labels=Path(options.labels) if options.teach_labels else None,
         **{option.name: getattr(options, option.name) for option in fields(ScheduleOptions)},
     )
 

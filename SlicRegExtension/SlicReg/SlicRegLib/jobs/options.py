@@ -46,9 +46,7 @@ class JobOptions(ScheduleOptions, TeacherOptions, AverageOptions, FrameOptions, 
     made."""
     labels: Annotated[str, Word(metavar="DIR")] = ""
     """Optional. Folder with labels of some scans. The report measures them; with an average as template, what they
-    agree on is put into the model. They are not trained on, unless they are to teach."""
-    teach_labels: bool = False
-    """Train the network on the labels, too, so that they shape registrations; only with an average as template."""
+    agree on is put into the model. The network never sees them."""
     template_label: Annotated[str, Word(metavar="PATH")] = ""
     """Optional. Labels of a template scan; needed there if there are labels of scans."""
     models: Annotated[str, Word(metavar="DIR")] = ""

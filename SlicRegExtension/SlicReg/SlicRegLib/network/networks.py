@@ -13,7 +13,6 @@ import torch.nn.functional as F
 
 from .deeplab import DeepLabTrunk
 from .options import NetworkOptions
-from .organ_head import OrganHead
 from .unet import UNetTrunk
 
 
@@ -21,27 +20,23 @@ def build(options: NetworkOptions) -> SupervoxelNet:
     """The network for ``options``, with fresh weights from torch's global random state."""
     if options.kind == "deeplab":
         grouped = nn.Conv1d(32 * options.layers, options.classes * options.layers, 1, groups=options.layers)
-        return SupervoxelNet(DeepLabTrunk(options.layers), grouped, options, 32 * options.layers)
+        return SupervoxelNet(DeepLabTrunk(options.layers), grouped, options)
     if options.kind == "unet":
         hidden_layer = nn.Sequential(
             nn.Conv1d(options.widths[0], options.hidden, 1),
             nn.LeakyReLU(0.1),
             nn.Conv1d(options.hidden, options.classes * options.layers, 1),
         )
-        return SupervoxelNet(UNetTrunk(options), hidden_layer, options, options.widths[0])
+        return SupervoxelNet(UNetTrunk(options), hidden_layer, options)
     raise ValueError(f"unknown kind of network {options.kind!r}; use deeplab or unet")
 
 
 class SupervoxelNet(nn.Module):
-    """A trunk and its pointwise classifier; see the module's docstring. ``organs``: the head that labels taught."""
+    """A trunk and its pointwise classifier; see the module's docstring."""
 
-    def __init__(
-        self, trunk: nn.Module, classifier: nn.Conv1d | nn.Sequential, options: NetworkOptions, channels: int
-    ):
-        """channels: of the trunk's output."""
+    def __init__(self, trunk: nn.Module, classifier: nn.Conv1d | nn.Sequential, options: NetworkOptions):
         super().__init__()
         self.trunk, self.classifier, self.options = trunk, classifier, options
-        self.organs = OrganHead(channels, options.organs) if options.organs else None
 
     def features(self, image: torch.Tensor) -> torch.Tensor:
         """(B, 1, I, J, K) HU / 500 -> (B, C, i, j, k) with i = ceil(I / 2)."""

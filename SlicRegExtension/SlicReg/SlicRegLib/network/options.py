@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 from ..errors import refuse
 from ..option import SEEDS, Range, find_problems
@@ -30,8 +30,6 @@ class NetworkOptions:
     """UNet: channels of the classifier's hidden layer."""
     stem: Annotated[int, Range(0, 256)] = 8
     """UNet: channels of a convolution at full resolution; 0 leaves it out."""
-    organs: Annotated[int, Range(0, 255)] = 0
-    """Organs that a head of its own recognises, where labels taught it; 0: none."""
 
     def __post_init__(self) -> None:
         refuse(
@@ -41,12 +39,6 @@ class NetworkOptions:
                 (not problems and not 2 <= len(self.widths) <= 6, "widths must be 2 to 6 numbers"),
             ],
         )
-
-
-def describe_network(options: NetworkOptions) -> dict[str, Any]:
-    """As files hold it: without the number of organs where it has none, so that older versions can read them."""
-    about = asdict(options)
-    return about if options.organs else {key: value for key, value in about.items() if key != "organs"}
 
 
 PRESETS = {

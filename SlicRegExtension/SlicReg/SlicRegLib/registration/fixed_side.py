@@ -17,7 +17,6 @@ from .atlas import Atlas
 from .key_points import KeyPoints, describe_key_points
 from .model import Model
 from .options import AlignmentOptions, RefinementOptions, RegistrationOptions
-from .organ_features import average_organs
 from .refinement import ComparedScan
 
 
@@ -75,19 +74,10 @@ class FixedSide:
         """As the refinement compares it."""
         if self._compared is None or self._compared[0] != options:
             if self._atlas:
-                compared = self._atlas.compared(options, self.device)
-                if self.shows_organs(options) and self.model.consensus:
-                    organs = average_organs(self.model.consensus, self.scan.grid)
-                    compared = compared.beside(options.organs * organs)
-                self._compared = options, compared
+                self._compared = options, self._atlas.compared(options, self.device)
             else:
                 self._compared = options, ComparedScan.describe(self.scan, options, self.device)
         return self._compared[1]
-
-    def shows_organs(self, options: RefinementOptions) -> bool:
-        """Whether `compared` has the organs that labels taught the network."""
-        taught = self._atlas and self.model.consensus and self.model.net.organs
-        return bool(taught and options.organs)
 
     @cached_property
     def _encoded(self) -> EncodedScan:

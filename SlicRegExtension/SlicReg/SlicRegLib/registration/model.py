@@ -33,7 +33,7 @@ from ..images.json_reading import make_finite
 from ..images.options import PreparationOptions
 from ..images.volumes import Volume
 from ..network.networks import SupervoxelNet, build
-from ..network.options import NetworkOptions, PredictionOptions, describe_network
+from ..network.options import NetworkOptions, PredictionOptions
 from .atlas import Atlas, pack_atlas, unpack_atlas
 from .consensus import Consensus, pack_consensus, unpack_consensus
 from .installed_models import find_model
@@ -84,11 +84,18 @@ class Model:
             self._copies[device] = copy.deepcopy(self.net).to(device)
         return self._copies[device]
 
+    @property
+    def _version(self) -> int:
+        """The oldest format that can hold it."""
+        if self.consensus and any(organ.correction for organ in self.consensus.organs):
+            return MODEL_VERSION
+        return 2 if self.atlas or self.consensus else 1
+
     def summary(self) -> dict[str, Any]:
         """The content of bundle.json, and whether the template and its labels are included; `slicreg info` shows it."""
         return {
-            "version": MODEL_VERSION if self.net.organs else 2 if self.atlas or self.consensus else 1,
-            "network": describe_network(self.net.options),
+            "version": self._version,
+            "network": asdict(self.net.options),
             "parameters": sum(p.numel() for p in self.net.parameters()),
             "preparation": asdict(self.preparation),
             "template_sha256": self.template_sha256,
@@ -162,7 +169,7 @@ def load_model(path: str | Path) -> Model:
             template,
             labels,
             _atlas(parts.get("atlas.npz"), grid),
-            _consensus(parts.get("consensus.npz"), about.get("organs"), grid, options.organs),
+            _consensus(parts.get("consensus.npz"), about.get("organs"), grid),
         )
     except NewerModelError as error:
         raise UserError(f"The model {path} cannot be used: {error}") from error
@@ -230,15 +237,10 @@ def _atlas(content: bytes | None, grid: Grid) -> Atlas | None:
     return atlas
 
 
-def _consensus(content: bytes | None, organs: Any, grid: Grid, taught: int) -> Consensus | None:
-    """taught: organs that the network recognises, if it recognises any."""
+def _consensus(content: bytes | None, organs: Any, grid: Grid) -> Consensus | None:
     if content is None:
-        if taught:
-            raise ArchiveError("its network knows organs that it does not name")
         return None
     consensus = unpack_consensus(read_arrays(content), organs)
     if not (consensus.grid.matches(grid) or consensus.grid.matches(grid.halved())):
         raise ArchiveError("its organs lie elsewhere than its supervoxels")
-    if taught not in (0, len(consensus.organs)):
-        raise ArchiveError("its network knows other organs than it names")
     return consensus

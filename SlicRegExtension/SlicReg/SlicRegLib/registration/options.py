@@ -55,8 +55,6 @@ class RefinementOptions:
     """MIND-SSC: radius of the patches, voxels."""
     intensity: Annotated[float, Range(0, 1000)] = 2.0
     """Weight of the windows of Hounsfield units beside MIND-SSC."""
-    organs: Annotated[float, Range(0, 1000)] = 2.0
-    """Weight of the organs beside MIND-SSC, in models whose network learned organs from labels; 0 leaves them out."""
 
     def __post_init__(self) -> None:
         refuse(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -18,8 +19,25 @@ MAX_VOXELS = 8 * MAX_FRAME_VOXELS
 PERCENTILES = tuple(range(5, 100, 5))
 """Of an organ's volume in the cohort, as `Organ.volumes_ml` has them. Its ends are left out: they are one patient's,
 and often those of a wrong label."""
+SIZES = (88, 48, 24, 1)
+"""Of the layers of the perceptron in `Correction`; the first is the number of features."""
+WEIGHTS = sum((inputs + 1) * outputs for inputs, outputs in pairwise(SIZES))
 ENOUGH_RATERS = 3
 """Fewer are some patients' contours rather than what a cohort agrees on."""
+
+
+@dataclass(frozen=True, eq=False)
+class Correction:
+    """What labels taught of an organ's borders (`registration.correction`).
+
+    weights: float32 (WEIGHTS,) of the perceptron. threshold: of its answers, 0 to 1. agreement: mean Dice, in the
+    template's space, of scans from which it was not learned; before: that of the consensus.
+    """
+
+    weights: np.ndarray
+    threshold: float
+    agreement: float
+    before: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +48,7 @@ class Organ:
     of the consensus' grid that begins at voxel ``first`` (3,). threshold: share above which a voxel belongs to it, 0 to
     1. raters: scans that have it. agreement: mean Dice of each of them with the consensus of the others. volumes_ml:
     `PERCENTILES` of its volume over the scans that show all of it; empty if there is none. colour: RGB, 0 to 255, if it
-    was given.
+    was given. correction: what labels taught of its borders, if they were asked to.
     """
 
     value: int
@@ -42,6 +60,7 @@ class Organ:
     agreement: float
     volumes_ml: tuple[float, ...] = ()
     colour: tuple[int, int, int] | None = None
+    correction: Correction | None = None
 
     def percentile(self, volume_ml: float) -> float | None:
         """Of a volume in the cohort, 0 to 100; None where the cohort shows no complete organ, or a single one."""
@@ -93,17 +112,28 @@ def describe_organs(organs: Iterable[Organ]) -> list[dict[str, Any]]:
             "threshold": organ.threshold,
             "agreement": round(organ.agreement, 4),
             "volumes_ml": [round(volume, 2) for volume in organ.volumes_ml],
+            **_describe_correction(organ.correction),
         }
         for organ in organs
     ]
 
 
+def _describe_correction(correction: Correction | None) -> dict[str, Any]:
+    if correction is None:
+        return {}
+    numbers = {"threshold": correction.threshold, "agreement": correction.agreement, "before": correction.before}
+    return {"correction": {name: round(number, 4) for name, number in numbers.items()}}
+
+
 def pack_shares(organs: Sequence[Organ]) -> Arrays:
-    """The shares as arrays of a file, one organ after the other; the rest is in `describe_organs`."""
-    return {
+    """The shares as arrays of a file, one organ after the other, and the weights of their corrections, one row for each
+    organ that has one; the rest is in `describe_organs`."""
+    content = {
         "shares": np.concatenate([organ.shares.ravel() for organ in organs]),
         "boxes": np.array([[*organ.first, *organ.shares.shape] for organ in organs], np.int32),
     }
+    corrections = [organ.correction.weights for organ in organs if organ.correction]
+    return content | ({"corrections": np.array(corrections).astype(np.float16)} if corrections else {})
 
 
 def unpack_organs(content: Arrays, described: Any) -> tuple[tuple[int, int, int], tuple[Organ, ...]]:
@@ -124,6 +154,7 @@ def unpack_organs(content: Arrays, described: Any) -> tuple[tuple[int, int, int]
         _read_organ(about, part.reshape(shape), tuple(low))
         for about, part, low, shape in zip(described, shares, first.tolist(), shapes.tolist(), strict=True)
     )
+    read = tuple(_read_corrections(content, described, read))
     if len({organ.value for organ in read}) < len(read):
         raise ArchiveError("two of its organs have one value")
     return (i, j, k), read
@@ -152,6 +183,22 @@ def _read_organ(about: dict[str, Any], shares: np.ndarray, first: tuple[int, int
         volumes_ml=tuple(sizes),
         colour=(red, green, blue) if colour else None,
     )
+
+
+def _read_corrections(content: Arrays, described: list[dict[str, Any]], organs: Sequence[Organ]) -> Iterator[Organ]:
+    abouts = [about.get("correction") for about in described]
+    count = sum(about is not None for about in abouts)
+    rows = iter(take(content, "corrections", "f2", (count, WEIGHTS)).astype(np.float32) if count else ())
+    for organ, about in zip(organs, abouts, strict=True):
+        if about is None:
+            yield organ
+            continue
+        weights: np.ndarray = next(rows)
+        if not isinstance(about, dict) or not np.isfinite(weights).all():
+            raise ArchiveError("what labels taught of its organs is damaged")
+        threshold = _number(about.get("threshold"), 1e-3, 1 - 1e-3)
+        agreement, before = (_number(about.get(key), 0, 1) for key in ("agreement", "before"))
+        yield replace(organ, correction=Correction(weights, threshold, agreement, before))
 
 
 def _whole(value: Any, least: int, most: int) -> int:

@@ -43,13 +43,6 @@ class ComparedScan:
         """The scan with its features in and around the body."""
         return cls(scan, describe_body(scan.hu.to(device), scan.region, options))
 
-    def beside(self, more: torch.Tensor) -> ComparedScan:
-        """With ``more`` features (I, J, K, n) of the scan's voxels beside its own."""
-        first, values = self.features.first, self.features.values
-        i, j, k = (slice(int(low), int(low) + n) for low, n in zip(first, values.shape[:3], strict=True))
-        both = torch.cat([values, more[i, j, k].to(values)], -1)
-        return ComparedScan(self.scan, ImageFeatures(both, first))
-
 
 def refine(
     starts: Sequence[DisplacementField],

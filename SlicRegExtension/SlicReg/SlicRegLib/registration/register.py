@@ -28,12 +28,10 @@ from .fixed_side import FixedSide
 from .model import Model
 from .moving_side import MovingSide, prepare_target, see_target
 from .options import RefinementOptions, RegistrationOptions
-from .organ_features import find_organs
 from .refinement import ComparedScan, refine
 from .result import Registration, Views
 from .verdict import foresee
 
-Describe = Callable[[RefinementOptions], ComparedScan]
 EXPLAINED = 0.8
 """Share of the supervoxels that must lie where the affine map leads (`CommonSupervoxels.found`): then it is as good a
 start of the refinement as an alignment of key points."""
@@ -75,14 +73,7 @@ def register(
     starts: list[DisplacementField | np.ndarray] = [affine]
     if not (options.refine and options.alignment.affine_start and common.found > EXPLAINED):
         starts.insert(0, align_key_points(net, encoded, affine, fixed, clock, options))
-    seen = encoded.scan
-
-    def describe_target(options: RefinementOptions) -> ComparedScan:
-        compared = ComparedScan.describe(seen, options, device)
-        return compared.beside(options.organs * find_organs(net, seen)) if fixed.shows_organs(options) else compared
-
-    compared = fixed.compared, describe_target
-    dense, backward = refine_and_unfold(starts, scan, seen, clock, options, device, compared, template)
+    dense, backward = refine_and_unfold(starts, scan, encoded.scan, clock, options, device, fixed.compared, template)
     views = Views(scan, encoded.to(torch.device("cpu")), fixed.supervoxels())
     return Registration(template, target, dense, clock.seconds, fixed.own, views, common, backward)
 
@@ -113,15 +104,14 @@ def refine_and_unfold(
     clock: Stopwatch,
     options: RegistrationOptions = RegistrationOptions(),
     device: torch.device = torch.device("cpu"),
-    compared: tuple[Describe, Describe] | None = None,
+    compared: Callable[[RefinementOptions], ComparedScan] | None = None,
     template: Volume | None = None,
 ) -> tuple[DisplacementField, DisplacementField | None]:
     """The field fixed to moving, and the one moving to fixed if that is what was refined.
 
     Refines and unfolds the first of ``starts``, dense fields fixed to moving or 4x4 world matrices, or the best of them
-    (see `refine`). Without refinement the first is only unfolded. compared: give the fixed and the moving scan with
-    their features; None: those of their images. template: the fixed scan as it was loaded, over which the first field
-    is to be exact.
+    (see `refine`). Without refinement the first is only unfolded. compared: gives the fixed scan with its features, if
+    they are kept. template: the fixed scan as it was loaded, over which the first field is to be exact.
 
     The refinement compares features at the voxels of one scan. All of them have a counterpart only if the other scan
     shows as much of the body; voxels without one would squeeze the field into what is there. A template is chosen to
@@ -137,10 +127,10 @@ def refine_and_unfold(
             fields = [_as_field(start, fixed.grid, device) for start in starts]
         else:
             fields = [_as_inverse(start, moving.grid, options.least_stretch, device) for start in starts]
-        if compared:
-            sides = [describe(options.refinement) for describe in compared]
-        else:
-            sides = [ComparedScan.describe(scan, options.refinement, device) for scan in (fixed, moving)]
+        sides = [
+            compared(options.refinement) if compared else ComparedScan.describe(fixed, options.refinement, device),
+            ComparedScan.describe(moving, options.refinement, device),
+        ]
         first, second = sides if forward else reversed(sides)
         refined = refine(fields, first, second, options.refinement, clock.progress)
     with clock(UNFOLDING):

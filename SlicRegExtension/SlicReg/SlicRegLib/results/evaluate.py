@@ -32,7 +32,7 @@ from ..registration.result import Registration
 from ..registration.verdict import Verdict, judge
 from ..registration.verdict_text import count_verdicts
 from ..workers import run_each
-from .labels import Labels, as_label_map, carry_labels, find_own_template
+from .labels import Labels, as_label_map, carry_labels, find_labels_of_patient, find_own_template
 from .metrics import compare_labels
 from .options import EvaluateRequest
 
@@ -223,6 +223,7 @@ def compare(result: Registration, labels: Labels, target_labels: Volume) -> dict
     "left_out" lists them. "on_target": Dice and HD95 of the carried labels on the target's own grid, for a consensus of
     a cohort's labels. Raises UserError where no label is common to both.
     """
+    labels = find_labels_of_patient(result, labels)
     template_labels = as_label_map(labels)
     assert template_labels is not None
     grid = template_labels.grid

@@ -9,6 +9,7 @@ from ..errors import UserError
 from ..geometry.label_maps import measure_volumes
 from ..images.volumes import Volume
 from ..registration.consensus import Consensus
+from ..registration.correction import correct
 from ..registration.model import Model
 from ..registration.result import Registration
 
@@ -20,10 +21,15 @@ def as_label_map(labels: Labels | None) -> Volume | None:
     return labels.labels if isinstance(labels, Consensus) else labels
 
 
+def find_labels_of_patient(result: Registration, labels: Labels) -> Labels:
+    """What holds for the target, in the template's space: a consensus with the borders that its labels taught."""
+    return correct(labels, result.target, result.field) if isinstance(labels, Consensus) else labels
+
+
 def carry_labels(result: Registration, labels: Labels) -> Volume:
-    """Onto the target's own grid through the inverse field."""
+    """Those of the patient onto the target's own grid through the inverse field."""
     if isinstance(labels, Consensus):
-        return labels.on(result.target.grid, result.inverse)
+        return correct(labels, result.target, result.field).on(result.target.grid, result.inverse)
     return result.labels_on_target(labels)
 
 

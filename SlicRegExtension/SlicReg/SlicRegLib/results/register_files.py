@@ -32,7 +32,14 @@ from ..stages import CHOICE, DEVICE, JUDGEMENT, WRITING
 from ..workers import run_together
 from .evaluate import compare
 from .kept import Kept
-from .labels import Labels, as_label_map, carry_labels, find_own_template, measure_organs
+from .labels import (
+    Labels,
+    as_label_map,
+    carry_labels,
+    find_labels_of_patient,
+    find_own_template,
+    measure_organs,
+)
 from .options import RegisterRequest
 from .overview import draw_overview
 from .result_folder import OWN_TEMPLATE, REPORT_FILE, RESULT_FILES, all_or_nothing
@@ -149,8 +156,9 @@ def _load_template(request: RegisterRequest, model: Model | None, kept: Kept) ->
 
 def _list_outputs(folder: Path, request: RegisterRequest, done: Registered) -> list[Callable[[], object]]:
     """What makes and writes each file of the results, and what measures them for the report; slow ones first."""
-    result, labels, target_labels = done.result, done.labels, done.target_labels
+    result, target_labels = done.result, done.target_labels
     field, inverse = result.field, result.inverse  # now, since the first to ask for them computes them
+    labels = find_labels_of_patient(result, done.labels) if done.labels else None
     tasks: list[Callable[[], object]] = []
     if labels and target_labels:
         tasks.append(lambda: done.report.update(compare(result, labels, target_labels)))

@@ -17,6 +17,7 @@ from ..images.volumes import Volume, save_volume
 from ..network.devices import peak_memory_mb
 from ..progress import Progress, silent
 from ..registration.consensus import Consensus
+from ..registration.correction import correct
 from ..registration.growth import compare_growth
 from ..registration.model import Model
 from ..stages import WRITING
@@ -43,6 +44,7 @@ def segment_files(request: SegmentRequest, progress: Progress = silent, kept: Ke
     done = read_and_register(register_request, progress, kept, SEGMENT_FILES, by_cohort=True, **needed)
     consensus = done.labels
     assert isinstance(consensus, Consensus), "other models were refused"
+    consensus = correct(consensus, done.result.target, done.result.field)
     labels = consensus.on(done.result.target.grid, done.result.inverse)
     done.report["organs"] = measure_organs(labels, consensus)
     with all_or_nothing(request.out, SEGMENT_FILES) as folder:

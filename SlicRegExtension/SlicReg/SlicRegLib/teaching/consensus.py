@@ -28,6 +28,7 @@ from ..stages import CONSENSUS
 from ..workers import run_each
 from .agreement import SMOOTHING_MM, THRESHOLDS, Count, compare_scan, save_counts, smooth
 from .contours import find_wrong_contours
+from .correction import Rater, learn_corrections
 from .study import Study
 from .votes import LabelledScan, Vote, carry_votes, join_boxes, read_votes
 
@@ -51,20 +52,24 @@ def make_consensus(
     progress: Progress,
     jobs: int = 1,
     single_rater: bool = False,
+    scans: Mapping[str, Path] | None = None,
 ) -> CountedLabels:
     """The consensus on ``grid``, in the template's space, of the labels in a folder that belong to scans of the study.
 
     labels: folder of label maps with the names of the scans; any of them may have any organs. jobs: processes. The
     votes are kept in the folder "votes" of the study until `remove_votes`, so that an interrupted run goes on.
-    single_rater: whether organs that one scan has are kept. Raises UserError where no scan has labels.
+    single_rater: whether organs that one scan has are kept. scans: the files of the scans by name, where their labels
+    are also to teach borders. Raises UserError where no scan has labels.
     """
     files, folder = list_label_files(labels), _votes(study)
     cases = [LabelledScan(name, path) for name in study.scans if (path := find_labels_among(files, name))]
+    share = 0.5 if scans else 1.0  # of the work that counting is
+    counted: Progress = lambda stage, done, message: progress(stage, share * done, message)  # noqa: E731
     if not cases:
         raise UserError(f"No file in {labels} has the name of a scan of the cohort; labels are matched by name.")
     make_folder(folder)
     remove_partial_files(folder)
-    _run(partial(carry_votes, study, grid, folder), cases, folder, jobs, _report(progress, 0.0, len(cases)))
+    _run(partial(carry_votes, study, grid, folder), cases, folder, jobs, _report(counted, 0.0, len(cases)))
     votes = {case.name: _forget_masks(read_votes(folder, case.name)) for case in cases}
     if not any(vote.box for each in votes.values() for vote in each.values()):
         raise UserError(f"The labels in {labels} hold nothing but background; check that they are label maps.")
@@ -81,9 +86,9 @@ def make_consensus(
     save_counts(together, counts)
     cases = [LabelledScan(case.name, case.path, frozenset(votes[case.name]) & counts.keys()) for case in cases]
     compare = partial(compare_scan, study, grid, folder, together)
-    dice = _run(compare, cases, folder, jobs, _report(progress, 0.5, len(cases)))
+    dice = _run(compare, cases, folder, jobs, _report(counted, 0.5, len(cases)))
     scores = {value: _average([each[value] for each in dice if value in each]) for value in counts}
-    progress(CONSENSUS, 1.0, f"{len(counts)} organs")
+    counted(CONSENSUS, 1.0, f"{len(counts)} organs")
     smoothing = int(np.mean([score.max(1) for score in scores.values()], axis=0).argmax())
     made = []
     for value, count in counts.items():
@@ -104,7 +109,18 @@ def make_consensus(
                 colour=names[value].colour if value in names else None,
             )
         )
-    return CountedLabels(Consensus(grid, tuple(made)), [*notes, *describe_few_raters(made)])
+    consensus = Consensus(grid, tuple(made))
+    if scans:
+        raters = [Rater(case.name, scans[case.name], case.organs) for case in cases if case.name in scans]
+        consensus = learn_corrections(
+            study,
+            consensus,
+            raters,
+            folder,
+            jobs,
+            lambda stage, done, message: progress(stage, share + (1 - share) * done, message),
+        )
+    return CountedLabels(consensus, [*notes, *describe_few_raters(made)])
 
 
 def remove_votes(study: Study) -> None:

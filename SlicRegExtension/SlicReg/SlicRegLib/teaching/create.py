@@ -75,6 +75,8 @@ def prepare_study(
     template, paths: the content of ``request.template`` and the scans of ``request.images`` if they are known already.
     """
     check_average(request, request.is_average)
+    if request.teach_labels and not request.labels:
+        raise UserError("There are no labels to teach; give their folder with --labels.")
     check_warped(request)
     if request.is_average and request.start:
         raise UserError("An average has supervoxels of its own; leave out --from here, and give it to `slicreg train`.")
@@ -119,7 +121,8 @@ def prepare_study(
     study = create_study(plan, max(1, request.workers), progress, request.scheduler)
     if not request.labels:
         return study
-    return count_labels(study, request.labels, names, progress, max(1, request.workers), request.single_rater)
+    scans = {stem(scan): scan for scan in paths} if request.teach_labels else None
+    return count_labels(study, request.labels, names, progress, max(1, request.workers), request.single_rater, scans)
 
 
 def count_labels(
@@ -129,9 +132,10 @@ def count_labels(
     progress: Progress = silent,
     jobs: int = 1,
     single_rater: bool = False,
+    scans: Mapping[str, Path] | None = None,
 ) -> Study:
     """The study with the consensus of the labels in a folder, as `make_consensus` finds it; written into it."""
-    counted = make_consensus(study, Path(labels), names, study.consensus_grid(), progress, jobs, single_rater)
+    counted = make_consensus(study, Path(labels), names, study.consensus_grid(), progress, jobs, single_rater, scans)
     save_arrays(study.consensus_path, pack_consensus(counted.consensus))
     study = replace(study, organs=describe_organs(counted.consensus.organs), label_notes=counted.notes)
     save_study(study)

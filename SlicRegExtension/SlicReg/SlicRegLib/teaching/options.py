@@ -71,6 +71,9 @@ class AverageOptions:
     such as {"1": "Liver"}."""
     single_rater: bool = False
     """Also keep organs of the labels that a single scan has. The model then holds this patient's contours."""
+    teach_labels: bool = False
+    """Also learn from the labels where the borders of organs lie. The segmentations become more accurate; the
+    registration never sees a label."""
 
 
 def check_average(options: TeacherOptions, average: bool) -> None:
@@ -91,8 +94,8 @@ class PrepareRequest(TeacherOptions, AverageOptions, FrameOptions, SeriesOptions
     out: Path
     """Folder of the study. Repeat the command to resume an interrupted run."""
     labels: Annotated[str, Word(metavar="DIR")] = ""
-    """Optional. Folder with labels of some scans, by name. They are never trained on: what they agree on is put into
-    the model, as the template's labels."""
+    """Optional. Folder with labels of some scans, by name. What they agree on is put into the model, as the
+    template's labels."""
     supervoxels: Annotated[str, Word(metavar="FILE")] = ""
     """Optional. Supervoxels that were warped to the template and to all scans elsewhere, such as those that the paper's
     authors offer (.pth): no teacher runs, and nothing is cut."""

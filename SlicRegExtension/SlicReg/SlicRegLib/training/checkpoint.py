@@ -21,7 +21,6 @@ from ..errors import UserError, explain_os_error, is_out_of_memory
 from ..images.archive import is_read_failure, open_archive
 from ..images.files import atomic
 from ..images.json_reading import parse_json
-from ..network.options import describe_network
 from .run import TrainingRun
 
 CHECKPOINT_VERSION = 2
@@ -96,4 +95,4 @@ def _other_version(path: Path) -> UserError:
 
 def _dump_options(run: TrainingRun) -> list[dict[str, Any]]:
     """As they come back from JSON."""
-    return json.loads(json.dumps([describe_network(run.net.options), asdict(run.options)]))
+    return json.loads(json.dumps([asdict(run.net.options), asdict(run.options)]))

@@ -22,7 +22,6 @@ from .history import History
 from .loader import Loader
 from .objective import Task
 from .options import TrainingOptions
-from .organ_labels import OrganLabels
 from .run import TrainingRun
 from .samples import TrainingSet
 
@@ -45,11 +44,9 @@ class TrainingPlan:
     network: NetworkOptions
     options: TrainingOptions
     start: SupervoxelNet | None = None
-    """A trained network with the same options but for organs, whose weights are the first ones; None: random ones."""
+    """A trained network with the same options, whose weights are the first ones; None: random weights."""
     task: Task = field(default_factory=Task)
     """What is learned."""
-    organs: OrganLabels | None = None
-    """Labels that teach the network's head for organs."""
 
 
 def train(
@@ -71,7 +68,7 @@ def train(
     study, options, task = plan.study, plan.options, plan.task
     torch.manual_seed(options.seed)
     names, held = split(study.scans, options.validation_scans)
-    training = TrainingSet(study, names, options.augmentation, options.loss_voxels, task.targets, device, plan.organs)
+    training = TrainingSet(study, names, options.augmentation, options.loss_voxels, task.targets, device)
     validation = training
     if held:
         voxels = options.loss_voxels or VALIDATION_VOXELS

@@ -16,51 +16,20 @@ from ..network.networks import SupervoxelNet, build
 from ..network.options import NetworkOptions
 from .samples import TrainingSet, sample_layers
 
-SMALL = 100.0
-"""Voxels that `organ_loss` adds to each organ, so that small ones are not all that counts."""
-
 
 class SupervoxelLoss(nn.Module):
-    """Mean cross entropy over a batch's voxels and all layers, and `organ_loss` where labels teach; a module, so that
-    processes can share its gradients."""
+    """Mean cross entropy over a batch's voxels and all layers; a module, so that processes can share its gradients."""
 
     def __init__(self, net: SupervoxelNet, precision: str):
         super().__init__()
         self.net, self.precision = net, precision
 
-    def forward(
-        self,
-        image: torch.Tensor,
-        voxels: torch.Tensor,
-        targets: torch.Tensor,
-        organs: torch.Tensor | None = None,
-        drawn: torch.Tensor | None = None,
-    ) -> torch.Tensor:
+    def forward(self, image: torch.Tensor, voxels: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The loss of a `SampleBatch` on the network's device."""
         with autocast(image.device, self.precision):
-            features = self.net.features(image)  # (B, C, i, j, k)
-            rows = [f[:, v].T for f, v in zip(features.flatten(2), voxels, strict=True)]
-            logits = self.net.logits(torch.cat(rows))
-            of_organs = self.net.organs(image, features) if self.net.organs else None
-        loss = F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(0, 1).T.flatten())  # (layers, voxels) each
-        if of_organs is None or organs is None or drawn is None:
-            return loss
-        return loss + organ_loss(of_organs.float(), organs, drawn)
-
-
-def organ_loss(logits: torch.Tensor, organs: torch.Tensor, drawn: torch.Tensor) -> torch.Tensor:
-    """1 - soft Dice and cross entropy per voxel of the organ, averaged over the organs that were ``drawn``.
-
-    logits: (B, n, I, J, K). organs, drawn: as in `SampleBatch`. An organ that the sample does not show, but the scan
-    has, is learned as absent.
-    """
-    terms = []
-    for sample, number in drawn.nonzero().tolist():
-        own, mask = logits[sample, number], (organs[sample] == number + 1).float()
-        share, voxels = own.sigmoid(), mask.sum()
-        dice = (2 * (share * mask).sum() + SMALL) / (share.sum() + voxels + SMALL)
-        terms.append(1 - dice + F.binary_cross_entropy_with_logits(own, mask, reduction="sum") / (voxels + SMALL))
-    return torch.stack(terms).mean() if terms else logits.sum() * 0
+            features = self.net.features(image).flatten(2)  # (B, C, voxels)
+            logits = self.net.logits(torch.cat([f[:, v].T for f, v in zip(features, voxels, strict=True)]))
+        return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(0, 1).T.flatten())  # (layers, voxels) each
 
 
 @torch.no_grad()

@@ -143,6 +143,3 @@ class TrainRequest(ScheduleOptions, DeviceOptions):
     """Put the template's scan into the model. Only for data that may be shared."""
     include_labels: Annotated[Path | None, Word(metavar="LABELS")] = None
     """Put the template's labels into the model, together with its scan."""
-    teach_labels: Annotated[Path | None, Word(metavar="DIR")] = None
-    """Labels of the scans that also teach the network its organs, so that they shape registrations (default: labels
-    never do). The study must have been made without a template and with --labels."""

@@ -52,8 +52,7 @@ class TrainingRun:
 
     def start_from(self, net: SupervoxelNet) -> None:
         """Take the weights of ``net`` as the first ones."""
-        own = self.net.state_dict()
-        self.net.load_state_dict({**own, **net.state_dict()})  # it may have no head for organs
+        self.net.load_state_dict(net.state_dict())
         weights = b"".join(weight.detach().cpu().numpy().tobytes() for weight in net.state_dict().values())
         self.start = hashlib.sha256(weights).hexdigest()
 
@@ -68,9 +67,11 @@ class TrainingRun:
         for group in self.optimiser.param_groups:
             group["lr"] = self._learning_rate()
         self.optimiser.zero_grad(set_to_none=True)
-        image = batch.image.to(self.device, memory_format=torch.channels_last_3d)
-        labels = [part.to(self.device) for part in (batch.organs, batch.drawn) if part is not None]
-        loss = self.loss(image, batch.voxels.to(self.device), batch.targets.to(self.device), *labels)
+        loss = self.loss(
+            batch.image.to(self.device, memory_format=torch.channels_last_3d),
+            batch.voxels.to(self.device),
+            batch.targets.to(self.device),
+        )
         mean = self.processes.average(loss)
         if not math.isfinite(mean):
             raise UserError(f"The training diverged at iteration {self.iteration + 1}; reduce the learning rate.")

@@ -23,7 +23,6 @@ from ..network.options import STRIDE
 from ..teaching.study import Study
 from ..teaching.supervoxels import make_random_affine
 from .options import AugmentationOptions
-from .organ_labels import OrganLabels
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,27 +35,22 @@ class SampleBatch:
     """(B, n) flat indices of voxels of the network's output."""
     targets: torch.Tensor
     """(B, n, layers) int64: the supervoxels at these voxels."""
-    organs: torch.Tensor | None = None
-    """(B, I, J, K) uint8: 0 or the number of an organ, from 1, where labels teach (`OrganLabels`)."""
-    drawn: torch.Tensor | None = None
-    """(B, organs) bool: whether the scan's labels have the organ at all."""
 
 
 KEPT_SHARE = 0.0625
 """Of a GPU's memory, for the scans of a `TrainingSet`; there is one for training and one for validation."""
-Sample = tuple[torch.Tensor, ...]
-"""Image, voxels, targets and, where labels teach, organs as in `SampleBatch`, without its first axis."""
+Sample = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
+"""Image, voxels and targets as in `SampleBatch`, without its first axis."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Scan:
-    """A scan on the device: HU, body region, their grid, the teacher's field, the labels that teach."""
+    """A scan on the device: HU, body region, their grid, the teacher's field."""
 
     hu: torch.Tensor
     region: torch.Tensor
     grid: Grid
     field: DisplacementField
-    organs: torch.Tensor | None = None
     supervoxels: tuple[torch.Tensor, Grid] | None = None
     """Layers (float) and grid, where the scan has its own."""
 
@@ -64,7 +58,7 @@ class _Scan:
     def size(self) -> int:
         """Bytes."""
         layers = 4 * self.supervoxels[0].numel() if self.supervoxels else 0
-        return (5 + (self.organs is not None)) * self.hu.numel() + 4 * self.field.vectors.numel() + layers
+        return 5 * self.hu.numel() + 4 * self.field.vectors.numel() + layers
 
 
 class TrainingSet:
@@ -79,15 +73,14 @@ class TrainingSet:
         voxels: int | None,
         targets: Callable[[torch.Tensor, Grid, torch.Tensor], torch.Tensor] | None = None,
         device: torch.device = torch.device("cpu"),
-        organs: OrganLabels | None = None,
     ):
         """voxels: output voxels per scan for the loss, in the body; None: all voxels of the grid.
         targets: see `objective.Task`; None: `sample_layers`. device: where samples are made; random numbers are drawn
-        on the CPU, so that they are the same everywhere. organs: the labels that teach."""
+        on the CPU, so that they are the same everywhere."""
         self.layers = torch.from_numpy(study.layers()).float().to(device)  # as they are sampled
         self.template_grid = study.template().grid
         self.study, self.augmentation, self.voxels, self.names = study, augmentation, voxels, names
-        self.targets, self.device, self.organs = targets or sample_layers, device, organs
+        self.targets, self.device = targets or sample_layers, device
         self._kept: dict[int, _Scan] = {}
         on_gpu = device.type == "cuda"
         self._to_keep = KEPT_SHARE * torch.cuda.get_device_properties(device).total_memory if on_gpu else 0
@@ -110,20 +103,19 @@ class TrainingSet:
 
     def _sample(self, index: int, generator: torch.Generator, augment: bool) -> Sample:
         scan = self._load(index)
-        image, body, grid, organs, move = scan.hu, scan.region, scan.grid, scan.organs, np.eye(4)
+        image, body, grid, move = scan.hu, scan.region, scan.grid, np.eye(4)
         if augment:
             options = self.augmentation
             if options.crop_share and torch.rand((), generator=generator) < options.crop_share:
                 image, body, move = _crop(image, body, grid, options.crop_mm, generator)
-                if organs is not None:
-                    organs = organs * body
             move = move @ _draw_move(grid, options, generator)
-            moved = Grid(grid.shape, move @ grid.affine)
-            fill = (AIR_HU, 0.0) if options.crop_share else (None, None)
-            image, body = resample(torch.stack([image, body.float()]), grid, moved, fill=fill[0])
+            image, body = resample(
+                torch.stack([image, body.float()]),
+                grid,
+                Grid(grid.shape, move @ grid.affine),
+                fill=AIR_HU if options.crop_share else None,
+            )
             body = body > 0.5
-            if organs is not None:
-                organs = resample(organs[None].float(), grid, moved, mode="nearest", fill=fill[1])[0].to(torch.uint8)
             if options.gain_noise:
                 image = image * (1 + options.gain_noise * torch.randn((), generator=generator))
             if options.hu_noise:
@@ -136,20 +128,15 @@ class TrainingSet:
             targets = sample_layers(*scan.supervoxels, points)
         else:
             targets = self.targets(self.layers, self.template_grid, scan.field(points))
-        sample = network_input(image)[None], voxels, targets
-        if organs is None or scan.organs is None or self.organs is None:
-            return sample
-        numbers = torch.arange(1, 1 + len(self.organs.values), device=organs.device)
-        return *sample, organs, torch.isin(numbers, scan.organs)
+        return network_input(image)[None], voxels, targets
 
     def _load(self, index: int) -> _Scan:
         if index not in self._kept:
             name, device = self.names[index], self.device
             scan, field = self.study.scan(name)
-            organs = self.organs.on(name, scan.grid).to(device) if self.organs else None
             own = scan.supervoxels
             layers = (torch.from_numpy(own[0]).float().to(device), own[1]) if own else None
-            loaded = _Scan(scan.hu.to(device), scan.region.to(device), scan.grid, field.to(device), organs, layers)
+            loaded = _Scan(scan.hu.to(device), scan.region.to(device), scan.grid, field.to(device), layers)
             if (len(self._kept) + 1) * loaded.size > self._to_keep:
                 return loaded
             self._kept[index] = loaded

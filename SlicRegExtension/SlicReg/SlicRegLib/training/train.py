@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,6 @@ from .distributed import join_processes
 from .history import History
 from .loop import TrainingPlan, train
 from .options import TrainRequest
-from .organ_labels import OrganLabels
 
 
 def train_model(
@@ -46,7 +45,7 @@ def train_model(
     if out.suffix != MODEL_SUFFIX:
         raise UserError(f"The model file must end in {MODEL_SUFFIX} (got {out.name}).")
     checkpoint, curve = out.with_suffix(".checkpoint"), out.with_name(f"{out.stem}_curve")
-    inputs = (request.start, request.include_template, request.include_labels, request.teach_labels)
+    inputs = (request.start, request.include_template, request.include_labels)
     for path in (out, checkpoint, f"{curve}.csv", f"{curve}.png"):
         check_output(path, inputs=inputs)
     device, _ = choose_device(request.device)
@@ -58,10 +57,8 @@ def train_model(
             f"{request.preset} has {network.layers} of {network.classes}; run `slicreg prepare` again."
         )
     template, template_labels = _load_included(request, study)
-    organs = _find_organs(request, study)
-    network = replace(network, organs=len(organs.values) if organs else 0)
     start = load_model(request.start) if request.start else None
-    if start and start.net.options != replace(network, organs=start.net.options.organs):
+    if start and start.net.options != network:
         raise UserError(
             f"{request.start} has another network than {request.preset}; choose a model that fits, or train without "
             "--from."
@@ -73,8 +70,7 @@ def train_model(
         history.save_table(Path(f"{curve}.csv"))
         watch(net)
 
-    plan = TrainingPlan(study, network, options, begin_with(start, layers, network.organs), organs=organs)
-    before = _read_stamp(checkpoint)
+    plan, before = TrainingPlan(study, network, options, begin_with(start, layers)), _read_stamp(checkpoint)
 
     def train_on(device: torch.device, resume: bool) -> tuple[SupervoxelNet, History, bool, torch.device]:
         with new_folder(out.parent), join_processes(device) as (processes, own):
@@ -112,34 +108,14 @@ def train_model(
     return history
 
 
-def begin_with(start: Model | None, layers: np.ndarray, organs: int = 0) -> SupervoxelNet | None:
+def begin_with(start: Model | None, layers: np.ndarray) -> SupervoxelNet | None:
     """The network with which a training starts: that of the model, with a fresh classifier where the supervoxels
-    ``layers`` are not the model's own. What its trunk has learnt of the anatomy holds for other supervoxels as well.
-    organs: how many it is to learn; its head for them is fresh."""
-    if start is None:
-        return None
-    same = np.array_equal(start.layers, layers)
-    if same and not organs and not start.net.organs:
-        return start.net
-    net = build(replace(start.net.options, organs=organs))
+    ``layers`` are not the model's own. What its trunk has learnt of the anatomy holds for other supervoxels as well."""
+    if start is None or np.array_equal(start.layers, layers):
+        return start.net if start else None
+    net = build(start.net.options)
     net.trunk.load_state_dict(start.net.trunk.state_dict())
-    if same:
-        net.classifier.load_state_dict(start.net.classifier.state_dict())
     return net
-
-
-def _find_organs(request: TrainRequest, study: Study) -> OrganLabels | None:
-    """The labels that teach, if they are asked for: of the organs of the study's consensus, in its order."""
-    if not request.teach_labels:
-        return None
-    if not (study.start_sha256 and study.organs):
-        raise UserError(
-            f"The study {request.study} has no average with organs for --teach-labels; prepare it without --template "
-            "and with --labels."
-        )
-    organs = OrganLabels(request.teach_labels, tuple(int(organ["value"]) for organ in study.organs))
-    organs.check(study.scans)
-    return organs
 
 
 def _read_stamp(checkpoint: Path) -> int | None:
@@ -181,7 +157,6 @@ def _describe_provenance(
         "template": study.template_name,
         "teacher": study.teacher,
         "preset": request.preset,
-        "organs_taught": len(study.organs) if request.teach_labels else 0,
         "begun_with": forget_patient(start.provenance) if start and study.start_sha256 else start and start.provenance,
         "training": asdict(request.training()),
         "seconds": last[1],
