@@ -38,6 +38,8 @@ TRAINING = "training"
 REPORT = "report"
 READING = "reading"
 """Of a film: the scan, its labels and the transform."""
+SURFACES = "surfaces"
+"""Of a film: bones or skin, and organs, are found and first drawn."""
 SLICES = "slices"
 TURNING = "turning view"
 
@@ -54,8 +56,8 @@ REGISTER = {
 }
 """The stages of a registration in order, with typical seconds on two cores. After the first, only the ratios matter."""
 
-OPTIONAL = frozenset({ALIGNMENT, SPLINE})
-"""Stages of a registration that are left out where they are not needed."""
+OPTIONAL = frozenset({ALIGNMENT, SPLINE, SURFACES})
+"""Stages of a registration or a film that are left out where they are not needed."""
 CHOICE_SECONDS = 0.8
 """Those of `CHOICE`, with two models."""
 
@@ -72,8 +74,8 @@ LEARN_AVERAGE = {
 }
 """The same where the template is the cohort's average."""
 
-FILM = {STARTING: 2.0, READING: 1.5, TURNING: 5.0, SLICES: 4.0}
+FILM = {STARTING: 1.5, READING: 0.5, SURFACES: 2.5, SLICES: 3.5, TURNING: 4.0}
 """The stages of a film, with typical seconds on two cores."""
 
-BY_CLOCK = frozenset({STARTING, PREPARATION, PREDICTION, SPLINE, UNFOLDING, JUDGEMENT, WRITING, REPORT})
+BY_CLOCK = frozenset({STARTING, PREPARATION, PREDICTION, SPLINE, UNFOLDING, JUDGEMENT, WRITING, REPORT, READING, SURFACES})
 """Stages that report only start and end, or steps that tell little about time: the clock tells how far they are."""

@@ -55,7 +55,7 @@ def install(
     wanted = REQUIREMENTS if "packaging" in absent else absent
     if requirements := [package.requirement for package in wanted.values() if package.source == PIP]:
         progress(STAGE, 0.7, ", ".join(requirements))
-        _install_packages(requirements)
+        install_packages(requirements)
     again = [REQUIREMENTS[name] for name in broken if name in REQUIREMENTS and name not in absent]
     if requirements := [package.requirement for package in again if package.source == PIP]:
         progress(STAGE, 0.9, ", ".join(requirements))
@@ -94,8 +94,8 @@ def _install_torch(remove_first: bool) -> None:
         )
 
 
-def _install_packages(requirements: list[str]) -> None:
-    """Install what is missing or too old."""
+def install_packages(requirements: list[str]) -> None:
+    """Install what is missing or too old, as pip names it; ask the user before. Raises UserError."""
     import slicer.util
 
     try:

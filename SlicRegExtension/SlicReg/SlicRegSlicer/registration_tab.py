@@ -5,6 +5,7 @@ from __future__ import annotations
 import slicer
 
 from . import sample
+from .film_button import FilmButton
 from .parameters import INPUTS, OPTIONS, OUTPUTS, name_keeping
 from .request import Outputs, Request
 from .result_nodes import belongs_to_other_scans
@@ -33,6 +34,7 @@ class RegistrationTab:
         self._isUntold = False  # whether a registration failed while the user was in another module
         self._declined = False  # whether the user has chosen no segmentation for this template
         self.views = ReviewButtons(panel.ui)
+        self.film = FilmButton(panel, self.views)
         self.table = ResultTable(panel)
         self._timer = make_timer(POLL_MS, self.onTimer)
         self.ui.sampleButton.connect("clicked(bool)", self.onSample)
@@ -48,6 +50,7 @@ class RegistrationTab:
         if self.run:
             self.run.cancel()
         self.views.close()
+        self.film.close()
         self.run, self._followed, self._formerTarget, self._isUntold = None, (None, None), None, False
         self.ui.cancelButton.enabled = False
 
@@ -61,6 +64,7 @@ class RegistrationTab:
 
     def showParameters(self) -> None:
         """Enable Apply, whose tool tip says what is missing, and the selectors of the outputs that are wanted."""
+        self.film.showParameters()
         for name in OUTPUTS:
             getattr(self.ui, f"{name}Selector").enabled = getattr(self.panel.parameters, name_keeping(name))
         self._nameOwnTemplate()

@@ -64,6 +64,8 @@ REQUIREMENTS = {
     "packaging": Package("packaging>=23", PIP, 1),
 }
 """Import name -> package."""
+FILM_PACKAGES = {"imageio_ffmpeg": Package("imageio-ffmpeg>=0.6", PIP, 35)}
+"""What films in MP4 need beyond that: installed when the first one is saved. VTK comes with Slicer."""
 CUDA_MEGABYTES = 3000
 """Download of a torch with CUDA."""
 

@@ -18,6 +18,8 @@ class ReviewButtons:
     def __init__(self, ui):
         self.ui = ui
         self.review: Review | None = None
+        self.onChanged = lambda: None
+        """Called when there is another result to show, or none any more."""
         self._segmentViews = SegmentViews()
         self._elsewhere = LayoutChange(self._segmentViews.restore)
         self._place = -1  # of the least sure places the one that was shown last
@@ -215,3 +217,4 @@ class ReviewButtons:
         self.ui.leastSureButton.text = _("Least sure place")
         self.ui.applyTransformCheckBox.enabled = enabled
         self.ui.applyTransformCheckBox.checked = False
+        self.onChanged()

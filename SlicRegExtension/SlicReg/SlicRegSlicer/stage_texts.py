@@ -21,6 +21,15 @@ REGISTER = {
 }
 """Stages of a registration, as the progress bar's text."""
 
+FILM = {
+    stages.STARTING: _("Starting"),
+    stages.READING: _("Reading the result"),
+    stages.SURFACES: _("Finding the surfaces"),
+    stages.SLICES: _("Drawing the slices"),
+    stages.TURNING: _("Drawing the turning view"),
+}
+"""Stages of a film."""
+
 LEARN = {
     stages.STARTING: _("starting"),
     stages.CHECK: _("checking the scans"),

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..registration.model_header import AUTO
-from ..stages import CHOICE, CHOICE_SECONDS, REFINEMENT, REGISTER, STARTING
+from ..stages import CHOICE, CHOICE_SECONDS, FILM, REFINEMENT, REGISTER, STARTING
 from .command import Command, Streams, parse_object, parse_step, start_process
 from .failure import explain_failure
 from .processes import end_tree
@@ -92,6 +92,8 @@ class CommandProcess(Command):
 
 def find_stages(arguments: Sequence[str]) -> dict[str, float]:
     """Stages and typical seconds of a command; empty where they are unknown."""
+    if arguments[:1] == ["film"]:
+        return dict(FILM)
     stages = dict(REGISTER) if arguments[:1] == ["register"] else {}
     if "--no-refine" in arguments:
         stages.pop(REFINEMENT, None)

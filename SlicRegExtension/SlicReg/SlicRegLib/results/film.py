@@ -9,7 +9,7 @@ from PIL import Image
 
 from ..images.files import check_output
 from ..progress import Progress, silent
-from ..stages import READING, SLICES, TURNING
+from ..stages import READING, SLICES, SURFACES, TURNING
 from .film_page import Page
 from .film_result import FilmResult, read_result
 from .film_slices import draw_slices, make_rows
@@ -68,7 +68,7 @@ class Film:
         if not is_vtk_here():
             self.notes.append(NO_VTK)
             return None
-        self._progress(TURNING, 0.0, "")
+        self._progress(SURFACES, 0.0, "")
         scene = make_scene(self._result, self.page, self._request.surface)
         what = f"{scene.kind} and carried organs" if self._result.organs else scene.kind
         count = self._count - round(SLICES_SHARE * self._count)
@@ -78,6 +78,7 @@ class Film:
         except RuntimeError as error:
             self.notes.append(VTK_FAILS.format(reason=error))
             return None
+        self._progress(SURFACES, 1.0, "")
         return chain([first], frames)
 
     def _count_frames(self, frames: Iterator[Image.Image], stage: str, count: int) -> Iterator[Image.Image]:

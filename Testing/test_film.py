@@ -1,0 +1,368 @@
+"""`slicreg film`: what its pictures show where, read back by other programs; cancelling; one sentence for mistakes."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import imageio_ffmpeg
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from scipy import ndimage
+
+from command_line import is_one_sentence, run
+from SlicRegLib.geometry.grid import Grid
+from SlicRegLib.images.transforms import save_transform
+from SlicRegLib.images.volumes import Volume, save_volume
+from SlicRegLib.results import film as film_module
+from SlicRegLib.results import film_surfaces, film_writing
+from SlicRegLib.results.drawing import WINDOW_HU
+from SlicRegLib.results.film import Film
+from SlicRegLib.results.film_page import Page
+from SlicRegLib.results.film_result import read_result
+from SlicRegLib.results.film_slices import OPACITY, draw_slice, find_inside, find_slice, make_palette, make_rows
+from SlicRegLib.results.film_slices import _find_flight as find_flight
+from SlicRegLib.results.film_slices import _place_panels as place_panels
+from SlicRegLib.results.options import FilmRequest
+from SlicRegLib.results.overview import PLANES
+from tiny import field_of, phantom
+
+SHIFT = torch.tensor([14.0, -7.0, 21.0])  # whole voxels, from the template to the target
+NAMES = "value,name,r,g,b\n1,Milz,200,40,10\n6,Leber,10,120,240\n"
+ALL = {"width": 320, "seconds": 0.5}
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch):
+    monkeypatch.setattr("SlicRegLib.workers.IN_THIS_PROCESS", True)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    """The folder of a result whose transform is a known shift; the template shows only the lower half of the target."""
+    folder = tmp_path_factory.mktemp("film") / "result"
+    folder.mkdir()
+    scan, labels = phantom(1)
+    save_volume(folder.parent / "patient.nii.gz", scan)
+    save_volume(folder / "warped_labels.nii.gz", labels)
+    half = Grid((*scan.grid.shape[:2], scan.grid.shape[2] // 2), scan.grid.affine)
+    save_volume(folder / "warped_target.nii.gz", Volume(scan.data[..., : half.shape[2]], half))
+    save_transform(folder / "transform.h5", field_of(scan.grid.pooled(2).padded([2] * 3, [2] * 3), shift))
+    report = {
+        "target": str(folder.parent / "patient.nii.gz"),
+        "verdict": {"word": "good", "sentence": "All is well."},
+        "organs": [{"value": 6, "name": "liver"}],
+    }
+    (folder / "report.json").write_text(json.dumps(report))
+    (folder.parent / "names.csv").write_text(NAMES)
+    return folder
+
+
+@pytest.fixture
+def result(made, tmp_path) -> Path:
+    """A copy to change."""
+    shutil.copytree(made, tmp_path / "result")
+    return tmp_path / "result"
+
+
+def shift(points: torch.Tensor) -> torch.Tensor:
+    return SHIFT.expand(points.shape)
+
+
+def request_of(folder: Path, **changes) -> FilmRequest:
+    return FilmRequest(**{"result": folder, "out": folder.parent / "film.mp4", "width": 640, **changes})
+
+
+def at(volume: Volume, points: np.ndarray, fill: float) -> np.ndarray:
+    """Linear values at world points (n, 3), by SciPy."""
+    voxels = volume.grid.to_voxel(points).T
+    return ndimage.map_coordinates(volume.data.astype(float), voxels, order=1, mode="constant", cval=fill)
+
+
+def find_pixels(row, axis: int, index: int) -> np.ndarray:
+    """World points (rows, columns, 3) of a panel's pixels: the patient's right on the left, front or head up."""
+    first, second = (a for a in range(3) if a != axis)
+    width, height = row.grid.shape[first], row.grid.shape[second]
+    points = np.zeros((height, width, 3))
+    columns = np.arange(width) if axis == 0 else np.arange(width)[::-1]
+    points[..., axis], points[..., first], points[..., second] = index, columns[None], np.arange(height)[::-1, None]
+    return row.grid.to_world(points)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 0.75, 1.0])
+def test_organs_lie_where_the_transform_says(made, share):
+    """Frames at five places, against colours computed from the arrays point by point: inside of an organ, away from its
+    border, its colour over the scan; before the registration the organs are shifted back, within the template's box."""
+    request = request_of(made, label_names=made.parent / "names.csv", surface="none")
+    result = read_result(request)
+    page = Page(640, result.organs, result.verdict)
+    rows, palette = make_rows(result, page), make_palette(result.organs)
+    scan, labels = phantom(1)
+    pictures = list(film_module.draw_slices(rows, page, "T", result.organs, 5))
+    frame, low, high = np.asarray(pictures[round(4 * share)], float), *WINDOW_HU
+    seen, compared = {0: set(), 1: set()}, 0
+    for number, row in enumerate(rows):
+        for (_, axis), (left, top, _) in zip(PLANES, place_panels(page, rows, number), strict=True):
+            index = find_slice(find_flight(rows, row)[axis], axis, share)
+            points = find_pixels(row, axis, index)
+            height, width = points.shape[:2]
+            panel = frame[top : top + height, left : left + width]
+            grey = np.clip((at(scan, points.reshape(-1, 3), -1000.0) - low) / (high - low) * 255, 0, 255)
+            grey = grey.reshape(height, width)
+            moved = points.reshape(-1, 3) + (SHIFT.numpy() if number == 0 else 0)
+            inside = np.ones(height * width, bool)
+            if number == 0:
+                voxels = Grid((*scan.grid.shape[:2], scan.grid.shape[2] // 2), scan.grid.affine).to_voxel(
+                    points.reshape(-1, 3)
+                )
+                inside = ((voxels > 0) & (voxels < np.array([55, 47, 29]))).all(1)
+            nothing = np.ones(height * width, bool)
+            for organ in result.organs:
+                part = at(Volume((labels.data == organ.value).astype(np.float32), labels.grid), moved, 0.0)
+                nothing &= part < 0.02
+                sure = ndimage.binary_erosion(((part > 0.9) & inside).reshape(height, width), iterations=2)
+                if not sure.any():
+                    continue
+                expected = grey[sure][:, None] * (1 - OPACITY) + OPACITY * np.array(organ.colour, float)
+                assert np.abs(panel[sure] - expected).max() < 12, (number, axis, organ)
+                seen[number].add(organ.value)
+            voxels = scan.grid.to_voxel(points)
+            within = ((voxels > 0) & (voxels < np.array(scan.grid.shape) - 1)).all(-1)  # its edges are repeated
+            bare = ndimage.binary_erosion(nothing.reshape(height, width), iterations=3) & within
+            assert (np.abs(panel[bare] - grey[bare][:, None]) < 12).all()
+            compared += int(bare.sum())
+    assert compared > 20_000
+    if share == 0.5:
+        assert len(seen[1]) >= 3 and len(seen[0]) >= 1
+    names = {organ.value: (organ.name, organ.colour) for organ in result.organs}
+    assert names[1] == ("Milz", (200, 40, 10)) and names[6] == ("Leber", (10, 120, 240))
+    assert names[2][0] == "Label 2" and palette.shape == (len(names) + 1, 3)
+
+
+def read_mp4(path: Path) -> tuple[dict, np.ndarray]:
+    """What ffmpeg tells of a film, and its pictures."""
+    reader = imageio_ffmpeg.read_frames(str(path))
+    about = next(reader)
+    width, height = about["size"]
+    return about, np.stack([np.frombuffer(frame, np.uint8).reshape(height, width, 3) for frame in reader])
+
+
+def test_a_film_in_mp4_read_by_ffmpeg(made, tmp_path, capfd):
+    pytest.importorskip("vtkmodules")
+    out = tmp_path / "film.mp4"
+    assert run("film", made, out=out, width=320, seconds=0.8, label_names=made.parent / "names.csv") == 0
+    assert "0.8 s, 12 pictures of 320 x 240" in capfd.readouterr().out and list(tmp_path.iterdir()) == [out]
+    about, pictures = read_mp4(out)
+    assert about["codec"] == "h264" and about["fps"] == 15 and about["duration"] == pytest.approx(0.8, abs=0.05)
+    assert pictures.shape == (12, 240, 320, 3)
+    request = request_of(made, out=out, width=320, seconds=0.8, label_names=made.parent / "names.csv")
+    drawn = np.stack([np.asarray(picture) for picture in Film(request, read_result(request)).draw()])
+    assert np.abs(pictures.astype(float) - drawn).mean() < 4 and len(np.unique(drawn.reshape(12, -1), axis=0)) == 12
+    blue = np.abs(drawn[7:].astype(float) - drawn[7:].mean(-1, keepdims=True)).max(-1) > 60
+    assert blue[:, 40:, :200].any((1, 2)).all()  # organs in the turning view, beside the legend
+
+
+@pytest.mark.parametrize("suffix", [".gif", ".webp"])
+def test_films_of_pillow(made, tmp_path, suffix):
+    out = tmp_path / f"film{suffix}"
+    assert run("film", made, out=out, **ALL, surface="none") == 0
+    with Image.open(out) as film:
+        assert film.n_frames == 5 and film.size == (320, 240) and film.info["loop"] == 0
+        length = 0
+        for number in range(5):
+            film.seek(number)
+            film.load()
+            length += film.info["duration"]
+        assert length == 500 and np.asarray(film.convert("RGB")).std() > 20
+
+
+def test_organs_turn_where_they_are(made):
+    """From the front the organ of the patient's right lies on the left, from the back on the right."""
+    pytest.importorskip("vtkmodules")
+    numbers = np.zeros((30, 20, 30), np.uint16)
+    numbers[22:28, 8:12, 12:18] = 1  # right
+    shell = np.zeros(numbers.shape, np.uint8)
+    shell[2:5, 5:15, 2:28] = 255
+    scene = film_surfaces.Scene("k", "bones", shell, numbers, 5.0, ((255, 0, 0),), (120, 120))
+    front, back = film_surfaces.draw_views(film_surfaces.Views(scene, (0.0, 180.0)))
+    for picture, on_left in ((front, True), (back, False)):
+        red = np.argwhere((picture[..., 0] > 100) & (picture[..., 1] < 60))
+        bone = np.argwhere(picture.min(-1) > 50)
+        assert len(red) > 50 and len(bone) > 50 and (red[:, 1].mean() < bone[:, 1].mean()) == on_left
+        assert (picture[0, 0] == film_surfaces.GROUND).all()
+
+
+def test_without_vtk_it_says_so(made, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(film_module, "is_vtk_here", lambda: False)
+    assert run("film", made, out=tmp_path / "a.gif", **ALL) == 0
+    assert capfd.readouterr().out.splitlines()[1:] == [film_module.NO_VTK]
+
+
+def test_where_vtk_cannot_draw_it_says_so(made, tmp_path, monkeypatch, capfd):
+    pytest.importorskip("vtkmodules")
+
+    def fail(views):
+        raise RuntimeError("no screen")
+
+    monkeypatch.setattr("SlicRegLib.results.film_turning.draw_views", fail)
+    assert run("film", made, out=tmp_path / "a.gif", **ALL) == 0
+    assert "shows only the slices" in capfd.readouterr().out.splitlines()[1]
+    with Image.open(tmp_path / "a.gif") as film:
+        assert film.n_frames == 5
+
+
+def test_a_result_without_segmentation(result, tmp_path, capfd):
+    (result / "warped_labels.nii.gz").unlink()
+    out = tmp_path / "film.gif"
+    assert run("film", result, out=out, **ALL, surface="none") == 0
+    assert film_module.NO_ORGANS in capfd.readouterr().out
+    with Image.open(out) as film:
+        picture = np.asarray(film.convert("RGB"), int)
+    assert np.abs(picture[60:220] - picture[60:220].mean(-1, keepdims=True)).max() < 8  # grey
+
+
+def test_names_of_a_segmentation_and_of_the_report(result):
+    assert {o.value: o.name for o in read_result(request_of(result)).organs}[6] == "liver"
+    from SlicRegLib.images.segmentations import SegmentAbout, save_segmentation
+
+    labels = phantom(1)[1]
+    (result / "warped_labels.nii.gz").unlink()
+    save_segmentation(result / "labels.seg.nrrd", labels, {6: SegmentAbout("Hepar", (1, 2, 3))})
+    organ = {o.value: o for o in read_result(request_of(result)).organs}[6]
+    assert (organ.name, organ.colour) == ("Hepar", (1, 2, 3))
+
+
+def test_the_box_of_another_grid():
+    grid = Grid((8, 6, 5), np.diag([2.0, 2.0, 2.0, 1.0]))
+    box = Grid((2, 2, 2), np.array([[0, -4.0, 0, 7], [4, 0, 0, 2], [0, 0, 4, 2], [0, 0, 0, 1]]))
+    expected = np.zeros(grid.shape, bool)
+    voxels = box.to_voxel(grid.points().double().numpy())
+    expected[((voxels >= -0.5) & (voxels <= 1.5)).all(-1)] = True
+    assert (find_inside(box, grid) == expected).all() and 0 < expected.sum() < expected.size
+
+
+def test_an_organ_of_one_pixel_is_seen():
+    from SlicRegLib.results.film_slices import Row
+
+    numbers = np.zeros((5, 5, 5), np.uint16)
+    numbers[2, 2, 2] = 1
+    row = Row("", Grid((5, 5, 5), np.eye(4)), np.zeros((5, 5, 5), np.uint8), numbers)
+    panel = draw_slice(row, 2, 2, np.array([[0, 0, 0], [10, 20, 30]], np.float32))
+    assert panel[2, 2].tolist() == [10, 20, 30]
+
+
+# ---- mistakes, cancelling
+
+
+def break_(result: Path, how: str) -> dict:
+    """Spoil a result; returns options of the command."""
+    match how:
+        case "no folder":
+            shutil.rmtree(result)
+        case "no result":
+            (result / "report.json").unlink()
+        case "several":
+            result.rename(result.parent / "inner")
+            result.mkdir()
+            (result.parent / "inner").rename(result / "scan_1")
+        case "damaged report":
+            (result / "report.json").write_text("{")
+        case "no scan":
+            (result / "report.json").write_text('{"target": "gone.nii.gz"}')
+        case "no name of a scan":
+            (result / "report.json").write_text("{}")
+        case "another scan":
+            save_volume(result.parent / "other.nii.gz", Volume(phantom(1)[0].data[:40], phantom(1)[0].grid.slab(0, 40)))
+            return {"target": result.parent / "other.nii.gz"}
+        case "no transform":
+            (result / "transform.h5").unlink()
+        case "damaged transform":
+            (result / "transform.h5").write_bytes(b"x")
+        case "suffix":
+            return {"out": result.parent / "film.avi"}
+        case "no output folder":
+            return {"out": result.parent / "nowhere" / "film.gif"}
+        case "output is a folder":
+            (result.parent / "film.gif").mkdir()
+        case "over the scan":
+            return {"target": result.parent / "film.gif"}
+        case "small":
+            return {"width": 100}
+    return {}
+
+
+MISTAKES = {
+    "no folder": "does not exist",
+    "no result": "no report.json",
+    "several": "such as",
+    "damaged report": "damaged",
+    "no scan": "give the scan with --target",
+    "no name of a scan": "give the scan with --target",
+    "another scan": "differs from its scan",
+    "no transform": "contains no transform",
+    "damaged transform": "transform.h5",
+    "suffix": ".mp4, .gif or .webp",
+    "no output folder": "does not exist",
+    "output is a folder": "is a folder",
+    "small": "at least 320",
+}
+
+
+@pytest.mark.parametrize("how", MISTAKES)
+def test_a_mistake_is_one_sentence(result, how, capfd):
+    options = {"out": result.parent / "film.gif", **ALL, "surface": "none", **break_(result, how)}
+    before = set(result.parent.rglob("*"))
+    try:
+        code = run("film", result, **options)
+    except SystemExit as end:
+        code = end.code
+    errors = re.sub(r"reading:[^\n]*\n|.*\r", "", capfd.readouterr().err).splitlines()
+    assert code == 2 and len(errors) == 1 and errors[0].startswith("slicreg: ") and MISTAKES[how] in errors[0], errors
+    assert set(result.parent.rglob("*")) == before
+
+
+def test_a_missing_encoder_is_one_sentence(made, tmp_path, monkeypatch, capfd):
+    find = film_writing.importlib.util.find_spec
+    monkeypatch.setattr(
+        film_writing.importlib.util, "find_spec", lambda name, *rest: None if name == "imageio_ffmpeg" else find(name)
+    )
+    assert run("film", made, out=tmp_path / "film.mp4") == 2
+    assert is_one_sentence(capfd, "pip install imageio-ffmpeg") and list(tmp_path.iterdir()) == []
+
+
+def test_an_encoder_that_fails_is_one_sentence(made, tmp_path, monkeypatch):
+    monkeypatch.setattr(film_writing, "_QUALITY", ["-c:v", "nothing"])
+    with pytest.raises(film_writing.UserError, match="ffmpeg could not write"):
+        film_writing.write_film(tmp_path / "a.mp4", (Image.new("RGB", (64, 48)) for _ in range(3)))
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp"])
+def test_what_ends_the_drawing_leaves_no_file(tmp_path, suffix):
+    (tmp_path / f"film{suffix}").write_bytes(b"the last one")
+
+    def frames():
+        yield Image.new("RGB", (64, 48))
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        film_writing.write_film(tmp_path / f"film{suffix}", frames())
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"the last one"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for other processes")
+def test_ctrl_c_ends_it_without_a_file(made, tmp_path):
+    words = ["-m", "SlicRegLib", "film", str(made), "--out", str(tmp_path / "film.mp4"), "--seconds", "120", "--json"]
+    process = subprocess.Popen([sys.executable, *words, "--surface", "none"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert any('"slices"' in line for line in process.stdout)  # it draws
+    process.send_signal(signal.SIGINT)
+    process.stdout.read()
+    assert process.wait(20) == 130 and list(tmp_path.iterdir()) == []
