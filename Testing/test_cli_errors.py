@@ -202,7 +202,7 @@ def test_help_describes_every_option(command, capsys, monkeypatch):
     text = " ".join(capsys.readouterr().out.split())
     assert end.value.code == 0 and "--json" in text and "--debug" in text
     for name, meaning in describe_options(REQUESTS[command]).items():
-        if name in ("registration", "action", "folder", "model", "recipe", "data"):
+        if name in ("registration", "action", "folder", "model", "recipe", "data", "result"):
             continue
         assert meaning, f"{command}: {name} has no attribute docstring"
         assert flag_of(REQUESTS[command], name) in text

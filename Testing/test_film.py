@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from command_line import is_one_sentence, run
 from SlicRegLib.geometry.grid import Grid
+from SlicRegLib.images.segmentations import SegmentAbout, save_segmentation
 from SlicRegLib.images.transforms import save_transform
 from SlicRegLib.images.volumes import Volume, save_volume
 from SlicRegLib.results import film as film_module
@@ -27,9 +28,18 @@ from SlicRegLib.results.drawing import WINDOW_HU
 from SlicRegLib.results.film import Film
 from SlicRegLib.results.film_page import Page
 from SlicRegLib.results.film_result import read_result
-from SlicRegLib.results.film_slices import OPACITY, draw_slice, find_inside, find_slice, make_palette, make_rows
-from SlicRegLib.results.film_slices import _find_flight as find_flight
-from SlicRegLib.results.film_slices import _place_panels as place_panels
+from SlicRegLib.results.film_slices import (
+    OPACITY,
+    Row,
+    draw_slice,
+    draw_slices,
+    find_flight,
+    find_inside,
+    find_slice,
+    make_palette,
+    make_rows,
+    place_panels,
+)
 from SlicRegLib.results.options import FilmRequest
 from SlicRegLib.results.overview import PLANES
 from tiny import field_of, phantom
@@ -105,12 +115,12 @@ def test_organs_lie_where_the_transform_says(made, share):
     page = Page(640, result.organs, result.verdict)
     rows, palette = make_rows(result, page), make_palette(result.organs)
     scan, labels = phantom(1)
-    pictures = list(film_module.draw_slices(rows, page, "T", result.organs, 5))
+    pictures = list(draw_slices(rows, page, "T", result.organs, 5))
     frame, low, high = np.asarray(pictures[round(4 * share)], float), *WINDOW_HU
     seen, compared = {0: set(), 1: set()}, 0
     for number, row in enumerate(rows):
         for (_, axis), (left, top, _) in zip(PLANES, place_panels(page, rows, number), strict=True):
-            index = find_slice(find_flight(rows, row)[axis], axis, share)
+            index = find_slice(find_flight(rows)[axis], axis, share)
             points = find_pixels(row, axis, index)
             height, width = points.shape[:2]
             panel = frame[top : top + height, left : left + width]
@@ -230,8 +240,6 @@ def test_a_result_without_segmentation(result, tmp_path, capfd):
 
 def test_names_of_a_segmentation_and_of_the_report(result):
     assert {o.value: o.name for o in read_result(request_of(result)).organs}[6] == "liver"
-    from SlicRegLib.images.segmentations import SegmentAbout, save_segmentation
-
     labels = phantom(1)[1]
     (result / "warped_labels.nii.gz").unlink()
     save_segmentation(result / "labels.seg.nrrd", labels, {6: SegmentAbout("Hepar", (1, 2, 3))})
@@ -249,8 +257,6 @@ def test_the_box_of_another_grid():
 
 
 def test_an_organ_of_one_pixel_is_seen():
-    from SlicRegLib.results.film_slices import Row
-
     numbers = np.zeros((5, 5, 5), np.uint16)
     numbers[2, 2, 2] = 1
     row = Row("", Grid((5, 5, 5), np.eye(4)), np.zeros((5, 5, 5), np.uint8), numbers)
@@ -291,8 +297,6 @@ def break_(result: Path, how: str) -> dict:
             return {"out": result.parent / "nowhere" / "film.gif"}
         case "output is a folder":
             (result.parent / "film.gif").mkdir()
-        case "over the scan":
-            return {"target": result.parent / "film.gif"}
         case "small":
             return {"width": 100}
     return {}

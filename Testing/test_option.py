@@ -18,7 +18,7 @@ from SlicRegLib.errors import UserError
 from SlicRegLib.jobs.learn import make_train_request
 from SlicRegLib.jobs.options import JobOptions, read_options, write_config
 from SlicRegLib.option import Range, Word, describe_options, find_problems, find_range, flag_of, word_of
-from SlicRegLib.stages import BY_CLOCK, LEARN, REGISTER
+from SlicRegLib.stages import BY_CLOCK, FILM, LEARN, REGISTER
 from SlicRegLib.teaching.study import Study
 
 LIBRARY = Path(SlicRegLib.__file__).parent
@@ -102,9 +102,9 @@ def test_a_job_of_the_paper_from_before_goes_on_with_its_loss_at_all_voxels(tmp_
 
 
 def test_stages_have_times():
-    for stages in (REGISTER, LEARN):
+    for stages in (REGISTER, LEARN, FILM):
         assert all(seconds > 0 for seconds in stages.values())
-    assert {*REGISTER, *LEARN} >= BY_CLOCK
+    assert {*REGISTER, *LEARN, *FILM} >= BY_CLOCK
 
 
 def test_the_public_interface_is_complete():

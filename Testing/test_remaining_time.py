@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from SlicRegLib.jobs.remaining_time import RemainingTime
-from SlicRegLib.stages import BY_CLOCK, LEARN, REGISTER
+from SlicRegLib.stages import BY_CLOCK, FILM, LEARN, REGISTER
 
 
 def test_all_stages_count():
@@ -46,7 +46,7 @@ def test_a_command_with_unknown_stages():
 
 
 def test_stages_that_are_judged_by_the_clock_are_stages():
-    assert {*REGISTER, *LEARN} >= BY_CLOCK
+    assert {*REGISTER, *LEARN, *FILM} >= BY_CLOCK
 
 
 COLD = {"starting": 2.0, "preparation": 0.4, "prediction": 0.9, "alignment": 0.4, "spline": 0.3, "refinement": 1.2,

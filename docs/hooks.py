@@ -57,7 +57,7 @@ def on_config(config: MkDocsConfig) -> MkDocsConfig:
 def on_files(files: Files, *, config: MkDocsConfig) -> Files:
     for page, text in api_pages().items():
         files.append(File.generated(config, page, content=text))
-    for picture in sorted(PICTURES.rglob("*.png")):
+    for picture in sorted([*PICTURES.rglob("*.png"), *PICTURES.rglob("*.webp")]):
         name = picture.relative_to(PICTURES).as_posix()
         files.append(File.generated(config, f"resources/{name}", abs_src_path=str(picture)))
     return files

@@ -388,6 +388,14 @@
         <translation>Die Schichten auf eine Stelle der Referenz einstellen, an der die Transformation am wenigsten mit dem Netz übereinstimmt. Nochmals drücken für die nächste.</translation>
     </message>
     <message>
+        <source>Save a film...</source>
+        <translation>Film speichern ...</translation>
+    </message>
+    <message>
+        <source>Save a film of this result: the target&apos;s slices with the segments before and after the registration, and a turning view of its bones. Slicer stays usable meanwhile.</source>
+        <translation>Einen Film dieses Ergebnisses speichern: die Schichten des Zielbilds mit den Segmenten vor und nach der Registrierung und seine Knochen, die sich drehen. Slicer bleibt währenddessen benutzbar.</translation>
+    </message>
+    <message>
         <source>Apply transform to the target</source>
         <translation>Transformation auf das Zielbild anwenden</translation>
     </message>
@@ -929,6 +937,53 @@
     <message>
         <source>Text (*.log *.txt)</source>
         <translation>Text (*.log *.txt)</translation>
+    </message>
+</context>
+<context>
+    <name>SlicRegSlicer.film_button</name>
+    <message>
+        <source>Cancel the film</source>
+        <translation>Film abbrechen</translation>
+    </message>
+    <message>
+        <source>Nothing is written then.</source>
+        <translation>Dann wird nichts geschrieben.</translation>
+    </message>
+    <message>
+        <source>The film was cancelled; nothing was written.</source>
+        <translation>Der Film wurde abgebrochen; es wurde nichts geschrieben.</translation>
+    </message>
+    <message>
+        <source>Film saved: {path}</source>
+        <translation>Film gespeichert: {path}</translation>
+    </message>
+    <message>
+        <source>The film was not saved.</source>
+        <translation>Der Film wurde nicht gespeichert.</translation>
+    </message>
+    <message>
+        <source>Save a film</source>
+        <translation>Film speichern</translation>
+    </message>
+    <message>
+        <source>Films (*.mp4 *.gif *.webp)</source>
+        <translation>Filme (*.mp4 *.gif *.webp)</translation>
+    </message>
+    <message>
+        <source>Films in .mp4 need the Python package {package} (about {size} MB to download). Install it now? Films in .gif and .webp need nothing.</source>
+        <translation>Filme als .mp4 brauchen das Python-Paket {package} (etwa {size} MB zum Herunterladen). Jetzt installieren? Filme als .gif und .webp brauchen nichts.</translation>
+    </message>
+    <message>
+        <source>Install Python packages</source>
+        <translation>Python-Pakete installieren</translation>
+    </message>
+    <message>
+        <source>{stage}: {percent:.0f} %</source>
+        <translation>{stage}: {percent:.0f} %</translation>
+    </message>
+    <message>
+        <source>{stage}: {percent:.0f} %, about {seconds:.0f} s left</source>
+        <translation>{stage}: {percent:.0f} %, noch etwa {seconds:.0f} s</translation>
     </message>
 </context>
 <context>
@@ -1809,6 +1864,22 @@ in der Kohorte</translation>
     <message>
         <source>Loading the results</source>
         <translation>Laden der Ergebnisse</translation>
+    </message>
+    <message>
+        <source>Reading the result</source>
+        <translation>Das Ergebnis wird gelesen</translation>
+    </message>
+    <message>
+        <source>Finding the surfaces</source>
+        <translation>Die Oberflächen werden gesucht</translation>
+    </message>
+    <message>
+        <source>Drawing the slices</source>
+        <translation>Die Schichten werden gezeichnet</translation>
+    </message>
+    <message>
+        <source>Drawing the turning view</source>
+        <translation>Die Drehansicht wird gezeichnet</translation>
     </message>
     <message>
         <source>starting</source>

@@ -20,8 +20,10 @@ from .overview import PLANES, surround
 
 OPACITY = 0.45
 """Of an organ's colour over the scan; its border has the colour itself."""
-MARGIN = 0.05
+MARGIN = 0.08
 """How far the flight begins before the first organ and ends after the last one, of its length."""
+BORDER_MM = 11.0
+"""Of the grid, where there is only air around the body."""
 _BACKWARD = {0: True, 1: False, 2: False}  # from right to left, from back to front, from feet to head
 
 
@@ -90,9 +92,9 @@ def draw_slices(
 ) -> Iterator[Image.Image]:
     """``count`` pages; all planes move at once."""
     palette = make_palette(organs)
-    boxes = [_find_flight(rows, row) for row in rows]
+    flights = [find_flight(rows if row.numbers is not None else [row]) for row in rows]
     base, draw = page.begin(title)
-    places = [_place_panels(page, rows, number) for number in range(len(rows))]
+    places = [place_panels(page, rows, number) for number in range(len(rows))]
     for number, (row, panels) in enumerate(zip(rows, places, strict=True)):
         top = _find_top(page, rows, number)
         page.write(draw, (page.body.left, top), row.caption, page.body.width)
@@ -101,9 +103,9 @@ def draw_slices(
     for number in range(count):
         share = number / max(1, count - 1)
         picture = base.copy()
-        for row, panels, box in zip(rows, places, boxes, strict=True):
+        for row, panels, flight in zip(rows, places, flights, strict=True):
             for (_, axis), (left, top, _) in zip(PLANES, panels, strict=True):
-                paste(picture, draw_slice(row, axis, find_slice(box[axis], axis, share), palette), left, top)
+                paste(picture, draw_slice(row, axis, find_slice(flight[axis], axis, share), palette), left, top)
         yield picture
 
 
@@ -149,17 +151,21 @@ def _find_borders(numbers: np.ndarray) -> np.ndarray:
     return border
 
 
-def _find_flight(rows: Sequence[Row], row: Row) -> tuple[slice, slice, slice]:
-    """The slices to fly through: those of the organs, with a margin, or all of them."""
-    found = [box for one in rows if one.numbers is not None and (box := find_box(one.numbers > 0))]
-    if not found:
-        i, j, k = (slice(0, n) for n in row.grid.shape)
+def find_flight(rows: Sequence[Row]) -> tuple[slice, slice, slice]:
+    """The slices to fly through: those of the carried organs, which the last row shows, with a margin, or all of them.
+
+    Where the organs lie without the registration there may be no scan.
+    """
+    last = rows[-1]
+    box = find_box(last.numbers > 0) if last.numbers is not None else None
+    if box is None:
+        i, j, k = (slice(0, n) for n in last.grid.shape)
         return i, j, k
-    flight = []
-    for axis, size in enumerate(row.grid.shape):
-        low, high = min(box[axis].start for box in found), max(box[axis].stop for box in found)
-        margin = round(MARGIN * (high - low)) + 1
-        flight.append(slice(max(0, low - margin), min(size, high + margin)))
+    border, flight = int(np.ceil(BORDER_MM / last.grid.spacing[0])), []
+    for part, size in zip(box, last.grid.shape, strict=True):
+        margin = round(MARGIN * (part.stop - part.start)) + 1
+        first = max(min(part.start, border), part.start - margin)
+        flight.append(slice(first, min(max(part.stop, size - border), part.stop + margin)))
     return flight[0], flight[1], flight[2]
 
 
@@ -168,7 +174,7 @@ def _find_top(page: Page, rows: Sequence[Row], number: int) -> int:
     return page.body.top + number * (page.body.height // len(rows))
 
 
-def _place_panels(page: Page, rows: Sequence[Row], number: int) -> list[tuple[int, int, int]]:
+def place_panels(page: Page, rows: Sequence[Row], number: int) -> list[tuple[int, int, int]]:
     """(left, top, width) of the three panels of a row."""
     x, y, z = np.max([row.grid.shape for row in rows], 0).tolist()
     widths, height = [x, x, y], max(y, z)

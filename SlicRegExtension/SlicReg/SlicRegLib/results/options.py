@@ -130,10 +130,8 @@ class FilmRequest:
     least 320."""
 
     def __post_init__(self) -> None:
-        refuse(
-            "The film",
-            [*find_problems(self), (0 < self.width < 320, f"width must be 0 or at least 320 (got {self.width})")],
-        )
+        refuse("The film", find_problems(self))
+        refuse("The film", [(0 < self.width < 320, f"width must be 0 or at least 320 (got {self.width})")])
         if self.out.suffix.lower() not in FILM_SUFFIXES:
             raise UserError(
                 f"{self.out} does not end in {', '.join(FILM_SUFFIXES[:-1])} or {FILM_SUFFIXES[-1]}, the kinds of film "
