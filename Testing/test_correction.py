@@ -51,7 +51,7 @@ def cohort(tmp_path_factory):
 def consensus(cohort):
     study, folder = cohort
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(teaching, "STEPS", 600)
+        patch.setattr(teaching, "STEPS", 300)
         scans = {name: folder / "img" / f"{name}.nii.gz" for name in study.scans}
         return count_labels(study, str(folder / "label"), NAMES, scans=scans).consensus()
 
