@@ -63,6 +63,13 @@ def test_costs_are_those_of_the_displaced_features():
         assert costs[(index, *point)].item() == pytest.approx((a - b).square().mean().item(), abs=1e-5)
 
 
+def test_the_gradient_of_the_costs():
+    """Against finite differences, in double precision."""
+    generator = torch.Generator().manual_seed(0)
+    pair = [torch.randn(2, 4, 6, 4, generator=generator, dtype=torch.float64).requires_grad_() for _ in range(2)]
+    assert torch.autograd.gradcheck(lambda a, b: pddnet.compare(a, b, 1), pair)
+
+
 def test_a_registration_points_from_template_to_target(study):
     template = phantom(0)[0]
     affine = np.array(template.grid.affine)

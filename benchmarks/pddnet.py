@@ -8,7 +8,8 @@ regularisation are learned without labels: by how well image features of the two
 
 The features are image features (MIND-SSC and windows of HU), to which a small network adds what it has learned. Before
 it is trained it adds nothing. ``ablation.py`` trains it on pairs of a study's scans, in `training.loop` as a `Task`:
-the first scan of a batch is registered to the second, and so on.
+the first scan of a batch is registered to the second, and so on. 41,302 parameters; at 96 x 80 x 128 voxels of 4 mm a
+step on one pair takes 18 s of one CPU core and 4 GB, a registration 11 s.
 """
 
 from __future__ import annotations
@@ -105,10 +106,10 @@ class PddNet(nn.Module):
         regular = costs
         for weights in self.weights.softmax(1):
             cube = regular.reshape(side, side, side, -1).permute(3, 0, 1, 2)[:, None]
-            lowest = box(-F.max_pool3d(-F.pad(cube, (1,) * 6, mode="replicate"), 3, stride=1))
-            lowest = lowest[:, 0].permute(1, 2, 3, 0).reshape(-1, *shape)
-            average = box(box(lowest[:, None]))[:, 0]
-            regular = weights[0] * costs + weights[1] * lowest + weights[2] * average
+            least = box(-F.max_pool3d(-F.pad(cube, (1,) * 6, mode="replicate"), 3, stride=1))
+            least = least[:, 0].permute(1, 2, 3, 0).reshape(-1, *shape)
+            average = box(box(least[:, None]))[:, 0]
+            regular = weights[0] * costs + weights[1] * least + weights[2] * average
         share = (-SHARPNESS * self.sharpness.exp() * regular.flatten(1)).softmax(0)
         return (displacements(radius).to(share).T @ share).reshape(3, *shape)
 
@@ -127,21 +128,43 @@ def displacements(radius: int) -> torch.Tensor:
 
 
 def compare(fixed: torch.Tensor, moving: torch.Tensor, radius: int) -> torch.Tensor:
-    """Mean squared differences of features (C, I, J, K) at the control points for each displacement, (n, i, j, k).
-
-    Averages over 3^3 voxels are compared. By |a - b|^2 = |a|^2 + |b|^2 - 2 ab nothing of the size of displacements
-    times channels is kept for the gradient.
-    """
+    """Mean squared differences of features (C, I, J, K), averaged over 3^3 voxels, at the control points for each
+    displacement, (n, i, j, k)."""
     fixed, moving = box(fixed[None])[0], box(moving[None])[0]
-    control = fixed[:, ::CELL, ::CELL, ::CELL]
     padded = F.pad(moving[None], (radius,) * 6, mode="replicate")[0]
-    squared, own = padded.square().mean(0), control.square().mean(0)
-    i, j, k = control.shape[1:]
-    costs = []
-    for a, b, c in product(range(2 * radius + 1), repeat=3):
-        place = (slice(a, a + CELL * i, CELL), slice(b, b + CELL * j, CELL), slice(c, c + CELL * k, CELL))
-        costs.append(squared[place] + own - 2 * (control * padded[(slice(None), *place)]).mean(0))
-    return torch.stack(costs)
+    control = fixed[:, ::CELL, ::CELL, ::CELL]
+    return _Differences.apply(control.movedim(0, -1).contiguous(), padded.movedim(0, -1).contiguous(), radius)
+
+
+class _Differences(torch.autograd.Function):
+    """Of `compare`. Its own gradient: autograd would make a whole volume of zeros for each displacement, a quarter of
+    the time of a training step."""
+
+    @staticmethod
+    def forward(ctx: Any, control: torch.Tensor, padded: torch.Tensor, radius: int) -> torch.Tensor:
+        """control: (i, j, k, C). padded: (I, J, K, C) with ``radius`` voxels more at each side."""
+        ctx.save_for_backward(control, padded)
+        ctx.radius = radius
+        return torch.stack([(control - padded[place]).square().mean(-1) for place in _places(control, radius)])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, None]:
+        control, padded = ctx.saved_tensors
+        of_control, of_padded = torch.zeros_like(control), torch.zeros_like(padded)
+        for place, gradient in zip(_places(control, ctx.radius), gradients[0], strict=True):
+            part = (control - padded[place]) * (2 / control.shape[-1] * gradient[..., None])
+            of_control += part
+            of_padded[place] -= part
+        return of_control, of_padded, None
+
+
+def _places(control: torch.Tensor, radius: int) -> list[tuple[slice, slice, slice]]:
+    """Where the padded features of each displacement are, in the order of `displacements`."""
+    i, j, k = control.shape[:3]
+    return [
+        (slice(a, a + CELL * i, CELL), slice(b, b + CELL * j, CELL), slice(c, c + CELL * k, CELL))
+        for a, b, c in product(range(2 * radius + 1), repeat=3)
+    ]
 
 
 def box(values: torch.Tensor) -> torch.Tensor:
