@@ -112,6 +112,12 @@ def test_the_library_imports_nothing_of_slicer(library):
         assert not {other.split(".")[0] for other in others} & FORBIDDEN, name
 
 
+def test_one_file_imports_vtk(library):
+    """Its modules as they are called outside Slicer as well; the film goes without them."""
+    found = {name for name, others in library.items() if any(other.startswith("vtkmodules") for other in others)}
+    assert found == {"SlicRegLib.results.film_surfaces"}
+
+
 def test_package_files_are_empty():
     """So that importing one light module imports nothing else."""
     assert [p for p in LIBRARY.rglob("*/__init__.py") if p.read_text().strip()] == []

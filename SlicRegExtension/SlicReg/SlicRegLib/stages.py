@@ -77,5 +77,7 @@ LEARN_AVERAGE = {
 FILM = {STARTING: 1.5, READING: 0.5, SURFACES: 2.5, SLICES: 3.5, TURNING: 4.0}
 """The stages of a film, with typical seconds on two cores."""
 
-BY_CLOCK = frozenset({STARTING, PREPARATION, PREDICTION, SPLINE, UNFOLDING, JUDGEMENT, WRITING, REPORT, READING, SURFACES})
+BY_CLOCK = frozenset(
+    {STARTING, PREPARATION, PREDICTION, SPLINE, UNFOLDING, JUDGEMENT, WRITING, REPORT, READING, SURFACES}
+)
 """Stages that report only start and end, or steps that tell little about time: the clock tells how far they are."""
