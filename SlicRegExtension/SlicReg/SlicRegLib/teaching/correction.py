@@ -1,7 +1,7 @@
 """Learns from the labels of a cohort where the borders of its organs lie (`registration.correction`).
 
-Each organ is learned from three quarters of its raters and tried on the others, four times: the threshold of its answers
-is the one with the best mean Dice there, and where the consensus alone is as good, the organ keeps it.
+Each organ is learned from three quarters of its raters and tried on the others, four times. The threshold of its
+answers is the one with the best mean Dice there, and where the consensus alone is as good, the organ keeps it.
 """
 
 from __future__ import annotations
