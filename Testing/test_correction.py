@@ -90,6 +90,16 @@ def test_through_the_field(consensus):
     assert np.abs(differences).max() <= 2
 
 
+@pytest.mark.parametrize("cut", [-5.0, 4.0])
+def test_beyond_the_end_of_a_scan_there_is_no_air(consensus, cut):
+    """A scan that ends in or near the organ shows the part that it shows as well as a whole scan does."""
+    target, end = draw_scan(16.0, 3), PLACES[SEEN][2] + cut
+    first = int(np.ceil(SCAN.to_voxel(np.array([[0, 0, end]]))[0, 2]))
+    part = SCAN.cropped((0, 0, first), (*SCAN.shape[:2], SCAN.shape[2] - first))
+    found = correct(consensus, Volume(target.data[..., first:], part), STILL).on(part).data
+    assert dice(found == SEEN, draw_balls({SEEN: (PLACES[SEEN], 16.0)}, part) == SEEN) > 0.93
+
+
 def test_a_corrected_consensus_stays_as_it_is(consensus):
     own = correct(consensus, draw_scan(12.0, 1), STILL)
     assert own is not consensus and correct(own, draw_scan(17.0, 1), STILL) is own
@@ -122,6 +132,17 @@ def test_the_perceptron_is_that_of_torch():
     x = torch.randn(5, SIZES[0])
     assert len(weights) == WEIGHTS
     torch.testing.assert_close(perceive(weights, x), net(x)[:, 0].detach())
+
+
+def test_scans_that_cannot_be_read_are_told(cohort, monkeypatch):
+    study, folder = cohort
+    monkeypatch.setattr(teaching, "STEPS", 20)
+    scans = {name: folder / "img" / f"{name}.nii.gz" for name in study.scans}
+    counted = count_labels(study, str(folder / "label"), NAMES, scans={**scans, "a": folder / "gone.nii.gz"})
+    assert any(note.startswith("a taught no borders:") and "gone.nii.gz" in note for note in counted.label_notes)
+    assert any("Keep the cohort's votes" in note and "Unseen" in note for note in counted.label_notes)
+    with pytest.raises(UserError, match="No scan can teach borders"):
+        count_labels(study, str(folder / "label"), NAMES, scans=dict.fromkeys(scans, folder / "gone.nii.gz"))
 
 
 def test_labels_that_are_missing_cannot_teach(tmp_path):

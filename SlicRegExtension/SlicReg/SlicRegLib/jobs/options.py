@@ -46,7 +46,7 @@ class JobOptions(ScheduleOptions, TeacherOptions, AverageOptions, FrameOptions, 
     made."""
     labels: Annotated[str, Word(metavar="DIR")] = ""
     """Optional. Folder with labels of some scans. The report measures them; with an average as template, what they
-    agree on is put into the model. The network never sees them."""
+    agree on is put into the model, and they may teach borders. The network never sees them."""
     template_label: Annotated[str, Word(metavar="PATH")] = ""
     """Optional. Labels of a template scan; needed there if there are labels of scans."""
     models: Annotated[str, Word(metavar="DIR")] = ""

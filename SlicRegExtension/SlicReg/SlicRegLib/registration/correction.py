@@ -8,6 +8,7 @@ learning of Wang et al. (NeuroImage 2011). The registration itself never sees a 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise, product
 
@@ -18,7 +19,7 @@ from ..geometry.field import DisplacementField
 from ..geometry.grid import Grid, bounding_grid
 from ..geometry.resampling import resample
 from ..geometry.threads import one_thread
-from ..images.preparation import AIR_HU, prepare
+from ..images.preparation import prepare
 from ..images.volumes import Volume
 from .consensus import Consensus
 from .organs import SIZES, Organ
@@ -33,6 +34,9 @@ AROUND = torch.tensor(
 BESIDE = torch.tensor([step for step in product((-2, 0, 2), repeat=3) if np.count_nonzero(step) <= 1])
 """And the shares, (7, 3)."""
 REACH = 7
+EDGE = 2
+LEAST_SIDE = 2 * EDGE + 2
+MOST_VOXELS = 200_000
 WINDOWS = ((40.0, 150.0, -1.5, 1.5), (0.0, 600.0, -1.6, 2.5))
 """Level and width in HU of soft tissue and bone, and the least and the largest value that is told apart."""
 SLOPE = 0.1
@@ -48,24 +52,41 @@ def correct(consensus: Consensus, target: Volume, field: DisplacementField) -> C
     """
     if not any(organ.correction for organ in consensus.organs):
         return consensus
-    image = average_target(target, consensus.grid)
-    return replace(consensus, organs=tuple(_correct(organ, consensus.grid, image, field) for organ in consensus.organs))
+    grid, taught = consensus.grid, [organ for organ in consensus.organs if organ.correction]
+    image = average_target(target, grid, taught, field)
+    return replace(consensus, organs=tuple(_correct(organ, grid, image, field) for organ in consensus.organs))
 
 
 def _correct(organ: Organ, grid: Grid, image: Volume, field: DisplacementField) -> Organ:
     if organ.correction is None or not len(voxels := find_divided(organ)):
         return organ
-    features = look_around(organ, voxels, grid, image, field)
-    answer = perceive(torch.from_numpy(organ.correction.weights), features).sigmoid()
-    shares = organ.shares.copy()
-    shares[tuple(voxels.T.numpy())] = (255 * answer).round().to(torch.uint8).numpy()
-    return replace(organ, shares=shares, threshold=organ.correction.threshold, correction=None)
+    weights, shares = torch.from_numpy(organ.correction.weights), organ.shares.copy()
+    for part in voxels.split(MOST_VOXELS):  # bounds memory
+        answers = perceive(weights, look_around(organ, part, grid, image, field)).sigmoid()
+        bent = _bend(answers, organ.correction.threshold, organ.threshold)
+        shares[tuple(part.T.numpy())] = (255 * bent).round().to(torch.uint8).numpy()
+    return replace(organ, shares=shares, correction=None)
 
 
-def average_target(target: Volume, grid: Grid) -> Volume:
-    """The target in voxels of the size of the consensus' ``grid``, so that noise does not depend on its slices."""
-    coarse = bounding_grid([target.grid], float(grid.spacing.mean()))
-    return Volume(prepare(target, coarse).numpy(), coarse)
+def _bend(answers: torch.Tensor, own: float, usual: float) -> torch.Tensor:
+    """Answers as shares of votes: their ``own`` threshold becomes the ``usual`` one, so that they compare with the
+    shares of voxels and organs that stay as they are."""
+    above = usual + (answers - own) * ((1 - usual) / (1 - own))
+    return torch.where(answers <= own, answers * (usual / own), above)
+
+
+def average_target(target: Volume, grid: Grid, organs: Sequence[Organ], field: DisplacementField) -> Volume:
+    """The target around the ``organs``, in voxels of the size of the consensus' ``grid``, so that noise does not depend
+    on its slices. field: from the template to the target."""
+    spacing = float(grid.spacing.mean())
+    boxes = [grid.cropped(organ.first, organ.shares.shape).pooled(2) for organ in organs]
+    reached = torch.cat([field(box.points().reshape(-1, 3)) for box in boxes]).double().numpy()
+    whole = bounding_grid([target.grid], spacing)
+    low, high = (np.clip(whole.to_voxel(end), 0, np.array(whole.shape) - 1) for end in (reached.min(0), reached.max(0)))
+    first = np.maximum(np.floor(low).astype(int) - 2 * REACH, 0)
+    last = np.minimum(np.ceil(high).astype(int) + 2 * REACH + 1, whole.shape)
+    part = whole.cropped(first.tolist(), np.maximum(last - first, LEAST_SIDE).tolist())
+    return Volume(prepare(target, part).numpy(), part)
 
 
 def find_divided(organ: Organ) -> torch.Tensor:
@@ -79,12 +100,15 @@ def look_around(
 ) -> torch.Tensor:
     """What the perceptron sees at ``voxels`` (n, 3) of the organ's part of the consensus' ``grid``: (n, SIZES[0]).
 
-    image: the target as `average_target` gives it. field: from the template to the target.
+    image: the target as `average_target` gives it; its edge is repeated, but for the outermost voxels, which hold air
+    where the scan ends. field: from the template to the target.
     """
+    inner = image.grid.cropped([EDGE] * 3, [n - 2 * EDGE for n in image.grid.shape])
+    hu = image.tensor[:, EDGE:-EDGE, EDGE:-EDGE, EDGE:-EDGE]
     low, high = voxels.amin(0), voxels.amax(0) + 1
     first = [int(a) + int(b) - REACH for a, b in zip(organ.first, low, strict=True)]
     part = grid.cropped(first, [int(n) + 2 * REACH for n in high - low])
-    seen = resample(image.tensor, image.grid, part, field, fill=AIR_HU)[0]
+    seen = resample(hu, inner, part, field)[0]
     hu = seen[tuple((voxels[:, None] - low + REACH + AROUND).movedim(-1, 0))]
     shares = torch.from_numpy(np.pad(organ.shares, 2).astype(np.float32) / 255)
     votes = shares[tuple((voxels[:, None] + 2 + BESIDE).movedim(-1, 0))]

@@ -31,7 +31,8 @@ class Correction:
     """What labels taught of an organ's borders (`registration.correction`).
 
     weights: float32 (WEIGHTS,) of the perceptron. threshold: of its answers, 0 to 1. agreement: mean Dice, in the
-    template's space, of scans from which it was not learned; before: that of the consensus.
+    template's space, of scans from which the weights were not learned; before: that of the consensus. Both know the
+    scans' own votes.
     """
 
     weights: np.ndarray

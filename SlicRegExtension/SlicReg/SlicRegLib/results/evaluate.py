@@ -223,9 +223,8 @@ def compare(result: Registration, labels: Labels, target_labels: Volume) -> dict
     "left_out" lists them. "on_target": Dice and HD95 of the carried labels on the target's own grid, for a consensus of
     a cohort's labels. Raises UserError where no label is common to both.
     """
-    labels = find_labels_of_patient(result, labels)
-    template_labels = as_label_map(labels)
-    assert template_labels is not None
+    template_labels, patient = as_label_map(labels), as_label_map(find_labels_of_patient(result, labels))
+    assert template_labels is not None and patient is not None
     grid = template_labels.grid
     on_template, on_target = (set(np.unique(labels.data)) - {0} for labels in (template_labels, target_labels))
     values = sorted(int(v) for v in on_template & on_target)
@@ -241,8 +240,7 @@ def compare(result: Registration, labels: Labels, target_labels: Volume) -> dict
         on_own["on_target"] = compare_labels(target_labels.data, carried.data, target_labels.grid, values)
     return {
         "before": compare_labels(template_labels.data, before, grid, values),
-        "after": compare_labels(template_labels.data, after, grid, values)
-        | {"folding_percent": result.folding_percent},
+        "after": compare_labels(patient.data, after, grid, values) | {"folding_percent": result.folding_percent},
         **on_own,
         "left_out": sorted(int(v) for v in on_template ^ on_target),
     }

@@ -112,7 +112,7 @@ def make_consensus(
     consensus = Consensus(grid, tuple(made))
     if scans:
         raters = [Rater(case.name, scans[case.name], case.organs) for case in cases if case.name in scans]
-        consensus = learn_corrections(
+        consensus, more = learn_corrections(
             study,
             consensus,
             raters,
@@ -120,6 +120,7 @@ def make_consensus(
             jobs,
             lambda stage, done, message: progress(stage, share + (1 - share) * done, message),
         )
+        notes += more
     return CountedLabels(consensus, [*notes, *describe_few_raters(made)])
 
 

@@ -6,6 +6,7 @@ answers is the one with the best mean Dice there, and where the consensus alone 
 
 from __future__ import annotations
 
+import shutil
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -18,12 +19,13 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from ..errors import UserError
 from ..geometry.inverse import invert
 from ..geometry.threads import one_thread
 from ..images.volumes import load_scan
 from ..progress import Progress
 from ..registration.consensus import Consensus
-from ..registration.correction import DIVIDED, average_target, find_divided, look_around, perceive
+from ..registration.correction import AROUND, DIVIDED, WINDOWS, average_target, find_divided, look_around, perceive
 from ..registration.image_features import CELL
 from ..registration.organs import SIZES, Correction, Organ
 from ..stages import CONSENSUS
@@ -41,6 +43,8 @@ LEAST_GAIN = 0.003
 MOST_VOXELS = 3000
 """Of an organ and a scan that are learned from."""
 STEPS, BATCH, RATE = 5000, 512, 0.002
+JITTER_HU = 10.0
+"""Standard deviation of an offset that is added to all that is seen of a place."""
 
 
 class Rater(NamedTuple):
@@ -53,23 +57,33 @@ class Rater(NamedTuple):
 
 def learn_corrections(
     study: Study, consensus: Consensus, raters: Sequence[Rater], folder: Path, jobs: int, progress: Progress
-) -> Consensus:
-    """The consensus with what its raters teach of the organs' borders.
+) -> tuple[Consensus, list[str]]:
+    """The consensus with what its raters teach of the organs' borders, and what the user should know, in sentences.
 
-    folder: where `carry_votes` left the votes. jobs: processes. A scan that cannot be read any more teaches nothing.
+    folder: where `carry_votes` left the votes. jobs: processes. Raises UserError where no scan can be learned from.
     """
-    samples = folder / "samples"
-    samples.mkdir(exist_ok=True)
+    samples, taught, notes = folder / "samples", set[str](), list[str]()
+    shutil.rmtree(samples, ignore_errors=True)  # of an interrupted run, perhaps with other labels
+    samples.mkdir()
     for number, found in enumerate(run_each(partial(take_samples, study, consensus, folder, samples), raters, jobs), 1):
         progress(CONSENSUS, 0.6 * number / len(raters), f"borders, {found.item.name}")
-    names = [rater.name for rater in raters]
+        if found.problem:
+            notes.append(f"{found.item.name} taught no borders: {found.problem}")
+        else:
+            taught.add(found.item.name)
+    if not taught:
+        raise UserError(f"No scan can teach borders; the first reason: {notes[0]}" if notes else "No scan has labels.")
+    names = [rater.name for rater in raters if rater.name in taught]
     learned: dict[int, Correction | None] = {}
     for number, found in enumerate(run_each(partial(learn_organ, samples, names), consensus.organs, jobs), 1):
         progress(CONSENSUS, 0.6 + 0.4 * number / len(consensus.organs), f"borders, {found.item.name}")
         learned[found.item.value] = found.result
-    return replace(
-        consensus, organs=tuple(replace(organ, correction=learned.get(organ.value)) for organ in consensus.organs)
-    )
+        if found.problem:
+            notes.append(f"The borders of {found.item.name} were not learned: {found.problem}")
+    if kept := [organ.name for organ in consensus.organs if learned.get(organ.value) is None]:
+        notes.append(f"Keep the cohort's votes, since labels taught no better borders: {', '.join(kept)}.")
+    organs = (replace(organ, correction=learned.get(organ.value)) for organ in consensus.organs)
+    return replace(consensus, organs=tuple(organs)), notes
 
 
 @one_thread()
@@ -77,16 +91,20 @@ def take_samples(study: Study, consensus: Consensus, folder: Path, samples: Path
     """Write what one scan teaches of each of its organs to a file in ``samples``."""
     scan = load_scan(rater.path)
     field = invert(study.scan(rater.name)[1], study.template().grid.pooled(CELL))
-    image, votes, content = average_target(scan, consensus.grid), read_votes(folder, rater.name), {}
-    for organ in consensus.organs:
-        voxels = find_divided(organ)
-        if organ.value not in rater.organs or not len(voxels):
+    own = [organ for organ in consensus.organs if organ.value in rater.organs]
+    if not own:
+        return
+    image, votes = average_target(scan, consensus.grid, own, field), read_votes(folder, rater.name)
+    content = {}
+    for organ in own:
+        if not len(voxels := find_divided(organ)):
             continue
         mask, sure = draw_mask(votes[organ.value], organ), organ.shares >= 255 * DIVIDED[1]
         above = organ.shares > 255 * organ.threshold
-        corner = consensus.grid.cropped(organ.first, organ.shares.shape)
-        seen = scan.grid.to_normalised(field(corner.to_world(voxels.float()))).abs().le(1).all(1)
-        voxels = voxels[seen]
+        part = consensus.grid.cropped(organ.first, organ.shares.shape)
+        shown = scan.grid.to_normalised(field(part.points())).abs().le(1).all(-1)
+        sure, above = sure & shown.numpy(), above & shown.numpy()
+        voxels = voxels[shown[tuple(voxels.T)]]
         generator = np.random.default_rng(zlib.crc32(f"{rater.name} {organ.value}".encode()))
         chosen = np.sort(generator.permutation(len(voxels))[:MOST_VOXELS])
         counts = mask.sum(), sure.sum(), (mask & sure).sum(), above.sum(), (above & mask).sum(), len(voxels)
@@ -169,6 +187,9 @@ def _fit(read: Sequence[_Samples]) -> torch.Tensor:
     importance /= importance.mean()
     mean, scale = x.mean(0), x.std(0) + 1e-3
     generator = torch.Generator().manual_seed(0)
+    widths = torch.full((x.shape[1],), torch.inf)
+    for number, (_, width, _, _) in enumerate(WINDOWS):
+        widths[number * len(AROUND) : (number + 1) * len(AROUND)] = width
     layers = []
     for inputs, outputs in pairwise(SIZES):
         matrix = torch.randn(outputs, inputs, generator=generator) / inputs**0.5
@@ -179,7 +200,8 @@ def _fit(read: Sequence[_Samples]) -> torch.Tensor:
     for _ in range(steps):
         chosen = torch.randint(len(y), (BATCH,), generator=generator)
         noise = 0.05 * torch.randn(BATCH, x.shape[1], generator=generator)
-        logits = perceive(torch.cat([part.flatten() for part in layers]), (x[chosen] - mean) / scale + noise)
+        offset = JITTER_HU * torch.randn(BATCH, 1, generator=generator) / widths  # other scanners, other contrast
+        logits = perceive(torch.cat([part.flatten() for part in layers]), (x[chosen] + offset - mean) / scale + noise)
         loss = F.binary_cross_entropy_with_logits(logits, y[chosen], reduction="none")
         optimiser.zero_grad()
         (loss * importance[chosen]).mean().backward()

@@ -72,8 +72,8 @@ class AverageOptions:
     single_rater: bool = False
     """Also keep organs of the labels that a single scan has. The model then holds this patient's contours."""
     teach_labels: bool = False
-    """Also learn from the labels where the borders of organs lie. The segmentations become more accurate; the
-    registration never sees a label."""
+    """Also learn from the labels where the borders of organs lie in an image, where that helps scans that were not
+    learned from. The registration never sees a label."""
 
 
 def check_average(options: TeacherOptions, average: bool) -> None:
