@@ -85,10 +85,12 @@ def tabulate_labelled_scans(content: ReportContent) -> Table:
 
 
 def tabulate_organs(content: ReportContent) -> Table:
-    head = ("organ", "scans", "agreement (Dice)", "share of votes needed", "volume, ml: 5 %", "50 %", "95 %")
+    taught = any(organ.get("correction") for organ in content.organs)
+    borders = ("borders learned: Dice before", "after") if taught else ()
+    head = ("organ", "scans", "agreement (Dice)", "share of votes needed", "volume, ml: 5 %", "50 %", "95 %", *borders)
     rows = []
     for organ in content.organs:
-        volumes = organ["volumes_ml"] or [None]
+        volumes, learned = organ["volumes_ml"] or [None], organ.get("correction") or {}
         rows.append(
             (
                 organ["name"],
@@ -96,6 +98,7 @@ def tabulate_organs(content: ReportContent) -> Table:
                 format_number(organ["agreement"] if organ["raters"] > 1 else None, 3),
                 format_percent(organ["threshold"]),
                 *(format_number(volumes[place], 1) for place in (0, len(volumes) // 2, -1)),
+                *(format_number(learned.get(key), 3) for key in ("before", "agreement")[: len(borders)]),
             )
         )
     return Table(head, rows)

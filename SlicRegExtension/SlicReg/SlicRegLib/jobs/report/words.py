@@ -164,10 +164,15 @@ def list_remarks(content: ReportContent) -> list[str]:
 def describe_labelled(content: ReportContent) -> str:
     """Which scans were labelled and what the labels were used for."""
     unseen = sum(name not in content.trained for name in content.dice)
+    taught = any(organ.get("correction") for organ in content.organs)
     return (
         f"Overlap of the organ labels of {format_count(len(content.dice), 'scan')} with those of the template, "
         f"before and after registration by the model. Scans not used for training: {unseen}. "
-        "Labels are never used for training."
+        + (
+            "They taught the borders of organs, so that other scans may have less."
+            if taught
+            else "Labels are never used for training."
+        )
     )
 
 
