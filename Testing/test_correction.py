@@ -140,7 +140,7 @@ def test_scans_that_cannot_be_read_are_told(cohort, monkeypatch):
     scans = {name: folder / "img" / f"{name}.nii.gz" for name in study.scans}
     counted = count_labels(study, str(folder / "label"), NAMES, scans={**scans, "a": folder / "gone.nii.gz"})
     assert any(note.startswith("a taught no borders:") and "gone.nii.gz" in note for note in counted.label_notes)
-    assert any("Keep the cohort's votes" in note and "Unseen" in note for note in counted.label_notes)
+    assert any("no better borders" in note and "Unseen" in note for note in counted.label_notes)
     with pytest.raises(UserError, match="No scan can teach borders"):
         count_labels(study, str(folder / "label"), NAMES, scans=dict.fromkeys(scans, folder / "gone.nii.gz"))
 

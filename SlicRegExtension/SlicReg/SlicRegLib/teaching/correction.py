@@ -81,7 +81,7 @@ def learn_corrections(
         if found.problem:
             notes.append(f"The borders of {found.item.name} were not learned: {found.problem}")
     if kept := [organ.name for organ in consensus.organs if learned.get(organ.value) is None]:
-        notes.append(f"Keep the cohort's votes, since labels taught no better borders: {', '.join(kept)}.")
+        notes.append(f"Labels taught no better borders than the cohort's votes of: {', '.join(kept)}.")
     organs = (replace(organ, correction=learned.get(organ.value)) for organ in consensus.organs)
     return replace(consensus, organs=tuple(organs)), notes
 
