@@ -48,7 +48,7 @@ def test_the_bundled_models(tmp_path):
         "4.5 million parameters",
         "1600 + 1500 steps",
         "Validation: loss 0.456",
-        "File: bundled, 18.2 MB",
+        "File: bundled, 15.6 MB",
         f"SHA-256: {hashlib.sha256(head.path.read_bytes()).hexdigest()[:16]}",
     ):
         assert words in text

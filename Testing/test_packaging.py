@@ -104,10 +104,11 @@ def test_the_installed_demo_works_outside_a_checkout(installed, tmp_path):
 
 def test_every_import_is_a_dependency():
     """What the library imports anywhere is in pyproject.toml; nothing is there that it does not import."""
-    extras = re.compile("extra == ['\"](?!train|cluster)")
+    extras = re.compile("extra == ['\"](?!train|cluster|film)")
     required = [line for line in importlib.metadata.requires("SlicReg") or [] if not extras.search(line)]
     distributions = {re.match(r"[\w-]+", line)[0] for line in required}
-    packages = {{"scikit-image": "skimage", "pillow": "pil"}.get(name.lower(), name.lower()) for name in distributions}
+    imports = {"scikit-image": "skimage", "pillow": "pil", "imageio-ffmpeg": "imageio_ffmpeg", "vtk": "vtkmodules"}
+    packages = {imports.get(name.lower(), name.lower()) for name in distributions}
     files = modules(Path(SlicRegLib.__file__).parent)
     found = set().union(*(imported(name, path, set(files)) for name, path in files.items() if name != "SlicRegLib"))
     found = {name.split(".")[0].lower() for name in found} - set(sys.stdlib_module_names) - {"slicreglib"}
