@@ -88,7 +88,8 @@ def draw(rows: dict[str, dict[str, float]], path: Path) -> None:
     levels = sorted({float(key.split()[-1]) for key in rows})
     for chain in CHAINS:
         means = [np.mean([row[chain] for key, row in rows.items() if float(key.split()[-1]) == n]) for n in levels]
-        axes.plot([DEGREES * n for n in levels], means, "o-", label=chain)
+        style = "o--" if chain.startswith("whole") else "o-"  # it lies on the affine map's
+        axes.plot([DEGREES * n for n in levels], means, style, label=chain)
     axes.set_xlabel(
         f"largest turn, degrees (with up to {SHIFT_MM:g} mm of shift and a scale of 1 +- {SCALE:g} at the end)"
     )
