@@ -63,6 +63,21 @@ def test_chosen_voxels_have_the_logits_of_the_dense_output(options):
 
 
 @pytest.mark.parametrize("options", [TWO_LAYERS, NETWORK], ids=["paper", "unet"])
+@pytest.mark.parametrize("count", [9, 300])  # few, and many of the 480 voxels
+def test_features_at_chosen_voxels_are_those_of_the_dense_output(options, count):
+    net, scan = build_seeded(options), random(2, 1, 11, 20, 15)
+    with torch.no_grad():
+        net.train()(scan)  # statistics other than 0 and 1
+        net.eval()
+        dense = net.features(scan).flatten(2)
+        chosen = torch.randint(480, (2, count), generator=torch.Generator().manual_seed(1))
+        chosen[:, :4] = torch.tensor([0, 7, 472, 479])  # corners, where a convolution sees zeros
+        found = net.features_at(scan, chosen).unflatten(0, (2, count))
+    for own, expected, voxels in zip(found, dense, chosen, strict=True):
+        torch.testing.assert_close(own, expected[:, voxels].T, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [TWO_LAYERS, NETWORK], ids=["paper", "unet"])
 def test_an_output_voxel_sits_on_every_second_input_voxel(options):
     """With mirror-symmetric kernels, the response to a dot at input voxel 2 o is symmetric about output voxel o."""
     net = build_seeded(options).eval()

@@ -65,6 +65,10 @@ class DisplacementNet(nn.Module):
         """(B, 1, I, J, K) HU / 500 -> (B, C, i, j, k)."""
         return self.trunk(image)
 
+    def features_at(self, image: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
+        """Of the voxels with flat indices (B, n): (B * n, C)."""
+        return self.trunk.at(image, voxels)
+
     def displacements(self, features: torch.Tensor) -> torch.Tensor:
         """Features of voxels (N, C) -> voxels of the canonical frame (N, 3), in full precision."""
         return UNIT * self.head(features.float().T[None])[0].T
@@ -80,9 +84,8 @@ def displacement_errors(
 ) -> torch.Tensor:
     """Predicted minus true displacements (B * n, 3) in voxels. targets: (B, n, 3), as from `locate_in_template`."""
     with autocast(image.device, precision):
-        features = net.features(image)
-    own_places = STRIDE * unravel(voxels, features.shape[2:])
-    picked = torch.cat([f[:, v].T for f, v in zip(features.flatten(2), voxels, strict=True)])
+        picked = net.features_at(image, voxels)
+    own_places = STRIDE * unravel(voxels, [-(-n // STRIDE) for n in image.shape[2:]])
     return net.displacements(picked) - (targets - own_places).flatten(0, 1)
 
 

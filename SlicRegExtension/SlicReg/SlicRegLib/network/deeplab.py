@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
+
+from ..geometry.grid import unravel
+from .devices import total_memory
+from .unet import gather
 
 # input, middle and output channels and stride of the eight blocks; the first is a plain convolution of stride 2
 _BLOCKS = (
@@ -23,8 +27,12 @@ _BLOCKS = (
 )
 _RATES = (2, 4, 8, 16)
 AMPLE_MEMORY = 4000
-"""Bytes of a GPU for each voxel of a batch. Four scans of 1.15 million voxels take 9.7 GB; with blocks that are
-recomputed they take 5 GB and an eighth more time."""
+"""Bytes for each voxel of a batch. On a GPU four scans of 1.15 million voxels take 9.7 GB with the dense head; with
+blocks that are computed again they take 5 GB and an eighth more time."""
+
+
+FEW = 5
+"""Where fewer than one in so many voxels are wanted, to compute the head at them alone is less work."""
 
 
 class Residual(nn.Module):
@@ -121,7 +129,7 @@ class DeepLabTrunk(nn.Module):
     """Backbone, ASPP and the head without its last 1x1x1 convolution, which is the classifier: (B, 1, I, J, K) ->
     (B, 32 * layers, i, j, k) at stride 2.
 
-    Group g of the head serves layer g. Blocks are recomputed in the backward pass to save memory, except on a GPU
+    Group g of the head serves layer g. Blocks are computed again in the backward pass to save memory, except on a device
     with `AMPLE_MEMORY`.
     """
 
@@ -138,17 +146,62 @@ class DeepLabTrunk(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
-        def run(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
-            if not scarce:
-                return module(x)
-            again = lambda: (nullcontext(), _keep_statistics(module))  # noqa: E731  before and in the backward pass
-            return checkpoint(module, x, use_reentrant=False, context_fn=again)
+        return self._runner(image)(self.head, self._join(image))
 
-        scarce = torch.is_grad_enabled() and self.training and not _has_ample_memory(image)
+    def at(self, image: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
+        """As `UNetTrunk.at`. If the voxels are few, the head, three fifths of the work, is computed at them alone. In
+        training its norms then take their statistics from these voxels and their neighbours."""
+        joined = self._join(image)
+        if voxels.shape[1] * FEW > joined[0, 0].numel():
+            return gather(self._runner(image)(self.head, joined), voxels)
+        return self._apply_head_at(joined, voxels)
+
+    def _join(self, image: torch.Tensor) -> torch.Tensor:
+        """What the head sees."""
+        run = self._runner(image)
         skip = run(self.early, image)
         context = run(self.aspp, run(self.late, skip))
-        context = F.interpolate(context, size=skip.shape[2:])
-        return run(self.head, torch.cat([skip, context], 1))
+        return torch.cat([skip, F.interpolate(context, size=skip.shape[2:])], 1)
+
+    def _runner(self, image: torch.Tensor) -> Callable[[nn.Module, torch.Tensor], torch.Tensor]:
+        """What runs a block: it is computed again in the backward pass if memory is scarce."""
+        if torch.is_grad_enabled() and self.training and not _has_ample_memory(image):
+            return _run_twice
+        return nn.Module.__call__
+
+    def _apply_head_at(self, joined: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
+        """(B, C, i, j, k), (B, n) -> (B * n, 32 * layers)."""
+        widen, norm, relu, mix, last_norm, last_relu = self.head
+        neighbours, inside = _find_neighbours(voxels, joined.shape[2:])  # (B, n, 27)
+        near = relu(_normalise(norm, F.linear(gather(joined, neighbours.flatten(1)), widen.weight.flatten(1))))
+        near = near * inside.reshape(-1, 1)  # beyond the edges the convolution sees zeros
+        groups, count = mix.groups, len(voxels) * voxels.shape[1]
+        patches = near.reshape(count, 27, groups, -1).permute(2, 0, 3, 1).flatten(2)  # (groups, B * n, channels * 27)
+        weight = mix.weight.flatten(1).unflatten(0, (groups, -1)).transpose(1, 2)
+        mixed = torch.bmm(patches, weight.to(patches)).movedim(0, 1).flatten(1)
+        return last_relu(_normalise(last_norm, mixed))
+
+
+def _normalise(norm: nn.Module, values: torch.Tensor) -> torch.Tensor:
+    """(N, C) by a `BatchNorm3d`."""
+    return norm(values[:, :, None, None, None]).flatten(1)
+
+
+def _find_neighbours(voxels: torch.Tensor, shape: torch.Size) -> tuple[torch.Tensor, torch.Tensor]:
+    """Flat indices (B, n) -> those of their 27 neighbours in the order of a 3x3x3 kernel, and whether these lie in the
+    volume; the others are moved into it."""
+    side = torch.arange(-1, 2, device=voxels.device)
+    places = unravel(voxels.flatten(), shape).long()[:, None] + torch.cartesian_prod(side, side, side)
+    size = torch.tensor(shape, device=voxels.device)
+    inside = ((places >= 0) & (places < size)).all(-1)
+    i, j, k = places.clamp(min=0).minimum(size - 1).unbind(-1)
+    flat = (i * shape[1] + j) * shape[2] + k
+    return flat.reshape(*voxels.shape, 27), inside.reshape(*voxels.shape, 27)
+
+
+def _run_twice(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    again = lambda: (nullcontext(), _keep_statistics(module))  # noqa: E731  before and in the backward pass
+    return checkpoint(module, x, use_reentrant=False, context_fn=again)
 
 
 @contextmanager
@@ -167,6 +220,4 @@ def _keep_statistics(module: nn.Module) -> Iterator[None]:
 
 
 def _has_ample_memory(image: torch.Tensor) -> bool:
-    if not image.is_cuda:
-        return False
-    return torch.cuda.get_device_properties(image.device).total_memory > AMPLE_MEMORY * image.numel()
+    return total_memory(image.device) > AMPLE_MEMORY * image.numel()

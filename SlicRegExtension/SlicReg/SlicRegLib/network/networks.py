@@ -42,6 +42,10 @@ class SupervoxelNet(nn.Module):
         """(B, 1, I, J, K) HU / 500 -> (B, C, i, j, k) with i = ceil(I / 2)."""
         return self.trunk(image)
 
+    def features_at(self, image: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
+        """`features` of chosen voxels, by their flat indices (B, n): (B * n, C). Few take less work than all."""
+        return self.trunk.at(image, voxels)  # type: ignore[operator,union-attr]
+
     def logits(self, features: torch.Tensor, layers: int | None = None) -> torch.Tensor:
         """Features of voxels (N, C) -> (layers, N, classes): one matrix product per layer, with contiguous classes.
 

@@ -48,3 +48,12 @@ class UNetTrunk(nn.Module):
             x = F.interpolate(reduce(x), size=skip.shape[2:], mode="trilinear", align_corners=False)
             x = up(torch.cat([x, skip], 1))
         return x
+
+    def at(self, image: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
+        """The features of chosen voxels: (B, 1, I, J, K) and flat indices (B, n) -> (B * n, C)."""
+        return gather(self(image), voxels)
+
+
+def gather(features: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
+    """(B, C, i, j, k) at flat indices (B, n): (B * n, C)."""
+    return torch.cat([one[:, chosen].T for one, chosen in zip(features.flatten(2), voxels, strict=True)])

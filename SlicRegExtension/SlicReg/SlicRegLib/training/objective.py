@@ -27,8 +27,7 @@ class SupervoxelLoss(nn.Module):
     def forward(self, image: torch.Tensor, voxels: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The loss of a `SampleBatch` on the network's device."""
         with autocast(image.device, self.precision):
-            features = self.net.features(image).flatten(2)  # (B, C, voxels)
-            logits = self.net.logits(torch.cat([f[:, v].T for f, v in zip(features, voxels, strict=True)]))
+            logits = self.net.logits(self.net.features_at(image, voxels))
         return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten(0, 1).T.flatten())  # (layers, voxels) each
 
 
@@ -43,8 +42,8 @@ def validate(
     for index in range(len(scans.names)):
         batch = scans.batch([index], generator, augment=False)
         with autocast(device, precision):
-            features = net.features(batch.image.to(device, memory_format=torch.channels_last_3d))[0].flatten(1)
-            logits = net.logits(features[:, batch.voxels[0].to(device)].T).float().flatten(0, 1)
+            image = batch.image.to(device, memory_format=torch.channels_last_3d)
+            logits = net.logits(net.features_at(image, batch.voxels.to(device))).float().flatten(0, 1)
         targets = batch.targets[0].to(device).T.flatten()
         foreground = targets > 0
         loss += F.cross_entropy(logits[foreground], targets[foreground], reduction="sum").item()
