@@ -1,39 +1,46 @@
 """What supervoxels are worth: mean Dice against the size of the misalignment with which a target comes.
 
-    python benchmarks/misalignment.py --model M --images DIR --labels DIR --out FOLDER
-        [--levels 0 0.33 0.67 1] [--seed 0]
+    python benchmarks/misalignment.py --set NAME MODEL IMAGES LABELS [--set ...] --out FOLDER
+        [--levels 0 0.33 0.67 1] [--seed 0] [--peers affine convexadam] [--deeds-folder DIR]
 
-Each target is moved as `pose.py` moves it, by up to 45 degrees about a random axis, 80 mm along each world axis and a
-scale from 0.6 to 1.4, all times the level. It is registered to the model's own template by:
+A set is a model that holds a template and its labels, and folders of scans and of their labels; it becomes a panel of
+the figure. Each target is moved as `pose.py` moves it, by up to 45 degrees about a random axis, 80 mm along each world
+axis and a scale from 0.6 to 1.4, all times the level. It is registered to the model's own template by:
 
-    refinement alone       from the centres of mass, without a network
-    affine, refined        the supervoxels' affine map, then the refinement
-    whole chain, refined   the affine map, the alignment of key points, the spline, then the refinement
-    published              the method of the paper: no refinement
+    refinement alone            from the centres of mass, without a network
+    affine, refined             the supervoxels' affine map, then the refinement
+    whole chain, refined        the affine map, the alignment of key points, the spline, then the refinement
+    published                   the method of the paper: no refinement
+    SimpleITK affine, refined   an affine map by mutual information instead of the supervoxels' (--peers affine)
+    convexAdam, deeds           other programs with their defaults (--peers convexadam, --deeds-folder)
 
-Dice is measured on the target's own grid. Writes misalignment.json and misalignment.png into --out, case by case, and
-goes on where it was interrupted.
+The last three start from the centres of mass, on both scans' canonical grids (4 mm); of a program that gives up, the
+start counts. Dice is measured on the target's own grid. Writes misalignment.json and misalignment.png into --out, case
+by case, and goes on where it was interrupted.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from cohort import describe_circumstances, load_labelled
+from peer_tools import HALVED, convexadam, deeds, register_by_mutual_information
 from pose import draw_pose, move
-from SlicRegLib.geometry.field import DisplacementField
-from SlicRegLib.geometry.grid import translation
+from SlicRegLib.errors import UserError
+from SlicRegLib.geometry.field import DisplacementField, affine_field
+from SlicRegLib.geometry.grid import Grid, translation
 from SlicRegLib.geometry.inverse import invert
 from SlicRegLib.images.files import write_json
 from SlicRegLib.images.preparation import PreparedScan
 from SlicRegLib.images.volumes import Volume
 from SlicRegLib.progress import silent
+from SlicRegLib.registration.consensus import Consensus
 from SlicRegLib.registration.fixed_side import FixedSide
 from SlicRegLib.registration.image_features import CELL
 from SlicRegLib.registration.model import Model, load_model
@@ -46,19 +53,45 @@ from SlicRegLib.results.metrics import dice
 DEGREES, SHIFT_MM, SCALE = 45.0, 80.0, 0.4
 """Largest turn, shift and change of size, at level 1."""
 CHAINS = ("refinement alone", "affine, refined", "whole chain, refined", "published")
+OTHERS = {"affine": "SimpleITK affine, refined", "convexadam": "convexAdam", "deeds": "deeds"}
+STYLES = dict(zip((*CHAINS, *OTHERS.values()), ("C0o-", "C2o-", "C1o--", "C3o-", "C4s:", "C5s:", "C6s:"), strict=True))
+"""The whole chain is dashed, since it lies on the affine map."""
 DEFAULT, PUBLISHED = RegistrationOptions(), MODES["published"]
 CPU = torch.device("cpu")
+Save = Callable[[], None]
 
 
 class Chains:
-    """The ways to register a scan to a model's own template."""
+    """The ways to register a scan to a model's own template: this project's, and what ``others`` name."""
 
-    def __init__(self, model: Model, template: Volume):
-        self.model, self.template = model, template
+    def __init__(self, model: Model, template: Volume, others: Sequence[str] = (), deeds_folder: Path = Path()):
+        self.model, self.template, self.others, self.deeds_folder = model, template, others, deeds_folder
         self.fixed, self.published = (FixedSide(model, template, options) for options in (DEFAULT, PUBLISHED))
 
-    def register(self, target: Volume) -> dict[str, DisplacementField]:
-        """Chain -> the field from the target to the template."""
+    def __call__(self, target: Volume, chains: Collection[str]) -> Iterator[tuple[str, DisplacementField]]:
+        """Those of ``chains`` that are wanted, each with the field from the target to the template."""
+        if set(chains) & set(CHAINS):
+            yield from self._register(target).items()
+        for key in self.others:
+            if OTHERS[key] in chains:
+                yield OTHERS[key], self._register_elsewhere(key, prepare_target(target, self.model))
+
+    def _register_elsewhere(self, key: str, prepared: PreparedScan) -> DisplacementField:
+        """By another program; one that gives up leaves the scan where it started."""
+        fixed, threads = self.fixed.scan, torch.get_num_threads()
+        ours, theirs = (Volume(scan.hu.numpy(), scan.grid) for scan in (fixed, prepared))
+        centres = translation(prepared.grid.centre - fixed.grid.centre)
+        try:
+            if key == "affine":
+                return self._refine(register_by_mutual_information(ours, theirs), prepared)
+            if key == "convexadam":
+                return convexadam(theirs, ours, threads)
+            return deeds(theirs, ours, threads, self.deeds_folder, HALVED)
+        except RuntimeError as error:
+            print(f"{OTHERS[key]} gave up: {str(error).strip().splitlines()[-1]}")
+            return affine_field(np.linalg.inv(centres), prepared.grid.pooled(4))
+
+    def _register(self, target: Volume) -> dict[str, DisplacementField]:
         fixed, prepared = self.fixed, prepare_target(target, self.model)
         seen, clock = see_target(fixed, target, prepared), Stopwatch(silent)
         aligned = align_key_points(self.model.network(CPU), seen.encoded, seen.affine, fixed, clock, DEFAULT)
@@ -77,65 +110,103 @@ class Chains:
         return backward or invert(dense, scan.grid.pooled(CELL))
 
 
-def draw(rows: dict[str, dict[str, float]], path: Path) -> None:
-    """Mean Dice of each chain against the level."""
+def measure(consensus: Consensus, field: DisplacementField, grid: Grid, known: np.ndarray) -> float:
+    """Mean Dice of the organs that the target has; ``known``: its labels, on ``grid``."""
+    found = consensus.on(grid, field).data
+    values = [organ.value for organ in consensus.organs if (known == organ.value).any()]
+    return float(np.mean([dice(found == value, known == value) for value in values]))
+
+
+def run_set(words: Sequence[str], options: argparse.Namespace, rows: dict[str, dict[str, float]], save: Save) -> None:
+    """Fill ``rows``, "case level" -> chain -> Dice, with what is missing."""
+    name, path, images, labels = words[0], *map(Path, words[1:])
+    model, generator = load_model(path), np.random.default_rng(options.seed)
+    template, consensus = find_own_template(model, path)
+    if not isinstance(consensus, Consensus):
+        raise UserError(f"The model {path} holds no consensus of labels.")
+    chains = Chains(model, template, options.peers, options.deeds_folder)
+    wanted = {*CHAINS, *(OTHERS[key] for key in options.peers)}
+    for case, target, known in load_labelled(images, labels):
+        seed = int(generator.integers(1 << 31))  # one direction for each scan, the same at all levels
+        for level in options.levels:
+            row = rows.setdefault(f"{case} {level}", {})
+            scale = (1 - SCALE * level, 1 + SCALE * level)
+            pose = np.random.default_rng(seed)
+            matrix, text = draw_pose(pose, target.grid.centre, DEGREES * level, SHIFT_MM * level, scale)
+            moved = move(target, matrix)
+            for chain, field in chains(moved, wanted - row.keys()):
+                row[chain] = measure(consensus, field, moved.grid, known.data)
+            print(
+                f"{name}  {case:10s} {text:34s}", *(f"{chain} {row[chain]:.3f}" for chain in row), sep="  ", flush=True
+            )
+            save()
+
+
+def average(rows: dict[str, dict[str, float]], chain: str) -> dict[float, float]:
+    """Level -> mean Dice of the chain."""
+    levels = sorted({float(key.split()[-1]) for key in rows})
+    of = {level: [row[chain] for key, row in rows.items() if float(key.split()[-1]) == level] for level in levels}
+    return {level: float(np.mean(values)) for level, values in of.items()}
+
+
+def format_table(sets: dict[str, dict[str, dict[str, float]]]) -> str:
+    """Markdown: a line per set and chain, a column per level."""
+    lines = []
+    for name, rows in sets.items():
+        for chain in next(iter(rows.values())):
+            means = average(rows, chain)
+            if not lines:
+                lines = [["scans", "", *(f"level {level:g}" for level in means)], ["---"] * (2 + len(means))]
+            lines.append([name, chain, *(f"{value:.3f}" for value in means.values())])
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+
+
+def draw(sets: dict[str, dict[str, dict[str, float]]], path: Path) -> None:
+    """Mean Dice of each chain against the level, a panel per set."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 4.5), layout="constrained")
+    figure = Figure(figsize=(1 + 4.2 * len(sets), 4.6), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.add_subplot()
-    levels = sorted({float(key.split()[-1]) for key in rows})
-    for chain in CHAINS:
-        means = [np.mean([row[chain] for key, row in rows.items() if float(key.split()[-1]) == n]) for n in levels]
-        style = "o--" if chain.startswith("whole") else "o-"  # it lies on the affine map's
-        axes.plot([DEGREES * n for n in levels], means, style, label=chain)
-    axes.set_xlabel(
-        f"largest turn, degrees (with up to {SHIFT_MM:g} mm of shift and a scale of 1 +- {SCALE:g} at the end)"
+    panels = figure.subplots(1, len(sets), sharey=True, squeeze=False)[0]
+    for axes, (name, rows) in zip(panels, sets.items(), strict=True):
+        for chain, style in STYLES.items():
+            if chain in next(iter(rows.values())):
+                means = average(rows, chain)
+                axes.plot([DEGREES * level for level in means], list(means.values()), style, label=chain)
+        axes.set_title(f"{name} ({len({key.split()[0] for key in rows})} scans)")
+        axes.set_ylim(0, None)
+        axes.grid(alpha=0.3)
+    panels[0].set_ylabel("mean Dice on the target")
+    figure.supxlabel(
+        f"largest turn, degrees (with up to {SHIFT_MM:g} mm of shift and a scale of 1 +- {SCALE:g} at the end)", size=10
     )
-    axes.set_ylabel("mean Dice on the target")
-    axes.set_ylim(0, None)
-    axes.grid(alpha=0.3)
-    axes.legend(frameon=False)
+    handles = {label: line for axes in panels for line, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(handles.values(), handles, loc="outside upper center", ncols=4, frameon=False)
     figure.savefig(path, dpi=110)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name in ("model", "images", "labels", "out"):
-        parser.add_argument(f"--{name}", type=Path, required=True)
+    parser.add_argument(
+        "--set", nargs=4, action="append", required=True, dest="sets", metavar=("NAME", "MODEL", "IMAGES", "LABELS")
+    )
+    parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--levels", type=float, nargs="+", default=[0.0, 0.33, 0.67, 1.0])
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--peers", nargs="*", choices=tuple(OTHERS), default=["affine", "convexadam"])
+    parser.add_argument("--deeds-folder", type=Path, help="holds deeds' programs, for --peers deeds")
     options = parser.parse_args(arguments)
+    if "deeds" in options.peers and not options.deeds_folder:
+        parser.error("--peers deeds needs --deeds-folder")
     options.out.mkdir(parents=True, exist_ok=True)
     path = options.out / "misalignment.json"
-    rows = json.loads(path.read_text())["rows"] if path.exists() else {}
-    model = load_model(options.model)
-    template, consensus = find_own_template(model, options.model)
-    chains, generator = Chains(model, template), np.random.default_rng(options.seed)
-    for case, target, labels in load_labelled(options.images, options.labels):
-        seed = int(generator.integers(1 << 31))  # one direction for each scan, the same at all levels
-        for level in options.levels:
-            if f"{case} {level}" in rows:
-                continue
-            scale = (1 - SCALE * level, 1 + SCALE * level)
-            matrix, words = draw_pose(
-                np.random.default_rng(seed), target.grid.centre, DEGREES * level, SHIFT_MM * level, scale
-            )
-            moved, row = move(target, matrix), {}
-            for chain, field in chains.register(moved).items():
-                found = consensus.on(moved.grid, field).data
-                values = [organ.value for organ in consensus.organs if (labels.data == organ.value).any()]
-                row[chain] = float(np.mean([dice(found == value, labels.data == value) for value in values]))
-            rows[f"{case} {level}"] = row
-            print(f"{case:10s} {words:34s}", *(f"{chain} {row[chain]:.3f}" for chain in CHAINS), sep="  ", flush=True)
-            write_json(path, describe_circumstances() | {"rows": rows})
-    draw(rows, options.out / "misalignment.png")
-    for level in options.levels:
-        at = [row for key, row in rows.items() if float(key.split()[-1]) == level]
-        print(
-            f"level {level:g}:", *(f"{chain} {np.mean([row[chain] for row in at]):.3f}" for chain in CHAINS), sep="  "
-        )
+    sets = json.loads(path.read_text())["sets"] if path.exists() else {}
+    for words in options.sets:
+        rows = sets.setdefault(words[0], {})
+        run_set(words, options, rows, lambda: write_json(path, describe_circumstances() | {"sets": sets}))
+    draw(sets, options.out / "misalignment.png")
+    print(format_table(sets))
 
 
 if __name__ == "__main__":

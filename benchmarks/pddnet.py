@@ -7,7 +7,7 @@ warped scan for small displacements. All of it is differentiable, so that the fe
 regularisation are learned without labels: by how well image features of the two scans agree after the warp.
 
 The features are image features (MIND-SSC and windows of HU), to which a small network adds what it has learned. Before
-it is trained it adds nothing. ``ablation.py`` trains it on pairs of a study's scans, in `training.loop` as a `Task`:
+it is trained it adds nothing. ``table1.py`` trains it on pairs of a study's scans, in `training.loop` as a `Task`:
 the first scan of a batch is registered to the second, and so on. 41,302 parameters; at 96 x 80 x 128 voxels of 4 mm a
 step on one pair takes 18 s of one CPU core and 4 GB, a registration 11 s.
 """
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import product
 from typing import Any
 
@@ -24,19 +25,17 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from from_start import register_from
 from SlicRegLib.errors import UserError
 from SlicRegLib.geometry.field import DisplacementField
 from SlicRegLib.geometry.grid import Grid
 from SlicRegLib.geometry.sampling import sample
-from SlicRegLib.images.preparation import BODY_HU, PreparedScan, network_input, prepare_scan
-from SlicRegLib.images.volumes import Volume
+from SlicRegLib.images.preparation import BODY_HU, PreparedScan, network_input
 from SlicRegLib.network.options import NetworkOptions
-from SlicRegLib.progress import Progress, silent
 from SlicRegLib.registration.image_features import image_features
 from SlicRegLib.registration.model import Model
 from SlicRegLib.registration.options import RegistrationOptions
-from SlicRegLib.registration.register import Stopwatch, refine_and_unfold
-from SlicRegLib.registration.result import Registration
+from SlicRegLib.registration.register import Stopwatch
 from SlicRegLib.teaching.teachers import field_from_voxels
 from SlicRegLib.training.history import History
 from SlicRegLib.training.loop import TrainingPlan, train
@@ -257,19 +256,17 @@ def predict_field(net: PddNet, fixed: PreparedScan, moving: PreparedScan) -> Dis
     return field_from_voxels(voxels, fixed.grid, moving.grid, control=fixed.grid.pooled(CELL).strided(CELL))
 
 
-def register_by_pddnet(
+def find_start_by_pddnet(
     model: Model,
-    template: Volume,
-    target: Volume,
-    options: RegistrationOptions = RegistrationOptions(),
-    device: torch.device = torch.device("cpu"),
-    progress: Progress = silent,
-) -> Registration:
-    """As `register`, with a `PddNet` in the model, which can register any two scans."""
-    clock = Stopwatch(progress)
-    with clock("preparation"):
-        fixed, moving = (prepare_scan(scan, model.preparation) for scan in (template, target))
+    fixed: PreparedScan,
+    moving: PreparedScan,
+    options: RegistrationOptions,
+    device: torch.device,
+    clock: Stopwatch,
+) -> DisplacementField:
+    """The field of a `PddNet`, which can register any two scans; for `register_from`."""
     with clock("prediction"):
-        field = predict_field(model.network(device), fixed, moving)
-    dense, backward = refine_and_unfold([field], fixed, moving, clock, options, device)
-    return Registration(template, target, dense, clock.seconds, True, backward=backward)
+        return predict_field(model.network(device), fixed, moving)
+
+
+register_by_pddnet = partial(register_from, find_start_by_pddnet)

@@ -50,11 +50,11 @@ def simpleitk_affine(fixed: Volume, moving: Volume, threads: int) -> Displacemen
 
     sitk.ProcessObject.SetGlobalDefaultNumberOfThreads(threads)
     with clock("registration"):
-        matrix = _register_by_mutual_information(fixed, moving)
+        matrix = register_by_mutual_information(fixed, moving)
     return affine_field(matrix, fixed.grid)
 
 
-def _register_by_mutual_information(scan: Volume, template: Volume) -> np.ndarray:
+def register_by_mutual_information(scan: Volume, template: Volume) -> np.ndarray:
     """4x4 world (RAS) matrix from the scan's points to the template's."""
     import SimpleITK as sitk
 

@@ -1,4 +1,4 @@
-"""Displacement regression, which ``ablation.py`` compares with supervoxels: network, training and registration.
+"""Displacement regression, which ``table1.py`` compares with supervoxels: network, training and registration.
 
 A regression network has the trunk of its supervoxel network and a head of three channels: the displacement from a voxel
 of the scan to its place in the template, learned from the teacher at 1024 points of each scan's body. To register, its
@@ -16,21 +16,21 @@ from typing import Any
 import torch
 from torch import nn
 
+from from_start import register_from
 from SlicRegLib.errors import UserError
 from SlicRegLib.geometry.field import DisplacementField
 from SlicRegLib.geometry.grid import Grid, bounding_grid, unravel
 from SlicRegLib.geometry.spline import thin_plate_spline
-from SlicRegLib.images.preparation import PreparedScan, network_input, prepare_scan
+from SlicRegLib.images.preparation import PreparedScan, network_input
 from SlicRegLib.images.volumes import Volume
 from SlicRegLib.network.devices import autocast
 from SlicRegLib.network.networks import build
 from SlicRegLib.network.options import STRIDE, NetworkOptions
-from SlicRegLib.progress import Progress, silent
 from SlicRegLib.registration.alignment import neighbour_graph
 from SlicRegLib.registration.key_points import choose_key_points
 from SlicRegLib.registration.model import Model
 from SlicRegLib.registration.options import RegistrationOptions
-from SlicRegLib.registration.register import Stopwatch, refine_and_unfold
+from SlicRegLib.registration.register import Stopwatch
 from SlicRegLib.registration.result import Registration
 from SlicRegLib.teaching.teachers import field_from_voxels
 from SlicRegLib.training.history import History
@@ -129,20 +129,15 @@ def train_regression(plan: TrainingPlan, *more: Any) -> tuple[Any, History]:
     return train(replace(plan, options=options, task=DISPLACEMENTS), *more)
 
 
-def register_by_regression(
+def find_start_by_regression(
     model: Model,
-    template: Volume,
-    target: Volume,
-    options: RegistrationOptions = RegistrationOptions(),
-    device: torch.device = torch.device("cpu"),
-    progress: Progress = silent,
-) -> Registration:
-    """As `register`, with a `DisplacementNet` in the model, which knows the model's own template alone."""
-    if template.fingerprint() != model.template_sha256:
-        raise UserError("A regression network registers to the template that it was trained with, and to no other.")
-    clock = Stopwatch(progress)
-    with clock("preparation"):
-        fixed, moving = (prepare_scan(scan, model.preparation) for scan in (template, target))
+    fixed: PreparedScan,
+    moving: PreparedScan,
+    options: RegistrationOptions,
+    device: torch.device,
+    clock: Stopwatch,
+) -> DisplacementField:
+    """The field of a `DisplacementNet`; for `register_from`."""
     with clock("prediction"):
         net = model.network(device)
         field = predict_field(net, moving, model.template_grid, options.prediction.precision)
@@ -150,9 +145,14 @@ def register_by_regression(
         points = choose_key_points(moving.body, moving.grid, options.alignment)
         to_template = smooth_by_random_walk(points, field.at(points), options.alignment.neighbours)
         grid = bounding_grid([fixed.grid], options.alignment.field_spacing_mm)
-        dense = thin_plate_spline(points + to_template, -to_template, grid, options.alignment.spline_lambda)
-    dense, backward = refine_and_unfold([dense], fixed, moving, clock, options, device)
-    return Registration(template, target, dense, clock.seconds, True, backward=backward)
+        return thin_plate_spline(points + to_template, -to_template, grid, options.alignment.spline_lambda)
+
+
+def register_by_regression(model: Model, template: Volume, *more: Any, **options: Any) -> Registration:
+    """As `register`, with a `DisplacementNet` in the model, which knows the model's own template alone."""
+    if template.fingerprint() != model.template_sha256:
+        raise UserError("A regression network registers to the template that it was trained with, and to no other.")
+    return register_from(find_start_by_regression, model, template, *more, **options)
 
 
 @torch.no_grad()

@@ -12,7 +12,7 @@ from ..errors import UserError
 from ..geometry.grid import Grid
 from ..images.files import check_output, make_folder, write_json
 from ..images.volumes import Volume, save_volume
-from ..phantoms.phantom import ORGANS, make_phantom
+from ..phantoms.phantom import ORGANS, PhantomOptions, make_phantom
 from ..progress import Progress
 from ..registration.model_header import PHANTOM_TRUNK
 from ..registration.verdict_text import count_verdicts, describe_counts
@@ -62,11 +62,11 @@ def run_demo(request: DemoRequest, progress: Progress) -> str:
     )
 
 
-def write_phantom(folder: Path, seed: int) -> tuple[Path, Path]:
+def write_phantom(folder: Path, seed: int, options: PhantomOptions = PhantomOptions()) -> tuple[Path, Path]:
     """Write a phantom's scan and labels to ``folder``/img and /label; returns their paths."""
     scan, labels = (folder / kind / f"phantom_{seed}.nii.gz" for kind in ("img", "label"))
     if not (scan.exists() and labels.exists()):
-        phantom = make_phantom(seed)
+        phantom = make_phantom(seed, options)
         grid = Grid(phantom.image.shape, phantom.affine)
         for path, data in ((scan, np.round(phantom.image).astype(np.int16)), (labels, phantom.labels)):
             make_folder(path.parent)

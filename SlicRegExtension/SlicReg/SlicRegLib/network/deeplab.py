@@ -129,8 +129,8 @@ class DeepLabTrunk(nn.Module):
     """Backbone, ASPP and the head without its last 1x1x1 convolution, which is the classifier: (B, 1, I, J, K) ->
     (B, 32 * layers, i, j, k) at stride 2.
 
-    Group g of the head serves layer g. Blocks are computed again in the backward pass to save memory, except on a device
-    with `AMPLE_MEMORY`.
+    Group g of the head serves layer g. Blocks are computed again in the backward pass to save memory, except on a
+    device with `AMPLE_MEMORY`.
     """
 
     def __init__(self, layers: int):
