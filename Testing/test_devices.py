@@ -9,7 +9,14 @@ import torch
 
 from SlicRegLib.errors import UserError
 from SlicRegLib.network import devices
-from SlicRegLib.network.devices import autocast, choose_device, choose_precision, peak_memory_mb, return_free_memory
+from SlicRegLib.network.devices import (
+    autocast,
+    choose_device,
+    choose_precision,
+    peak_memory_mb,
+    return_free_memory,
+    total_memory,
+)
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -144,3 +151,7 @@ def test_freed_memory_goes_back_to_the_system():
     before = psutil.Process().memory_info().rss
     return_free_memory()
     assert before - psutil.Process().memory_info().rss > 100 << 20 and len(kept) == 40
+
+
+def test_total_memory_is_the_computers():
+    assert total_memory(CPU) == psutil.virtual_memory().total
