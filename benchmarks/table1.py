@@ -133,7 +133,7 @@ def _describe_other(row: dict[str, Any]) -> dict[str, Any]:
     """A row of ``peers.py``."""
     mean = row["mean"]
     return {
-        "title": f"{row['title']} {row['version']}",
+        "title": f"{row['title']} {row['version']}".strip(),
         "dice": mean["mean_dice"],
         "labels": mean["dice"],
         "hd95": mean["mean_hd95_mm"],

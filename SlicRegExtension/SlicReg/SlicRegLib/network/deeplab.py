@@ -172,6 +172,7 @@ class DeepLabTrunk(nn.Module):
     def _apply_head_at(self, joined: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
         """(B, C, i, j, k), (B, n) -> (B * n, 32 * layers)."""
         widen, norm, relu, mix, last_norm, last_relu = self.head
+        assert isinstance(widen, nn.Conv3d) and isinstance(mix, nn.Conv3d)
         neighbours, inside = _find_neighbours(voxels, joined.shape[2:])  # (B, n, 27)
         near = relu(_normalise(norm, F.linear(gather(joined, neighbours.flatten(1)), widen.weight.flatten(1))))
         near = near * inside.reshape(-1, 1)  # beyond the edges the convolution sees zeros
