@@ -163,7 +163,6 @@ def test_checkpointing_changes_neither_gradients_nor_statistics(monkeypatch):
     monkeypatch.setattr(
         deeplab, "checkpoint", lambda module, x, **kw: (recomputed.append(module), real(module, x, **kw))[1]
     )
-    monkeypatch.setattr(deeplab, "_has_ample_memory", lambda image: False)
     before = copy.deepcopy(net.state_dict())
     with_checkpoints, statistics = gradients(net, scan), copy.deepcopy(net.state_dict())
     assert recomputed == [net.trunk.early, net.trunk.late, net.trunk.aspp, net.trunk.head]
@@ -192,12 +191,3 @@ def test_depthwise_convolutions_and_their_gradients_are_torchs(stride, channels)
     torch.testing.assert_close(ours.weight.grad, theirs.weight.grad)
     with torch.no_grad():
         torch.testing.assert_close(ours(x), theirs(x))
-
-
-def test_blocks_are_computed_once_where_memory_is_ample(monkeypatch):
-    """Half of a computer's memory must hold the batch at `AMPLE_MEMORY` bytes a voxel."""
-    image = random(2, 1, 16, 16, 16)
-    for factor, ample in ((1.9, False), (2.1, True)):
-        total = int(factor * image.numel() * deeplab.AMPLE_MEMORY)
-        monkeypatch.setattr(deeplab, "total_memory", lambda device, total=total: total)
-        assert deeplab._has_ample_memory(image) == ample

@@ -15,7 +15,6 @@ from SlicRegLib.network.devices import (
     choose_precision,
     peak_memory_mb,
     return_free_memory,
-    total_memory,
 )
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -151,7 +150,3 @@ def test_freed_memory_goes_back_to_the_system():
     before = psutil.Process().memory_info().rss
     return_free_memory()
     assert before - psutil.Process().memory_info().rss > 100 << 20 and len(kept) == 40
-
-
-def test_total_memory_is_the_computers():
-    assert total_memory(CPU) == psutil.virtual_memory().total

@@ -78,6 +78,19 @@ def test_features_at_chosen_voxels_are_those_of_the_dense_output(options, count)
 
 
 @pytest.mark.parametrize("options", [TWO_LAYERS, NETWORK], ids=["paper", "unet"])
+def test_gradients_at_chosen_voxels_are_those_of_the_dense_output(options):
+    net, scan = build_seeded(options).eval(), random(1, 1, 12, 20, 16)
+    chosen = torch.tensor([[0, 7, 200, 479]])
+    gradients = []
+    for features in (net.features_at(scan, chosen), net.features(scan)[0].flatten(1)[:, chosen[0]].T):
+        net.zero_grad()
+        net.logits(features).square().sum().backward()
+        gradients.append([weight.grad.clone() for weight in net.parameters()])
+    for few, dense in zip(*gradients, strict=True):
+        torch.testing.assert_close(few, dense, rtol=1e-3, atol=1e-4 * float(dense.abs().max()))
+
+
+@pytest.mark.parametrize("options", [TWO_LAYERS, NETWORK], ids=["paper", "unet"])
 def test_an_output_voxel_sits_on_every_second_input_voxel(options):
     """With mirror-symmetric kernels, the response to a dot at input voxel 2 o is symmetric about output voxel o."""
     net = build_seeded(options).eval()

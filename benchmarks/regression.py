@@ -67,7 +67,7 @@ class DisplacementNet(nn.Module):
 
     def features_at(self, image: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
         """Of the voxels with flat indices (B, n): (B * n, C)."""
-        return self.trunk.at(image, voxels)
+        return self.trunk.features_at(image, voxels)
 
     def displacements(self, features: torch.Tensor) -> torch.Tensor:
         """Features of voxels (N, C) -> voxels of the canonical frame (N, 3), in full precision."""

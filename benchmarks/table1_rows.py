@@ -93,7 +93,7 @@ def time_step(row: Row, study: Study, schedule: TrainingOptions, device: torch.d
             torch.cuda.synchronize(device)
         times.append(time.perf_counter())
 
-    trial = replace(schedule, iterations=TRIAL + 1, validation_scans=0)  # the last also writes a checkpoint
+    trial = replace(schedule, iterations=TRIAL + 1, validation_scans=1)  # the last step also validates
     with TemporaryDirectory() as folder:
         row.train(TrainingPlan(study, PRESETS[row.preset], trial), Path(folder, "trial"), device, False, note)
     return median(after - before for before, after in pairwise(times[1:-1]))

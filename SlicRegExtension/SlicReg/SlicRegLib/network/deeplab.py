@@ -11,7 +11,6 @@ import torch.nn.functional as F
 from torch.utils.checkpoint import checkpoint
 
 from ..geometry.grid import unravel
-from .devices import total_memory
 from .unet import gather
 
 # input, middle and output channels and stride of the eight blocks; the first is a plain convolution of stride 2
@@ -27,12 +26,12 @@ _BLOCKS = (
 )
 _RATES = (2, 4, 8, 16)
 AMPLE_MEMORY = 4000
-"""Bytes for each voxel of a batch. On a GPU four scans of 1.15 million voxels take 9.7 GB with the dense head; with
-blocks that are computed again they take 5 GB and an eighth more time."""
+"""Bytes of a GPU for each voxel of a batch. Four scans of 1.15 million voxels take 9.7 GB with the head at all voxels;
+with blocks that are computed again they take 5 GB and an eighth more time."""
 
 
-FEW = 5
-"""Where fewer than one in so many voxels are wanted, to compute the head at them alone is less work."""
+NEIGHBOURS = 27
+"""Of a voxel, itself among them, in a 3x3x3 convolution."""
 
 
 class Residual(nn.Module):
@@ -129,8 +128,8 @@ class DeepLabTrunk(nn.Module):
     """Backbone, ASPP and the head without its last 1x1x1 convolution, which is the classifier: (B, 1, I, J, K) ->
     (B, 32 * layers, i, j, k) at stride 2.
 
-    Group g of the head serves layer g. Blocks are computed again in the backward pass to save memory, except on a
-    device with `AMPLE_MEMORY`.
+    Group g of the head serves layer g. Blocks are computed again in the backward pass to save memory, except on a GPU
+    with `AMPLE_MEMORY`.
     """
 
     def __init__(self, layers: int):
@@ -148,11 +147,11 @@ class DeepLabTrunk(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         return self._runner(image)(self.head, self._join(image))
 
-    def at(self, image: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
-        """As `UNetTrunk.at`. If the voxels are few, the head, three fifths of the work, is computed at them alone. In
-        training its norms then take their statistics from these voxels and their neighbours."""
+    def features_at(self, image: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
+        """As `UNetTrunk.features_at`. Where voxels and neighbours are fewer than all, the head, three fifths of the
+        work, is computed at them alone. In training its norms then take their statistics from these."""
         joined = self._join(image)
-        if voxels.shape[1] * FEW > joined[0, 0].numel():
+        if voxels.shape[1] * NEIGHBOURS > joined[0, 0].numel():
             return gather(self._runner(image)(self.head, joined), voxels)
         return self._apply_head_at(joined, voxels)
 
@@ -167,7 +166,7 @@ class DeepLabTrunk(nn.Module):
         """What runs a block: it is computed again in the backward pass if memory is scarce."""
         if torch.is_grad_enabled() and self.training and not _has_ample_memory(image):
             return _run_twice
-        return nn.Module.__call__
+        return _run_once
 
     def _apply_head_at(self, joined: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
         """(B, C, i, j, k), (B, n) -> (B * n, 32 * layers)."""
@@ -177,7 +176,7 @@ class DeepLabTrunk(nn.Module):
         near = relu(_normalise(norm, F.linear(gather(joined, neighbours.flatten(1)), widen.weight.flatten(1))))
         near = near * inside.reshape(-1, 1)  # beyond the edges the convolution sees zeros
         groups, count = mix.groups, len(voxels) * voxels.shape[1]
-        patches = near.reshape(count, 27, groups, -1).permute(2, 0, 3, 1).flatten(2)  # (groups, B * n, channels * 27)
+        patches = near.reshape(count, NEIGHBOURS, groups, -1).permute(2, 0, 3, 1).flatten(2)  # (groups, B * n, C * 27)
         weight = mix.weight.flatten(1).unflatten(0, (groups, -1)).transpose(1, 2)
         mixed = torch.bmm(patches, weight.to(patches)).movedim(0, 1).flatten(1)
         return last_relu(_normalise(last_norm, mixed))
@@ -197,7 +196,11 @@ def _find_neighbours(voxels: torch.Tensor, shape: torch.Size) -> tuple[torch.Ten
     inside = ((places >= 0) & (places < size)).all(-1)
     i, j, k = places.clamp(min=0).minimum(size - 1).unbind(-1)
     flat = (i * shape[1] + j) * shape[2] + k
-    return flat.reshape(*voxels.shape, 27), inside.reshape(*voxels.shape, 27)
+    return flat.reshape(*voxels.shape, NEIGHBOURS), inside.reshape(*voxels.shape, NEIGHBOURS)
+
+
+def _run_once(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return module(x)
 
 
 def _run_twice(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
@@ -221,5 +224,6 @@ def _keep_statistics(module: nn.Module) -> Iterator[None]:
 
 
 def _has_ample_memory(image: torch.Tensor) -> bool:
-    share = 1.0 if image.is_cuda else 0.5  # the rest of a computer's memory is for others
-    return share * total_memory(image.device) > AMPLE_MEMORY * image.numel()
+    if not image.is_cuda:  # a job on a cluster may have less memory than the computer, and is killed if it takes more
+        return False
+    return torch.cuda.get_device_properties(image.device).total_memory > AMPLE_MEMORY * image.numel()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import os
 import sys
 
 import torch
@@ -86,16 +85,6 @@ def is_left_to_cpu(error: BaseException, device: torch.device) -> bool:
     if device.type == "mps":
         return isinstance(error, (RuntimeError, NotImplementedError, TypeError))
     return device.type != "cpu" and isinstance(error, torch.cuda.OutOfMemoryError)
-
-
-def total_memory(device: torch.device) -> int:
-    """Bytes of memory that the device has; 0 where the system does not say."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_properties(device).total_memory
-    try:
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError, OSError):  # on Windows
-        return 0
 
 
 def peak_memory_mb(device: torch.device) -> dict[str, float]:

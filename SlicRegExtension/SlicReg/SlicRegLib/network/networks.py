@@ -44,7 +44,7 @@ class SupervoxelNet(nn.Module):
 
     def features_at(self, image: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
         """`features` of chosen voxels, by their flat indices (B, n): (B * n, C). Few take less work than all."""
-        return self.trunk.at(image, voxels)  # type: ignore[operator]
+        return self.trunk.features_at(image, voxels)  # type: ignore[operator]
 
     def logits(self, features: torch.Tensor, layers: int | None = None) -> torch.Tensor:
         """Features of voxels (N, C) -> (layers, N, classes): one matrix product per layer, with contiguous classes.

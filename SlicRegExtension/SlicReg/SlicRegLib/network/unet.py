@@ -49,7 +49,7 @@ class UNetTrunk(nn.Module):
             x = up(torch.cat([x, skip], 1))
         return x
 
-    def at(self, image: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
+    def features_at(self, image: torch.Tensor, voxels: torch.Tensor) -> torch.Tensor:
         """The features of chosen voxels: (B, 1, I, J, K) and flat indices (B, n) -> (B * n, C)."""
         return gather(self(image), voxels)
 

@@ -57,7 +57,7 @@ class Task:
     """What `loop.train` trains a network for; by default, to recognise supervoxels."""
 
     build: Callable[[NetworkOptions], Any] = build
-    """The network, with `features` and `options` as in `SupervoxelNet`."""
+    """The network, with `features_at` and `options` as in `SupervoxelNet`."""
     loss: Callable[[Any, str], nn.Module] = SupervoxelLoss
     """Network and precision -> a module that is called with a batch's image, voxels and targets."""
     validate: Callable[[Any, TrainingSet, torch.device, int, str], tuple[float, float]] = validate
