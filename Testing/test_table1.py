@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+import time
 from argparse import Namespace
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from tiny import NETWORK
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 import table1
 import table1_rows
+import table1_text
 
 
 def results_of(dice: float, labels: dict) -> dict:
@@ -34,12 +36,16 @@ def results_of(dice: float, labels: dict) -> dict:
 
 def test_table_has_a_line_per_measured_row_in_order():
     budget = {"iterations": 1000, "samples": 4000, "seconds": 61.4, "parameters": 1_234_567}
-    slic = {"plain": results_of(0.5, {"2": 0.4, "10": 0.6}), "refined": results_of(0.625, {"2": 0.6})}
+    slic = {
+        "plain": results_of(0.5, {"2": 0.4, "10": 0.6}),
+        "affine": results_of(0.55, {"2": 0.5}),
+        "refined": results_of(0.625, {"2": 0.6}),
+    }
     initial = {"training": None, "plain": results_of(0.25, {"2": 0.25}), "refined": results_of(0.375, {"2": 0.375})}
     peer = {"title": "syn", "version": "0.6", "cases": {"a": {}, "b": {}}}
     peer["mean"] = {"mean_dice": 0.75, "dice": {"10": 0.75}, "mean_hd95_mm": 2.0, "folding_percent": 0, "seconds": 8}
     results = {"unet-slic": {"training": budget, **slic}, "initial": initial}
-    text = table1.format_table(table1.list_lines(results, {"ants-syn": peer}), [])
+    text = table1_text.format_table(table1_text.list_lines(results, {"ants-syn": peer}), [])
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()]
     assert cells[0][:6] == ["row", "mean Dice", "label 2", "label 10", "HD95 mm", "folding %"]
     assert cells[0][6:] == ["s / scan", "scans", "iterations", "samples seen", "training s", "parameters"]
@@ -48,81 +54,161 @@ def test_table_has_a_line_per_measured_row_in_order():
     assert cells[4] == ["syn 0.6", "0.750", "-", "0.750", "2.0", "0.00", "8.0", "2", "-", "-", "-", "-"]
     assert cells[5][:4] == ["UNet + Slic + Adam", "0.500", "0.400", "0.600"]
     assert cells[5][8:] == ["1,000", "4,000", "61", "1,234,567"]
-    assert cells[6][:4] == ["UNet + Slic + Adam, refined", "0.625", "0.600", "-"]
-    assert len(cells) == 7
-    assert "brainstem | cord" in table1.format_table(table1.list_lines(results, {}), ["brainstem", "cord"])
+    assert cells[6][:3] == ["UNet + Slic + Adam, from the affine map", "0.550", "0.500"]
+    assert cells[7][:4] == ["UNet + Slic + Adam, from the affine map, refined", "0.625", "0.600", "-"]
+    assert len(cells) == 8
+    named = table1_text.format_table(table1_text.list_lines(results, {}), ["brainstem", "cord"])
+    assert "| mean Dice | brainstem | cord |" in named
+
+
+def test_below_the_table_stands_how_it_was_made():
+    setup = {"budget": 40.0, "iterations": None, "batch": 2, "schedule": "unet", "device": "cpu", "threads": 1}
+    results = {"initial": {"commit": "b"}, "pddnet": {"commit": "b", "plan": {"commit": "a"}}}
+    text = table1_text.describe_setup(results, setup)
+    assert "40 minutes, batch 2" in text and "Trained at a, measured at b." in text
+    assert "7 steps" in table1_text.describe_setup(results, setup | {"budget": None, "iterations": 7})
 
 
 @pytest.fixture(scope="module")
 def data(study, tmp_path_factory):
     """The tiny cohort in the layout of --data, with one scan to register."""
     folder, cohort = tmp_path_factory.mktemp("data"), study.folder.parent
-    for part, source in (
-        ("train/img", "img/pt_2"),
-        ("train/img", "img/pt_3"),
-        ("template/img", "template"),
-        ("template/label", "template_label"),
-        ("val/img", "img/pt_1"),
-        ("val/label", "label/pt_1"),
+    for place, source in (
+        ("train/img/pt_2", "img/pt_2"),
+        ("train/img/pt_3", "img/pt_3"),
+        ("template/img/template", "template"),
+        ("template/label/template", "template_label"),
+        ("val/img/new", "img/pt_1"),
+        ("val/label/new", "label/pt_1"),
     ):
-        (folder / part).mkdir(parents=True, exist_ok=True)
-        shutil.copy(cohort / f"{source}.nii.gz", folder / part)
+        target = folder / f"{place}.nii.gz"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(cohort / f"{source}.nii.gz", target)
     return folder
 
 
 @pytest.fixture
 def quick(monkeypatch):
-    """Small networks; supervoxels that two steps of training cannot tell apart are not registered."""
-    monkeypatch.setattr(table1_rows, "PRESETS", {"unet": NETWORK, "compact": NETWORK, "paper": NETWORK})
+    """Small networks, and an evaluation that returns the options with which each row was registered."""
+    small = {"unet": NETWORK, "compact": NETWORK, "paper": replace(NETWORK, kind="deeplab")}
+    monkeypatch.setattr(table1_rows, "PRESETS", small)
     monkeypatch.setattr("pddnet.RADII", (1,))
-    faster = replace(table1.ROWS["unet-slic"], register=table1.ROWS["initial"].register)
-    monkeypatch.setitem(table1.ROWS, "unet-slic", faster)
+
+    def pretend(register_target, labels, images, folder, progress):
+        _, model, _, options, _ = register_target.args
+        described = {"refine": options.refine, "affine_start": options.alignment.affine_start}
+        return results_of(0.5, {"1": 0.5}) | {"options": described | {"key_points": model.key_points is not None}}
+
+    monkeypatch.setattr(table1, "evaluate", pretend)
 
 
-def test_rows_are_gathered_over_calls(study, data, quick, tmp_path, capsys):
-    out = tmp_path / "out"
-    common = ["--data", str(data), "--study", str(study.folder), "--out", str(out), "--batch", "2", "--peers", "--rows"]
-    table1.main([*common, "initial", "unet-regression", "--iterations", "1"])
-    first = json.loads((out / "table1.json").read_text())
-    table1.main([*common, "unet-slic", "pddnet", "unet-regression", "--iterations", "1"])
-    results = json.loads((out / "table1.json").read_text())
-    assert list(results) == ["initial", "unet-regression", "unet-slic", "pddnet"]
-    assert all(results[name] == first[name] for name in first)  # not measured again
-    initial, regression, slic, pairs = results.values()
-    assert initial["training"] is None
-    assert initial["plain"]["mean"]["after_dice"] == pytest.approx(initial["plain"]["mean"]["before_dice"])
-    assert initial["refined"]["mean"]["after_dice"] > initial["plain"]["mean"]["after_dice"] + 0.1
-    expected = (
-        (regression, table1_rows.POINTS, {"distance_mm", "within_10_mm"}),
-        (slic, 2500, {"cross_entropy", "accuracy"}),
-        (pairs, 1, {"features_apart", "share_of_before"}),
-    )
-    for row, voxels, validated in expected:
+@pytest.fixture
+def words(study, data, tmp_path):
+    """A run's first words; its folder is the test's."""
+    return ["--data", str(data), "--study", str(study.folder), "--out", str(tmp_path), "--batch", "2", "--peers"]
+
+
+def test_every_row_is_trained_and_measured_in_its_ways(words, quick, tmp_path, capsys):
+    table1.main([*words, "--iterations", "1"])
+    results = {name: json.loads((tmp_path / f"{name}.json").read_text()) for name in table1.ROWS}
+    assert results["initial"]["training"] is None
+    validated = {
+        "pddnet": {"features_apart", "share_of_before"},
+        "unet-regression": {"distance_mm", "within_10_mm"},
+        "unet-slic": {"cross_entropy", "accuracy"},
+    }
+    for name, row in results.items():
+        assert row["plain"]["options"]["affine_start"] is False and row["plain"]["options"]["refine"] is False
+        assert row["refined"]["options"]["refine"] is True
+        assert row["threads"] >= 1 and row["versions"]["torch"] and row["commit"]
+        if name == "initial":
+            continue
+        voxels = {"pddnet": 1, "slic": 2500, "regression": table1_rows.POINTS}[name.split("-")[-1]]
         assert row["training"]["samples"] == 2 and row["training"]["schedule"]["loss_voxels"] == voxels
-        assert set(row["training"]["validation"]) == validated
-        assert set(row["plain"]["cases"]) == {"pt_1"} and row["threads"] >= 1 and row["versions"]["torch"]
-    assert (out / "table1.md").read_text() == table1.format_table(table1.list_lines(results, {}), [])
-    assert (out / "table1.md").read_text() in capsys.readouterr().out
-    assert {path.stem for path in out.glob("*.checkpoint")} == {"unet-regression", "unet-slic", "pddnet"}
+        assert set(row["training"]["validation"]) == validated[name.replace("deeplab", "unet")]
+        assert row["plan"]["iterations"] == 1 and row["plan"]["commit"]
+        assert (tmp_path / f"{name}.checkpoint").is_file()
+        assert ("affine" in row) == row["plain"]["options"]["key_points"] == name.endswith("slic")
+    text = (tmp_path / "table1.md").read_text()
+    assert text in capsys.readouterr().out and text.count("\n| ") == 1 + 4 * 2 + 2 * 3
 
 
-def test_a_budget_becomes_as_many_steps_as_fit_and_stays(study, data, quick, tmp_path, monkeypatch):
+def test_what_is_measured_is_not_measured_again(words, quick, tmp_path, monkeypatch):
+    table1.main([*words, "--iterations", "1", "--rows", "initial", "unet-regression"])
+    first = {name: (tmp_path / f"{name}.json").read_text() for name in ("initial", "unet-regression")}
+    monkeypatch.setattr(table1, "evaluate", lambda *_: results_of(0.75, {"1": 0.75}))
+    table1.main([*words, "--iterations", "1", "--rows", "initial", "unet-regression", "unet-slic"])
+    assert all((tmp_path / f"{name}.json").read_text() == text for name, text in first.items())
+    lines = (tmp_path / "table1.md").read_text().splitlines()
+    assert [line.split(" | ")[1] for line in lines[2:9]] == ["0.500"] * 4 + ["0.750"] * 3
+    monkeypatch.setattr(table1, "hash_code", lambda: "other code")
+    table1.main([*words, "--iterations", "1", "--rows", "initial"])
+    assert json.loads((tmp_path / "initial.json").read_text())["plain"]["mean"]["after_dice"] == 0.75
+
+
+def test_a_run_goes_on_as_it_began(words, quick, tmp_path):
+    table1.main([*words, "--iterations", "1", "--rows", "initial"])
+    before = (tmp_path / "setup.json").read_text()
+    for more, word in ((["--iterations", "2"], "iterations"), (["--budget", "1"], "budget, iterations")):
+        with pytest.raises(UserError, match=f"was begun with other {word}; choose another --out"):
+            table1.main([*words, *more, "--rows", "initial"])
+    assert (tmp_path / "setup.json").read_text() == before
+
+
+def test_a_budget_becomes_as_many_steps_as_fit_and_stays(words, quick, tmp_path, monkeypatch):
     monkeypatch.setattr(table1, "time_step", lambda row, *_: {"unet": 2.0, "compact": 5.0}[row.preset])
-    monkeypatch.setattr(table1, "evaluate", lambda *_: results_of(0.5, {"1": 0.5}))
-    words = ["--data", str(data), "--study", str(study.folder), "--out", str(tmp_path), "--batch", "2", "--peers"]
-    words += ["--budget", "0.1", "--rows", "unet-regression", "pddnet"]
-    table1.main(words)
-    trained = {name: row["training"] for name, row in json.loads((tmp_path / "table1.json").read_text()).items()}
-    assert [trained[name]["iterations"] for name in ("unet-regression", "pddnet")] == [3, 1]  # of 6 seconds
+    more = ["--budget", "0.1", "--rows", "unet-regression", "pddnet"]  # 6 seconds
+    table1.main([*words, *more])
+    plans = [json.loads((tmp_path / f"{name}.plan.json").read_text()) for name in ("unet-regression", "pddnet")]
+    trained = [json.loads((tmp_path / f"{name}.json").read_text()) for name in ("unet-regression", "pddnet")]
+    assert [plan["iterations"] for plan in plans] == [row["training"]["iterations"] for row in trained] == [3, 1]
     monkeypatch.setattr(table1, "time_step", lambda *_: pytest.fail("timed again"))
-    table1.main(words)
+    monkeypatch.setattr(table1, "hash_code", lambda: "other code")
+    table1.main([*words, *more])
 
 
-def test_a_step_is_timed_by_training(study, quick):
-    schedule = training_preset("unet", batch=2)
-    seconds = table1.time_step(table1.ROWS["unet-regression"], study, schedule, torch.device("cpu"))
-    assert 0 < seconds < 60
-    assert not list(study.folder.glob("trial*"))
+def test_a_step_is_timed_without_the_first_and_the_last(study):
+    def train(plan, checkpoint, device, resume, progress):
+        for step in range(plan.options.iterations):
+            time.sleep(0.5 if step in (0, plan.options.iterations - 1) else 0.05)
+            progress("training", 0.0, "")
+
+    row = replace(table1.ROWS["unet-regression"], train=train)
+    seconds = table1.time_step(row, study, training_preset("unet", batch=2), torch.device("cpu"))
+    assert 0.05 <= seconds < 0.2
+
+
+def test_a_row_that_fails_does_not_end_the_others(words, quick, tmp_path, monkeypatch, capsys):
+    def diverge(*_):
+        raise UserError("The training diverged at iteration 7.")
+
+    monkeypatch.setitem(table1.ROWS, "pddnet", replace(table1.ROWS["pddnet"], train=diverge))
+    table1.main([*words, "--iterations", "1", "--rows", "pddnet", "initial"])
+    assert "PDD-Net, two warps: The training diverged at iteration 7." in capsys.readouterr().out
+    assert (tmp_path / "initial.json").is_file() and not (tmp_path / "pddnet.json").exists()
+
+
+def test_rows_are_registered_for_real(words, monkeypatch, tmp_path):
+    """What `quick` only pretends: the first row, refined, on a phantom."""
+    table1.main([*words, "--rows", "initial"])
+    row = json.loads((tmp_path / "initial.json").read_text())
+    assert set(row["plain"]["cases"]) == {"new"}
+    assert row["refined"]["mean"]["after_dice"] > row["plain"]["mean"]["after_dice"] + 0.1
+
+
+def test_a_study_that_knows_the_scans_to_register_is_refused(study, data, tmp_path):
+    other = shutil.copytree(data, tmp_path / "data")
+    shutil.copy(study.folder.parent / "img" / "pt_2.nii.gz", other / "val" / "img")
+    words = ["--data", str(other), "--study", str(study.folder), "--out", str(tmp_path / "out"), "--peers"]
+    with pytest.raises(UserError, match=r"was made with scans of .*val/img: "):
+        table1.main(words)
+
+
+@pytest.mark.parametrize("wrong", [["--batch", "1"], ["--peers", "deeds"], ["--peers", "sin"]])
+def test_wrong_words_are_refused_before_the_work(data, tmp_path, wrong):
+    with pytest.raises(SystemExit):
+        table1.main(["--data", str(data), "--out", str(tmp_path / "out"), *wrong])
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_the_data_lacks_is_said(data, tmp_path):
@@ -131,7 +217,7 @@ def test_what_the_data_lacks_is_said(data, tmp_path):
     with pytest.raises(UserError, match=r"lacks .*val/label\.$"):
         table1.find_data(tmp_path)
     shutil.copytree(data / "val" / "label", tmp_path / "val" / "label")
-    shutil.copy(data / "val" / "img" / "pt_1.nii.gz", tmp_path / "template" / "img")
+    shutil.copy(data / "val" / "img" / "new.nii.gz", tmp_path / "template" / "img")
     with pytest.raises(UserError, match="must hold one file, the template's, but has 2"):
         table1.find_data(tmp_path)
 
