@@ -11,6 +11,7 @@ from matplotlib import image
 
 from average_samples import make_average_model
 from SlicRegLib.cli.demo import write_phantom
+from SlicRegLib.errors import UserError
 from SlicRegLib.geometry.field import affine_field
 from SlicRegLib.geometry.grid import translation
 from SlicRegLib.phantoms.phantom import make_phantom
@@ -52,7 +53,7 @@ def test_rows_go_on_and_are_averaged_by_level(files, tmp_path, monkeypatch, caps
     words = ["--out", str(tmp_path), "--peers", "--levels", "0", "1"]
     misalignment.main(["--set", "trunk", *files, *words])
     written = json.loads((tmp_path / "misalignment.json").read_text())
-    rows = written["sets"]["trunk"]
+    rows = written["sets"]["trunk"]["rows"]
     assert set(rows) == {f"phantom_{seed} {level}" for seed in (201, 202) for level in (0.0, 1.0)}
     assert all(row["published"] == 0 < row["affine, refined"] < 0.8 for row in rows.values())
     means = misalignment.average(rows, "affine, refined")
@@ -63,14 +64,26 @@ def test_rows_go_on_and_are_averaged_by_level(files, tmp_path, monkeypatch, caps
     (tmp_path / "misalignment.png").unlink()
     misalignment.main(["--set", "trunk", *files, "--set", "again", *files, *words])
     assert len(made[1].calls) == 0 and len(made[2].calls) == 8
-    assert json.loads((tmp_path / "misalignment.json").read_text())["sets"]["trunk"] == rows
+    assert json.loads((tmp_path / "misalignment.json").read_text())["sets"]["trunk"]["rows"] == rows
     assert image.imread(tmp_path / "misalignment.png").std() > 0.05
+
+    misalignment.main(["--set", "trunk", *files, *words, "0.5"])  # a level more
+    assert len(made[3].calls) == 4
+    with pytest.raises(UserError, match="another set trunk, of another model, scans or --seed"):
+        misalignment.main(["--set", "trunk", *files, *words, "--seed", "1"])
+
+
+def test_levels_and_programs_may_differ_between_runs():
+    rows = {"a 0.0": {"published": 0.25, "convexAdam": 0.75}, "b c 0.0": {"published": 0.75}, "a 1.0": {}}
+    assert misalignment.average(rows, "published") == {0.0: 0.5} and misalignment.average(rows, "deeds") == {}
+    lines = misalignment.format_table({"s": rows}).splitlines()
+    assert lines[2:] == ["| s | published | 0.500 | - |", "| s | convexAdam | 0.750 | - |"]
 
 
 @pytest.mark.slow
 def test_the_supervoxels_save_a_target_in_a_strange_pose(files, tmp_path):
     misalignment.main(["--set", "trunk", *files, "--out", str(tmp_path), "--peers", "affine", "--levels", "0", "1"])
-    rows = json.loads((tmp_path / "misalignment.json").read_text())["sets"]["trunk"]
+    rows = json.loads((tmp_path / "misalignment.json").read_text())["sets"]["trunk"]["rows"]
     mean = {chain: misalignment.average(rows, chain) for chain in next(iter(rows.values()))}
     assert set(mean) == {*misalignment.CHAINS, "SimpleITK affine, refined"}
     assert min(mean[chain][0.0] for chain in mean) > 0.5
@@ -84,8 +97,9 @@ def test_a_program_that_gives_up_leaves_the_scan_where_it_started(files, tmp_pat
 
     monkeypatch.setattr(misalignment, "register_by_mutual_information", give_up)
     monkeypatch.setattr(misalignment, "CHAINS", ())
+    monkeypatch.setattr(misalignment, "PUBLISHED", {})
     misalignment.main(["--set", "trunk", *files, "--out", str(tmp_path), "--peers", "affine", "--levels", "0"])
-    rows = json.loads((tmp_path / "misalignment.json").read_text())["sets"]["trunk"]
+    rows = json.loads((tmp_path / "misalignment.json").read_text())["sets"]["trunk"]["rows"]
     assert all(0.05 < row["SimpleITK affine, refined"] < 0.8 for row in rows.values())
     assert "gave up: no overlap" in capsys.readouterr().out
 
@@ -100,5 +114,5 @@ def test_phantoms_differ_more_by_the_factor():
 
 def test_the_model_must_hold_labels(files, tmp_path, monkeypatch):
     monkeypatch.setattr(misalignment, "find_own_template", lambda model, name: (model.own_template, None))
-    with pytest.raises(misalignment.UserError, match="holds no consensus of labels"):
+    with pytest.raises(UserError, match="holds no consensus of labels"):
         misalignment.main(["--set", "trunk", *files, "--out", str(tmp_path), "--peers"])

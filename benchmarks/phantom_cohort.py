@@ -12,6 +12,7 @@ import argparse
 from pathlib import Path
 
 from SlicRegLib.cli.demo import write_phantom
+from SlicRegLib.errors import UserError
 from SlicRegLib.phantoms.phantom import PhantomOptions
 
 
@@ -28,6 +29,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--first", type=int, default=200, help="the first seed; the bundled model knows 0 to 30")
     parser.add_argument("--differences", type=float, default=2.0)
     options = parser.parse_args(arguments)
+    if options.out.exists() and any(options.out.iterdir()):
+        raise UserError(f"{options.out} holds something already; choose another --out.")
     for seed in range(options.first, options.first + options.scans):
         write_phantom(options.out, seed, exaggerate(options.differences))
 
