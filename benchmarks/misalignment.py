@@ -107,7 +107,7 @@ class Chains:
         """By another program; one that gives up leaves the scan where it started."""
         fixed, prepared, threads = self.fixed.scan, prepare_target(target, self.model), torch.get_num_threads()
         ours, theirs = (Volume(scan.hu.numpy(), scan.grid) for scan in (fixed, prepared))
-        affine = translation(prepared.grid.centre - fixed.grid.centre)
+        centres = translation(prepared.grid.centre - fixed.grid.centre)
         try:
             if key == "convexadam":
                 return convexadam(theirs, ours, threads)
@@ -118,7 +118,7 @@ class Chains:
             upright = prepare_scan(target, self.model.preparation, Grid(fixed.grid.shape, pose @ fixed.grid.affine))
         except (RuntimeError, np.linalg.LinAlgError, UserError) as error:
             print(f"{OTHERS[key]} gave up: {str(error).strip().splitlines()[-1]}")
-            return affine_field(np.linalg.inv(affine), prepared.grid.pooled(4))
+            return affine_field(np.linalg.inv(centres), prepared.grid.pooled(4))
         return self._refine(affine, upright)
 
     def _refine(self, start: DisplacementField | np.ndarray, scan: PreparedScan) -> DisplacementField:
