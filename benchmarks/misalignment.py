@@ -190,7 +190,7 @@ def draw(sets: dict[str, Rows], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1 + 4.2 * len(sets), 4.6), layout="constrained")
+    figure = Figure(figsize=(max(8.0, 1 + 3.6 * len(sets)), 4.8), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(sets), sharey=True, squeeze=False)[0]
     for axes, (name, rows) in zip(panels, sets.items(), strict=True):
