@@ -198,8 +198,8 @@ def draw(sets: dict[str, Rows], path: Path) -> None:
             if means := average(rows, chain):
                 axes.plot([DEGREES * level for level in means], list(means.values()), style, label=chain)
         axes.set_title(f"{name} ({len({key.rsplit(' ', 1)[0] for key in rows})} scans)")
-        axes.set_ylim(0, None)
         axes.grid(alpha=0.3)
+    panels[0].set_ylim(0, 1)  # of all
     panels[0].set_ylabel("mean Dice on the target")
     figure.supxlabel(
         f"largest turn, degrees (with up to {SHIFT_MM:g} mm of shift and a scale of 1 +- {SCALE:g} at the end)", size=10
