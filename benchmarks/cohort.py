@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,11 @@ from SlicRegLib.geometry.grid import Grid
 from SlicRegLib.geometry.label_maps import resample_labels
 from SlicRegLib.images.files import list_images, stem
 from SlicRegLib.images.volumes import Volume, load_labels, load_scan
+from SlicRegLib.registration.options import MODES
 from SlicRegLib.results.metrics import dice
+
+FROM_CENTRES = replace(MODES["published"], alignment=replace(MODES["published"].alignment, affine_start=False))
+"""The paper's way, from the centres of mass; ``--mode published`` starts from the supervoxels' affine map."""
 
 
 def load_labelled(images: Path, labels: Path) -> Iterator[tuple[str, Volume, Volume]]:

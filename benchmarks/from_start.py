@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 
@@ -15,12 +16,21 @@ from SlicRegLib.registration.options import RegistrationOptions
 from SlicRegLib.registration.register import Stopwatch, refine_and_unfold
 from SlicRegLib.registration.result import Registration
 
-Finder = Callable[[Model, PreparedScan, PreparedScan, RegistrationOptions, torch.device, Stopwatch], DisplacementField]
-"""Model, fixed and moving scan, options, device and clock -> a dense field fixed to moving, RAS mm."""
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """Two prepared scans, and what a function needs that finds a start for them."""
+
+    model: Model
+    fixed: PreparedScan
+    moving: PreparedScan
+    options: RegistrationOptions
+    device: torch.device
+    clock: Stopwatch
 
 
 def register_from(
-    find_start: Finder,
+    find_start: Callable[[Pair], DisplacementField],
     model: Model,
     template: Volume,
     target: Volume,
@@ -28,10 +38,10 @@ def register_from(
     device: torch.device = torch.device("cpu"),
     progress: Progress = silent,
 ) -> Registration:
-    """As `register`, from ``find_start``'s field."""
+    """As `register`, from ``find_start``'s field: dense, fixed to moving, RAS mm."""
     clock = Stopwatch(progress)
     with clock("preparation"):
         fixed, moving = (prepare_scan(scan, model.preparation) for scan in (template, target))
-    start = find_start(model, fixed, moving, options, device, clock)
+    start = find_start(Pair(model, fixed, moving, options, device, clock))
     dense, backward = refine_and_unfold([start], fixed, moving, clock, options, device)
     return Registration(template, target, dense, clock.seconds, True, backward=backward)

@@ -25,14 +25,13 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from cohort import describe_circumstances, load_labelled
+from cohort import FROM_CENTRES, describe_circumstances, load_labelled
 from peer_tools import HALVED, convexadam, deeds, find_version, hash_files, register_by_mutual_information
 from pose import draw_pose, move
 from SlicRegLib.errors import UserError
@@ -57,7 +56,7 @@ from SlicRegLib.results.metrics import dice
 DEGREES, SHIFT_MM, SCALE = 45.0, 80.0, 0.4
 """Largest turn, shift and change of size, at level 1."""
 PUBLISHED = {
-    "published": replace(MODES["published"], alignment=replace(MODES["published"].alignment, affine_start=False)),
+    "published": FROM_CENTRES,
     "published, affine start": MODES["published"],
 }
 CHAINS = ("refinement alone", "affine, refined", "whole chain, refined", *PUBLISHED)

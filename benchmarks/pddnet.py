@@ -25,7 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from from_start import register_from
+from from_start import Pair, register_from
 from SlicRegLib.errors import UserError
 from SlicRegLib.geometry.field import DisplacementField
 from SlicRegLib.geometry.grid import Grid
@@ -33,9 +33,6 @@ from SlicRegLib.geometry.sampling import sample
 from SlicRegLib.images.preparation import BODY_HU, PreparedScan, network_input
 from SlicRegLib.network.options import NetworkOptions
 from SlicRegLib.registration.image_features import image_features
-from SlicRegLib.registration.model import Model
-from SlicRegLib.registration.options import RegistrationOptions
-from SlicRegLib.registration.register import Stopwatch
 from SlicRegLib.teaching.teachers import field_from_voxels
 from SlicRegLib.training.history import History
 from SlicRegLib.training.loop import TrainingPlan, train
@@ -256,17 +253,10 @@ def predict_field(net: PddNet, fixed: PreparedScan, moving: PreparedScan) -> Dis
     return field_from_voxels(voxels, fixed.grid, moving.grid, control=fixed.grid.pooled(CELL).strided(CELL))
 
 
-def find_start_by_pddnet(
-    model: Model,
-    fixed: PreparedScan,
-    moving: PreparedScan,
-    options: RegistrationOptions,
-    device: torch.device,
-    clock: Stopwatch,
-) -> DisplacementField:
+def find_start_by_pddnet(pair: Pair) -> DisplacementField:
     """The field of a `PddNet`, which can register any two scans; for `register_from`."""
-    with clock("prediction"):
-        return predict_field(model.network(device), fixed, moving)
+    with pair.clock("prediction"):
+        return predict_field(pair.model.network(pair.device), pair.fixed, pair.moving)
 
 
 register_by_pddnet = partial(register_from, find_start_by_pddnet)

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from from_start import register_from
+from from_start import Pair, register_from
 from SlicRegLib.errors import UserError
 from SlicRegLib.geometry.field import DisplacementField
 from SlicRegLib.geometry.grid import Grid, bounding_grid, unravel
@@ -29,8 +29,6 @@ from SlicRegLib.network.options import STRIDE, NetworkOptions
 from SlicRegLib.registration.alignment import neighbour_graph
 from SlicRegLib.registration.key_points import choose_key_points
 from SlicRegLib.registration.model import Model
-from SlicRegLib.registration.options import RegistrationOptions
-from SlicRegLib.registration.register import Stopwatch
 from SlicRegLib.registration.result import Registration
 from SlicRegLib.teaching.teachers import field_from_voxels
 from SlicRegLib.training.history import History
@@ -129,23 +127,17 @@ def train_regression(plan: TrainingPlan, *more: Any) -> tuple[Any, History]:
     return train(replace(plan, options=options, task=DISPLACEMENTS), *more)
 
 
-def find_start_by_regression(
-    model: Model,
-    fixed: PreparedScan,
-    moving: PreparedScan,
-    options: RegistrationOptions,
-    device: torch.device,
-    clock: Stopwatch,
-) -> DisplacementField:
+def find_start_by_regression(pair: Pair) -> DisplacementField:
     """The field of a `DisplacementNet`; for `register_from`."""
-    with clock("prediction"):
-        net = model.network(device)
-        field = predict_field(net, moving, model.template_grid, options.prediction.precision)
-    with clock("spline"):
-        points = choose_key_points(moving.body, moving.grid, options.alignment)
-        to_template = smooth_by_random_walk(points, field.at(points), options.alignment.neighbours)
-        grid = bounding_grid([fixed.grid], options.alignment.field_spacing_mm)
-        return thin_plate_spline(points + to_template, -to_template, grid, options.alignment.spline_lambda)
+    model, moving, alignment = pair.model, pair.moving, pair.options.alignment
+    with pair.clock("prediction"):
+        net = model.network(pair.device)
+        field = predict_field(net, moving, model.template_grid, pair.options.prediction.precision)
+    with pair.clock("spline"):
+        points = choose_key_points(moving.body, moving.grid, alignment)
+        to_template = smooth_by_random_walk(points, field.at(points), alignment.neighbours)
+        grid = bounding_grid([pair.fixed.grid], alignment.field_spacing_mm)
+        return thin_plate_spline(points + to_template, -to_template, grid, alignment.spline_lambda)
 
 
 def register_by_regression(model: Model, template: Volume, *more: Any, **options: Any) -> Registration:

@@ -14,19 +14,19 @@ from typing import Any
 
 import torch
 
-from from_start import register_from
+from cohort import FROM_CENTRES
+from from_start import Pair, register_from
 from pddnet import register_by_pddnet, train_pddnet
 from regression import NEAR_MM, POINTS, register_by_regression, train_regression
 from SlicRegLib.geometry.field import DisplacementField, affine_field
 from SlicRegLib.geometry.grid import bounding_grid, translation
-from SlicRegLib.images.preparation import PreparedScan
 from SlicRegLib.network.options import PRESETS
 from SlicRegLib.network.prediction import describe, encode
 from SlicRegLib.progress import Progress, silent
 from SlicRegLib.registration.key_points import describe_key_points
 from SlicRegLib.registration.model import Model
 from SlicRegLib.registration.options import MODES, RegistrationOptions
-from SlicRegLib.registration.register import Stopwatch, register
+from SlicRegLib.registration.register import register
 from SlicRegLib.registration.result import Registration
 from SlicRegLib.teaching.study import Study
 from SlicRegLib.training.loop import TrainingPlan, train
@@ -34,12 +34,10 @@ from SlicRegLib.training.options import TrainingOptions
 
 TRIAL = 5
 """Steps that are timed to learn how many fit into a budget; the first, which warms up, does not count."""
-UNREFINED = replace(MODES["published"], alignment=replace(MODES["published"].alignment, affine_start=False))
-"""As published: from the centres of mass."""
-KINDS = {"plain": ("", UNREFINED), "refined": (", refined", MODES["default"])}
+KINDS = {"plain": ("", FROM_CENTRES), "refined": (", refined", MODES["default"])}
 """How a row is measured: what is added to its title, and the options."""
 SUPERVOXEL_KINDS = {
-    "plain": ("", UNREFINED),
+    "plain": ("", FROM_CENTRES),
     "affine": (", from the affine map", MODES["published"]),
     "refined": (", from the affine map, refined", MODES["default"]),
 }
@@ -60,17 +58,10 @@ class Row:
     kinds: dict[str, tuple[str, RegistrationOptions]] = field(default_factory=lambda: KINDS)
 
 
-def align_centres(
-    model: Model,
-    fixed: PreparedScan,
-    moving: PreparedScan,
-    options: RegistrationOptions,
-    device: torch.device,
-    clock: Stopwatch,
-) -> DisplacementField:
+def align_centres(pair: Pair) -> DisplacementField:
     """The centres of mass are laid on each other, as the paper begins; for `register_from`."""
-    centres = translation(moving.grid.centre - fixed.grid.centre)
-    return affine_field(centres, bounding_grid([fixed.grid], options.alignment.field_spacing_mm))
+    centres = translation(pair.moving.grid.centre - pair.fixed.grid.centre)
+    return affine_field(centres, bounding_grid([pair.fixed.grid], pair.options.alignment.field_spacing_mm))
 
 
 SUPERVOXELS = ("cross_entropy", "accuracy")

@@ -28,8 +28,6 @@ _RATES = (2, 4, 8, 16)
 AMPLE_MEMORY = 4000
 """Bytes of a GPU for each voxel of a batch. Four scans of 1.15 million voxels take 9.7 GB with the head at all voxels;
 with blocks that are computed again they take 5 GB and an eighth more time."""
-
-
 NEIGHBOURS = 27
 """Of a voxel, itself among them, in a 3x3x3 convolution."""
 
