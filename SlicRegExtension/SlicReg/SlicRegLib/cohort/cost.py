@@ -10,15 +10,15 @@ from ..errors import UserError
 MEASURED_VOXELS = 1.15e6
 TEACHER_SECONDS = {"refinement": 4.1, "convexadam": 16.5, "deeds": 16.5}
 """Per scan and process of one core: 80 scans took 2 min 44 s and 11 min with 2 processes. deeds: assumed."""
-TRAINING_SECONDS = {"compact": 1.45, "unet": 4.0, "paper": 11.1}
-"""Per scan and iteration on two cores: compact 2.9 s for 2 scans, paper 44.4 s for 4. unet: estimated, not measured."""
+TRAINING_SECONDS = {"compact": 1.45, "unet": 4.0, "paper": 6.1}
+"""Per scan and iteration on two cores: compact 2.9 s for 2 scans, paper 24.3 s for 4. unet: estimated, not measured."""
 CUDA_TRAINING_SECONDS = {"compact": 0.013, "unet": 0.03, "paper": 0.018}
 """Per scan and iteration on an H200, whole trainings: compact 37 s, paper 211 s. unet: estimated, not measured."""
 STUDY_MB = 1.0
 """Per scan in the study: 80 scans take 80 MB."""
-TRAINING_GB, TRAINING_GB_PER_SCAN = 0.6, {"compact": 0.45, "unet": 1.0, "paper": 1.9}
-"""The process, and each scan of a batch: compact took 1.5 GB with 2; paper 8.2 GB with 4."""
-ALL_VOXELS_GB = 2.0
+TRAINING_GB, TRAINING_GB_PER_SCAN = 0.6, {"compact": 0.45, "unet": 1.0, "paper": 1.75}
+"""The process, and each scan of a batch: compact took 1.5 GB with 2; paper 7.6 GB with 4."""
+ALL_VOXELS_GB = 2.2
 """More for each scan of a batch of paper if its loss is taken at all voxels: 16.3 GB with 4."""
 TEACHER_GB = 1.0
 """Memory of each process that runs the teacher."""
