@@ -1,7 +1,6 @@
 """The demonstration; that it works is shown with the installed package in test_packaging."""
 
 import json
-from functools import partial
 
 import numpy as np
 import pytest
@@ -16,7 +15,7 @@ from tiny import PHANTOM
 @pytest.fixture
 def coarse(monkeypatch):
     """Phantoms of 7 mm instead of those of the demonstration."""
-    monkeypatch.setattr(demo, "make_phantom", partial(make_phantom, options=PHANTOM))
+    monkeypatch.setattr(demo, "make_phantom", lambda seed, options: make_phantom(seed, PHANTOM))
 
 
 def test_no_subject_is_in_two_places():
