@@ -83,6 +83,18 @@ def test_a_resumed_run_of_the_paper_equals_an_uninterrupted_one(tmp_path):
     assert same_weights(whole, resumed)
 
 
+def test_a_finished_run_is_trained_for_longer(study, tmp_path):
+    """At a constant rate it becomes what a longer run would have become."""
+    plans = [TrainingPlan(study, NETWORK, replace(SHORT, iterations=n, decay=False)) for n in (3, 5)]
+    whole, history = train(plans[1], tmp_path / "whole", CPU)
+    train(plans[0], tmp_path / "run", CPU)
+    resumed, resumed_history = train(plans[1], tmp_path / "run", CPU, resume=True)
+    assert same_weights(whole, resumed)
+    assert [row[0] for row in history.rows] == [4, 5] and [row[0] for row in resumed_history.rows] == [3, 4, 5]
+    with pytest.raises(UserError, match=r"other options; .* or with more iterations"):
+        train(plans[0], tmp_path / "run", CPU, resume=True)
+
+
 def test_a_resumed_run_counts_the_time_of_the_earlier_one(study, tmp_path):
     with pytest.raises(Stop):
         train(TrainingPlan(study, NETWORK, SHORT), tmp_path / "run", CPU, progress=stop_after(4))
@@ -124,11 +136,22 @@ def test_a_missing_checkpoint(study, tmp_path):
         train(TrainingPlan(study, NETWORK, ONE), tmp_path / "run.checkpoint", CPU, resume=True)
 
 
-@pytest.mark.parametrize("changes", [{"options": SHORT}, {"network": replace(NETWORK, hidden=8)}], ids=str)
+@pytest.mark.parametrize(
+    "changes", [{"options": replace(SHORT, batch=2)}, {"network": replace(NETWORK, hidden=8)}], ids=str
+)
 def test_the_checkpoint_of_other_options_is_refused(study, checkpoint, changes):
     arguments = {"network": NETWORK, "options": ONE, **changes}
     with pytest.raises(UserError, match=r"other options"):
         train(TrainingPlan(study, **arguments), checkpoint, CPU, resume=True)
+
+
+def test_a_longer_run_refuses_what_is_no_number(study, checkpoint, tmp_path):
+    path = tmp_path / "run.checkpoint"
+    path.write_bytes(checkpoint.read_bytes())
+    network, options = read_state(checkpoint)["options"]
+    change_state(path, options=[network, {**options, "iterations": "1"}])
+    with pytest.raises(UserError, match=r"other options"):
+        train(TrainingPlan(study, NETWORK, SHORT), path, CPU, resume=True)
 
 
 def test_the_checkpoint_of_other_scans_is_refused(study, checkpoint):

@@ -13,6 +13,7 @@ import torch
 
 from SlicRegLib.errors import UserError
 from SlicRegLib.training.options import training_preset
+from SlicRegLib.training.run import TrainingRun
 from tiny import NETWORK
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
@@ -62,11 +63,14 @@ def test_table_has_a_line_per_measured_row_in_order():
 
 
 def test_below_the_table_stands_how_it_was_made():
-    setup = {"budget": 40.0, "iterations": None, "batch": 2, "schedule": "unet", "device": "cpu", "threads": 1}
-    results = {"initial": {"commit": "b"}, "pddnet": {"commit": "b", "plan": {"commit": "a"}}}
+    setup = {"batch": 2, "schedule": "unet", "device": "cpu", "threads": 1}
+    first = {"commits": ["a"], "budget": 40.0, "iterations": 9}
+    results = {"initial": {"commit": "b"}, "pddnet": {"commit": "b", "plan": first}}
     text = table1_text.describe_setup(results, setup)
-    assert "40 minutes, batch 2" in text and "Trained at a, measured at b." in text
-    assert "7 steps" in table1_text.describe_setup(results, setup | {"budget": None, "iterations": 7})
+    assert "network: 40 minutes, batch 2" in text and "Trained at a, measured at b." in text
+    second = {"commits": ["a", "c"], "budget": None, "iterations": 7}
+    text = table1_text.describe_setup(results | {"unet-slic": {"commit": "b", "plan": second}}, setup)
+    assert "network: 40 minutes or 7 steps, batch 2" in text and "Trained at a, c, measured at b." in text
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +130,7 @@ def test_every_row_is_trained_and_measured_in_its_ways(words, quick, tmp_path, c
         voxels = {"pddnet": 1, "slic": 2500, "regression": table1_rows.POINTS}[name.split("-")[-1]]
         assert row["training"]["samples"] == 2 and row["training"]["schedule"]["loss_voxels"] == voxels
         assert set(row["training"]["validation"]) == validated[name.replace("deeplab", "unet")]
-        assert row["plan"]["iterations"] == 1 and row["plan"]["commit"]
+        assert row["plan"]["iterations"] == 1 and row["plan"]["commits"]
         assert (tmp_path / f"{name}.checkpoint").is_file()
         assert ("affine" in row) == row["plain"]["options"]["key_points"] == name.endswith("slic")
     text = (tmp_path / "table1.md").read_text()
@@ -149,7 +153,7 @@ def test_what_is_measured_is_not_measured_again(words, quick, tmp_path, monkeypa
 def test_a_run_goes_on_as_it_began(words, quick, tmp_path):
     table1.main([*words, "--iterations", "1", "--rows", "initial"])
     before = (tmp_path / "setup.json").read_text()
-    for more, word in ((["--iterations", "2"], "iterations"), (["--budget", "1"], "budget, iterations")):
+    for more, word in ((["--batch", "3"], "batch"), (["--batch", "3", "--schedule", "paper"], "batch, schedule")):
         with pytest.raises(UserError, match=f"was begun with other {word}; choose another --out"):
             table1.main([*words, *more, "--rows", "initial"])
     assert (tmp_path / "setup.json").read_text() == before
@@ -165,6 +169,36 @@ def test_a_budget_becomes_as_many_steps_as_fit_and_stays(words, quick, tmp_path,
     monkeypatch.setattr(table1, "time_step", lambda *_: pytest.fail("timed again"))
     monkeypatch.setattr(table1, "hash_code", lambda: "other code")
     table1.main([*words, *more])
+
+
+def test_a_larger_budget_goes_on_and_a_smaller_one_is_refused(words, quick, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(table1, "time_step", lambda *_: 2.0)
+    path, read = tmp_path / "unet-slic.json", lambda: json.loads((tmp_path / "unet-slic.json").read_text())
+    table1.main([*words, "--budget", "0.1", "--rows", "unet-slic"])
+    assert read()["training"]["iterations"] == 3
+    checkpoint, first = (tmp_path / "unet-slic.checkpoint").read_bytes(), path.read_text()
+    table1.main([*words, "--budget", "0.1", "--rows", "unet-slic"])
+    assert path.read_text() == first and (tmp_path / "unet-slic.checkpoint").read_bytes() == checkpoint
+    steps = []
+    monkeypatch.setattr("SlicRegLib.training.run.TrainingRun.step", counting(TrainingRun.step, steps))
+    table1.main([*words, "--budget", "0.17", "--rows", "unet-slic"])  # 10 seconds
+    assert steps == [3, 4]
+    assert read()["training"]["iterations"] == 5 and read()["plan"]["budget"] == 0.17
+    assert "Each network: 0.17 minutes," in (tmp_path / "table1.md").read_text()
+    second = path.read_text()
+    table1.main([*words, "--budget", "0.1", "--rows", "unet-slic"])
+    assert "UNet + Slic + Adam: it was trained for 5 steps already; choose another --out." in capsys.readouterr().out
+    assert path.read_text() == second
+
+
+def counting(step, steps):
+    """A training step that notes its number."""
+
+    def count(run, batch):
+        steps.append(run.iteration)
+        step(run, batch)
+
+    return count
 
 
 def test_a_step_is_timed_without_the_first_and_the_last(study):

@@ -13,8 +13,9 @@ Each row registers the scans of val to the template as published, from the centr
 with this project's refinement; rows with supervoxels also from their affine map. Other programs, where they are
 installed, stand beside them: ``peers.py``, from where the scans lie in the world.
 
-Each row has OUT/ROW.plan.json, .checkpoint and .json, and goes on where it was interrupted; several may be run at once.
-OUT/table1.md gathers those that are there. ``table1_rows.py`` has the rows.
+Each row has OUT/ROW.plan.json, .checkpoint and .json, and goes on where it was interrupted, or where a smaller budget
+ended: the learning rate then rises to its value in the longer schedule. Several may be run at once. OUT/table1.md
+gathers those that are there. ``table1_rows.py`` has the rows.
 """
 
 from __future__ import annotations
@@ -87,8 +88,6 @@ def begin(data: DataSet, study: Study, options: argparse.Namespace) -> None:
     setup = {
         "data": hash_files(*scans),
         "study": hash_files(*(study.folder / name for name in ("study.json", "supervoxels.npz", "template.npz"))),
-        "budget": options.budget,
-        "iterations": None if options.budget else options.iterations,
         "batch": options.batch,
         "schedule": options.schedule,
         "device": options.device,
@@ -104,32 +103,40 @@ def begin(data: DataSet, study: Study, options: argparse.Namespace) -> None:
 def settle_schedule(
     name: str, row: Row, options: argparse.Namespace, study: Study, device: torch.device
 ) -> TrainingOptions:
-    """The row's schedule. Its steps are written into OUT/ROW.plan.json, so that it goes on with as many."""
+    """The row's schedule. Its steps are written into OUT/ROW.plan.json, so that it goes on with as many.
+
+    Raises UserError if the row was trained for longer.
+    """
     schedule = training_preset(options.schedule, iterations=options.iterations, batch=options.batch)
     path = options.out / f"{name}.plan.json"
-    if not path.is_file():
-        plan = {"commit": find_commit(), "iterations": options.iterations}
-        if options.budget is not None:
-            seconds = time_step(row, study, schedule, device)
-            steps = max(1, int(60 * options.budget / seconds))
-            plan |= {"seconds_per_step": round(seconds, 2), "iterations": steps}
-        write_json(path, plan)
-    return replace(schedule, iterations=json.loads(path.read_text())["iterations"])
+    plan = json.loads(path.read_text()) if path.is_file() else {"iterations": 0, "commits": []}
+    if options.budget is not None:
+        if "seconds_per_step" not in plan:
+            plan["seconds_per_step"] = round(time_step(row, study, schedule, device), 2)
+        schedule = replace(schedule, iterations=max(1, int(60 * options.budget / plan["seconds_per_step"])))
+    if schedule.iterations < plan["iterations"]:
+        raise UserError(f"it was trained for {plan['iterations']} steps already; choose another --out.")
+    if schedule.iterations > plan["iterations"]:
+        commits = sorted({*plan["commits"], find_commit()})
+        write_json(path, plan | {"budget": options.budget, "iterations": schedule.iterations, "commits": commits})
+    return schedule
 
 
 def run_row(name: str, data: DataSet, study: Study, options: argparse.Namespace, progress: Progress) -> None:
-    """Train and measure a row, into OUT/ROW.json, unless the same code has done so."""
+    """Train and measure a row, into OUT/ROW.json, unless the same code has done so with as many steps."""
     row, path, code = ROWS[name], options.out / f"{name}.json", hash_code()
-    if path.is_file() and json.loads(path.read_text())["code"] == code:
-        return
     device, _ = choose_device(options.device)
-    schedule = settle_schedule(name, row, options, study, device) if row.train else TrainingOptions()
+    schedule, plan = TrainingOptions(), {}
+    if row.train:
+        schedule = settle_schedule(name, row, options, study, device)
+        plan = {"plan": json.loads((options.out / f"{name}.plan.json").read_text())}
+    there = json.loads(path.read_text()) if path.is_file() else {}
+    if there.get("code") == code and there.get("plan") == plan.get("plan"):
+        return
     model, training = train_row(row, study, schedule, options.out / f"{name}.checkpoint", device, progress)
     template = load_scan(data.template)
     labels = load_labels(data.template_label, template)
-    result = {"code": code, **describe_circumstances(device), "training": training}
-    if training:
-        result["plan"] = json.loads((options.out / f"{name}.plan.json").read_text())
+    result = {"code": code, **describe_circumstances(device), "training": training, **plan}
     for kind, (_, how) in row.kinds.items():
         register_target = partial(_register, row, model, template, how, device)
         result[kind] = evaluate(register_target, labels, data.images, data.labels, progress)

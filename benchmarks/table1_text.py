@@ -65,10 +65,12 @@ def _format(value: float | None, digits: int) -> str:
 
 def describe_setup(results: dict[str, Any], setup: dict[str, Any]) -> str:
     """Below the table."""
-    budget = f"{setup['budget']:g} minutes" if setup["budget"] else f"{setup['iterations']} steps"
-    trained = sorted({row["plan"]["commit"] for row in results.values() if "plan" in row})
+    plans = [row["plan"] for row in results.values() if "plan" in row]
+    lengths = {f"{plan['budget']:g} minutes" if plan["budget"] else f"{plan['iterations']} steps" for plan in plans}
+    trained = sorted({commit for plan in plans for commit in plan["commits"]})
     measured = sorted({row["commit"] for row in results.values()})
+    length = " or ".join(sorted(lengths)) or "-"
     return (
-        f"\nEach network: {budget}, batch {setup['batch']}, schedule of {setup['schedule']}, on {setup['device']}, "
+        f"\nEach network: {length}, batch {setup['batch']}, schedule of {setup['schedule']}, on {setup['device']}, "
         f"threads: {setup['threads']}. Trained at {', '.join(trained) or '-'}, measured at {', '.join(measured)}.\n"
     )

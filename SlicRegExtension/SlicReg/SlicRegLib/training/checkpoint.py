@@ -42,16 +42,22 @@ def save_checkpoint(path: Path, run: TrainingRun) -> None:
 
 
 def load_checkpoint(path: Path, run: TrainingRun) -> None:
-    """Continue ``run`` from its checkpoint. Raises UserError if that is missing, damaged or from another run."""
+    """Continue ``run`` from its checkpoint, which may be that of a shorter run with otherwise the same options.
+
+    Raises UserError if it is missing, damaged or from another run.
+    """
     state, tensors = _read(path)
     there, here = state["options"], _dump_options(run)
     if state["version"] != CHECKPOINT_VERSION or [list(part) for part in there] != [list(part) for part in here]:
         raise _other_version(path)
     if state["scans"] != run.scans:
         raise UserError(f"The checkpoint {path} was made with other scans; {RESTART}.")
-    if there != here or state["start"] != run.start:
+    before, now = there[1]["iterations"], here[1]["iterations"]
+    shorter = isinstance(before, int) and before < now
+    if there != ([here[0], here[1] | {"iterations": before}] if shorter else here) or state["start"] != run.start:
         raise UserError(
-            f"The checkpoint {path} was made with other options; resume with the options of the first run (and --from)."
+            f"The checkpoint {path} was made with other options; resume with the options of the first run "
+            "(and --from), or with more iterations."
         )
     try:
         run.load_state_dict(state, tensors)

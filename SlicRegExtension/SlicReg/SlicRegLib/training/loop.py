@@ -61,7 +61,8 @@ def train(
     """Train a network; returns it in evaluation mode, and its learning curve.
 
     ``checkpoint`` is rewritten every `checkpoint_every` iterations and after `checkpoint_seconds`; ``resume`` continues
-    from it. On a CPU, a run that was stopped and resumed ends with the same weights as one that was not.
+    from it. On a CPU, a run that was stopped and resumed ends with the same weights as one that was not. A finished run
+    may be resumed with more iterations; where its learning rate decays, that rises to its value in the longer schedule.
 
     watch: called after each validation. processes: which of the processes that share each batch this one is.
     """

@@ -136,7 +136,7 @@ class TrainRequest(ScheduleOptions, DeviceOptions):
     start: Annotated[str, Word("from", "MODEL")] = ""
     """Start from the weights of this model; where the study has other supervoxels, from those of its trunk."""
     resume: bool = False
-    """Resume the same run from its checkpoint."""
+    """Resume the same run from its checkpoint; --iterations may be more than before, to train for longer."""
     cohort: str = ""
     """A line about the training scans, stored in the model."""
     include_template: Annotated[Path | None, Word(metavar="SCAN")] = None
