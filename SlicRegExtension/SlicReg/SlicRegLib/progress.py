@@ -21,7 +21,10 @@ def silent(stage: str, share: float, details: str = "") -> None:
 
 
 class Bars:
-    """One tqdm bar per stage on stderr, with the remaining time; a warning is a line of its own."""
+    """One tqdm bar per stage on stderr, with the remaining time; a warning is a line of its own.
+
+    The speed is that since the stage's first report, which says more than 0 where a stage is resumed.
+    """
 
     def __init__(self) -> None:
         self.stage = ""
@@ -40,6 +43,7 @@ class Bars:
             self.stage = stage
             self.bar = tqdm(
                 total=100,
+                initial=100 * share,
                 desc=stage,
                 file=sys.stderr,
                 dynamic_ncols=True,
@@ -73,17 +77,21 @@ def print_json(content: dict[str, Any]) -> None:
 
 
 class JsonLines:
-    """One JSON object per step, by default on stdout: stage, share (0 to 1), seconds, remaining_seconds, details."""
+    """One JSON object per step, by default on stdout: stage, share (0 to 1), seconds, remaining_seconds, details.
+
+    remaining_seconds: by the speed since the stage's first report, as in `Bars`; null before the second.
+    """
 
     def __init__(self, send: Callable[[dict[str, Any]], None] = print_json) -> None:
         self.send = send
-        self.stage, self.started = "", 0.0
+        self.stage, self.started, self.first = "", 0.0, 0.0
 
     def __call__(self, stage: str, share: float, details: str = "") -> None:
         if stage != self.stage:
-            self.stage, self.started = stage, time.monotonic()
+            self.stage, self.started, self.first = stage, time.monotonic(), share
         seconds = time.monotonic() - self.started
-        remaining = round(seconds * (1 - share) / share, 1) if share > 0 else None
+        known = share > self.first or share >= 1
+        remaining = round(seconds * (1 - share) / max(share - self.first, 1e-9), 1) if known else None
         step = {
             "stage": stage,
             "share": round(share, 4),
