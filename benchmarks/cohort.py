@@ -21,8 +21,8 @@ from SlicRegLib.images.volumes import Volume, load_labels, load_scan
 from SlicRegLib.registration.options import MODES
 from SlicRegLib.results.metrics import dice
 
-FROM_CENTRES = replace(MODES["published"], alignment=replace(MODES["published"].alignment, affine_start=False))
-"""The paper's way, from the centres of mass; ``--mode published`` starts from the supervoxels' affine map."""
+AFFINE_START = replace(MODES["published"], alignment=replace(MODES["published"].alignment, affine_start=True))
+"""The paper's way, but from the supervoxels' affine map."""
 
 
 def load_labelled(images: Path, labels: Path) -> Iterator[tuple[str, Volume, Volume]]:

@@ -10,8 +10,8 @@ axis and a scale from 0.6 to 1.4, all times the level. It is registered to the m
     refinement alone            from the centres of mass, without a network
     affine, refined             the supervoxels' affine map, then the refinement
     whole chain, refined        the affine map, the alignment of key points, the spline, then the refinement
-    published                   the method of the paper: from the centres of mass, no refinement
-    published, affine start     the same from the supervoxels' affine map, as `--mode published`
+    published                   the method of the paper: from the centres of mass, no refinement (`--mode published`)
+    published, affine start     the same from the supervoxels' affine map
     SimpleITK affine, refined   an affine map by mutual information instead of the supervoxels' (--peers affine)
     convexAdam, deeds           other programs with their defaults (--peers convexadam, --deeds-folder)
 
@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from cohort import FROM_CENTRES, describe_circumstances, load_labelled
+from cohort import AFFINE_START, describe_circumstances, load_labelled
 from peer_tools import HALVED, convexadam, deeds, find_version, hash_files, register_by_mutual_information
 from pose import draw_pose, move
 from SlicRegLib.errors import UserError
@@ -56,8 +56,8 @@ from SlicRegLib.results.metrics import dice
 DEGREES, SHIFT_MM, SCALE = 45.0, 80.0, 0.4
 """Largest turn, shift and change of size, at level 1."""
 PUBLISHED = {
-    "published": FROM_CENTRES,
-    "published, affine start": MODES["published"],
+    "published": MODES["published"],
+    "published, affine start": AFFINE_START,
 }
 CHAINS = ("refinement alone", "affine, refined", "whole chain, refined", *PUBLISHED)
 OTHERS = {"affine": "SimpleITK affine, refined", "convexadam": "convexAdam", "deeds": "deeds"}

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from cohort import FROM_CENTRES
+from cohort import AFFINE_START
 from from_start import Pair, register_from
 from pddnet import register_by_pddnet, train_pddnet
 from regression import NEAR_MM, POINTS, register_by_regression, train_regression
@@ -34,11 +34,11 @@ from SlicRegLib.training.options import TrainingOptions
 
 TRIAL = 5
 """Steps that are timed to learn how many fit into a budget; the first, which warms up, does not count."""
-KINDS = {"plain": ("", FROM_CENTRES), "refined": (", refined", MODES["default"])}
+KINDS = {"plain": ("", MODES["published"]), "refined": (", refined", MODES["default"])}
 """How a row is measured: what is added to its title, and the options."""
 SUPERVOXEL_KINDS = {
-    "plain": ("", FROM_CENTRES),
-    "affine": (", from the affine map", MODES["published"]),
+    "plain": ("", MODES["published"]),
+    "affine": (", from the affine map", AFFINE_START),
     "refined": (", from the affine map, refined", MODES["default"]),
 }
 

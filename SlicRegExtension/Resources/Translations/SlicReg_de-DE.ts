@@ -1232,8 +1232,8 @@
         <translation>Halb so viele Schritte der Verfeinerung, in drei Vierteln der Zeit.</translation>
     </message>
     <message>
-        <source>The method of the paper, without refinement.</source>
-        <translation>Das Verfahren der Veröffentlichung, ohne Verfeinerung.</translation>
+        <source>The method of the paper: from the centres of mass, without refinement.</source>
+        <translation>Das Verfahren der Veröffentlichung: von den Schwerpunkten aus, ohne Verfeinerung.</translation>
     </message>
     <message>
         <source>The numbers below.</source>

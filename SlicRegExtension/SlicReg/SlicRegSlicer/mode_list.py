@@ -12,7 +12,7 @@ TEXTS = {"default": _("Default"), "fast": _("Fast"), "published": _("As publishe
 EXPLANATIONS = {
     "default": _("The whole method."),
     "fast": _("Half the steps of the refinement, in three quarters of the time."),
-    "published": _("The method of the paper, without refinement."),
+    "published": _("The method of the paper: from the centres of mass, without refinement."),
     CUSTOM: _("The numbers below."),
 }
 

@@ -92,7 +92,7 @@ class ModeOptions:
 
     mode: Literal["default", "fast", "published"] = "default"
     """Values of the options of the registration that are not given: fast has half the steps of the refinement,
-    published is the method of the paper."""
+    published is the method of the paper, from the centres of mass and without refinement."""
 
 
 MODES = {
@@ -101,7 +101,7 @@ MODES = {
     "published": RegistrationOptions(
         refine=False,
         prediction=PredictionOptions(features="labels"),
-        alignment=AlignmentOptions(iterations=100),
+        alignment=AlignmentOptions(iterations=100, affine_start=False),
     ),
 }
 """Sets of options by name. What each costs and gains: docs/results.md."""
