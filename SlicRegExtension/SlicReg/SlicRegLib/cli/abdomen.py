@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,14 +17,17 @@ import numpy as np
 
 from ..cohort.label_files import find_labels_among, list_label_files
 from ..errors import UserError
-from ..images.reading import open_image
+from ..geometry.grid import Grid
 from ..images.volumes import load_labels, load_scan
 from ..phantoms.phantom import ORGANS
+from ..progress import Progress, silent
+from ..stages import CHECK
 
 DATA_SET = "AbdomenIsoCrop"
 TRAINING = (2, 3, 5, 6, 8, 9, 21, 22, 24, 25, 27, 28, 30, 31, 33, 34, 36, 37, 39, 40)
 TEST = (1, 4, 7, 10, 23, 26, 29, 32, 35)
 TEMPLATE = 38
+SHAPE, SPACING_MM = (192, 160, 256), 2.0
 LARGE = (1, 2, 3, 6)
 """The organs of the published mean of four: spleen, kidneys, liver."""
 WHERE = (
@@ -50,11 +54,19 @@ class Abdomen:
     template_label: Path
     labels: Path
     """Folder; those of a scan are found by its name."""
+    sha256: str
+    """Of the content of all scans and labels that are used."""
+    note: str
+    """What keeps figures from being compared with the published ones; "" for the data set itself."""
 
 
-def find_abdomen(folder: Path) -> Abdomen:
-    """The data set in ``folder``, which holds `DATA_SET` or is it. Raises UserError with one sentence, on a line of its
-    own, for each thing that is missing or wrong."""
+def find_abdomen(folder: Path, progress: Progress = silent) -> Abdomen:
+    """The data set in ``folder``, which holds `DATA_SET` or is it; all that is used of it is read.
+
+    Raises UserError with one sentence, on a line of its own, for each thing that is missing or wrong.
+    """
+    if folder.is_file():
+        raise UserError(f"{folder} is a file; give the folder that holds {DATA_SET}.")
     training = next((f / "Training" for f in (folder / DATA_SET, folder) if (f / "Training").is_dir()), None)
     if training is None:
         reason = "holds no" if folder.is_dir() else "does not exist; give the folder that holds"
@@ -63,16 +75,29 @@ def find_abdomen(folder: Path) -> Abdomen:
     scans = {n: find_labels_among(files["img"], f"img{n:04d}") for n in (*TRAINING, *TEST, TEMPLATE)}
     labels = {n: find_labels_among(files["label"], f"label{n:04d}") for n in (*TEST, TEMPLATE)}
     problems = [*_find_missing("img", training, scans), *_find_missing("label", training, labels)]
-    for number, path in scans.items():
-        if path:
-            problems += _check_scan(path, labels.get(number), all_organs=number == TEMPLATE)
+    digest, note, found = hashlib.sha256(), "", {number: path for number, path in scans.items() if path}
+    for done, (number, path) in enumerate(found.items(), start=1):
+        try:
+            grid = _check_scan(path, labels.get(number), all_organs=number == TEMPLATE)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        note = note or _describe_difference(path, grid)
+        for file in filter(None, (path, labels.get(number))):
+            digest.update(file.read_bytes())
+        progress(CHECK, done / len(found), path.name)
     if problems:
         raise UserError("\n".join(problems))
     template_label = labels[TEMPLATE]
-    found = {number: path for number, path in scans.items() if path}
     assert template_label
     return Abdomen(
-        [found[n] for n in TRAINING], [found[n] for n in TEST], found[TEMPLATE], template_label, training / "label"
+        training=[found[n] for n in TRAINING],
+        test=[found[n] for n in TEST],
+        template=found[TEMPLATE],
+        template_label=template_label,
+        labels=training / "label",
+        sha256=digest.hexdigest(),
+        note=note,
     )
 
 
@@ -87,18 +112,26 @@ def _find_missing(kind: str, training: Path, found: dict[int, Path | None]) -> I
         yield f"{training / kind} lacks {len(missing)} of {len(found)} files ({names}); {WHERE}."
 
 
-def _check_scan(path: Path, label: Path | None, all_organs: bool) -> list[str]:
-    """What is wrong with a scan and its labels, which are needed of tests and template only."""
-    try:
-        if label is None:
-            open_image(path)
-            return []
-        values = set(np.unique(load_labels(label, load_scan(path)).data).tolist()) - {0}
-    except UserError as error:
-        return [str(error)]
+def _check_scan(path: Path, label: Path | None, all_organs: bool) -> Grid:
+    """The grid of a scan. Raises UserError for what is wrong with it or its labels, which tests and template have."""
+    scan = load_scan(path)
+    if label is None:
+        return scan.grid
+    values = set(np.unique(load_labels(label, scan).data).tolist()) - {0}
     if foreign := sorted(values - ORGANS.keys()):
-        return [f"{label} holds the value {foreign[0]:g}, but the organs are 1 to {max(ORGANS)}; {WHERE}."]
+        raise UserError(f"{label} holds the value {foreign[0]:g}, but the organs are 1 to {max(ORGANS)}; {WHERE}.")
     lacking = [ORGANS[value] for value in ORGANS if value not in values]
     if not values or (all_organs and lacking):
-        return [f"{label} lacks {', '.join(lacking)}, without which nothing can be compared; {WHERE}."]
-    return []
+        raise UserError(f"{label} lacks {', '.join(lacking)}, without which nothing can be compared; {WHERE}.")
+    return scan.grid
+
+
+def _describe_difference(path: Path, grid: Grid) -> str:
+    """A sentence if a scan has not the data set's size."""
+    if grid.shape == SHAPE and np.allclose(grid.spacing, SPACING_MM, atol=0.01):
+        return ""
+    size = f"{' x '.join(map(str, grid.shape))} voxels of {' x '.join(f'{mm:g}' for mm in grid.spacing)} mm"
+    return (
+        f"{path.name} has {size} and not {' x '.join(map(str, SHAPE))} of {SPACING_MM:g} mm: these are not the paper's "
+        "files, and figures cannot be compared with the published ones."
+    )

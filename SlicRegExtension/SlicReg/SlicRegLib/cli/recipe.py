@@ -14,21 +14,24 @@ from ..geometry.field import affine_field
 from ..geometry.grid import translation
 from ..images.files import atomic, check_output, make_folder, write_json
 from ..images.json_reading import read_json
-from ..images.options import FrameOptions, PreparationOptions
-from ..images.preparation import prepare_scan
+from ..images.options import FrameOptions
 from ..images.volumes import Volume, load_labels, load_scan
+from ..network.devices import choose_device
 from ..phantoms.phantom import ORGANS
 from ..progress import Progress
+from ..registration.model import load_model
 from ..registration.options import MODES
 from ..registration.result import Registration
 from ..results.evaluate import evaluate, evaluate_files
 from ..results.options import EvaluateRequest
+from ..stages import WARNING
 from ..teaching.create import prepare_study
 from ..teaching.options import PrepareRequest, TeacherOptions
-from ..teaching.study import find_finished_study, open_study
+from ..teaching.study import Study, find_finished_study, open_study
 from ..training.options import ScheduleOptions, TrainingOptions, TrainRequest
 from ..training.train import train_model
 from .abdomen import DATA_SET, LARGE, PUBLISHED, TEMPLATE, Abdomen, find_abdomen
+from .recipe_checks import check_teaching
 from .requests import RecipeRequest
 
 CHAINS = {"published": MODES["published"], "default": MODES["default"]}
@@ -48,27 +51,25 @@ class AllScansRequest(TrainRequest):
 
 def run_recipe(request: RecipeRequest, progress: Progress) -> str:
     """Check the data, prepare, train, evaluate; returns the table. What is finished is not done again."""
-    data, out = find_abdomen(request.data), request.out
+    data, out = find_abdomen(request.data, progress), request.out
+    study, prepare = out / "study", _make_prepare_request(request, data)
+    request.training(), request.preparation(), choose_device(request.device)  # their own checks
+    if find_finished_study(study) is None:
+        check_teaching(prepare, data)
+    if data.note:
+        progress(WARNING, 1.0, data.note)
     if request.check_only:
         return f"{request.data} holds all that the experiment needs."
-    request.training(), request.preparation()  # their own checks
     inputs = [*data.training, *data.test, data.template, *data.labels.iterdir()]
     names = ["recipe.json", "training.csv", "test.csv", "table.md", f"{request.recipe}.slicreg", "study/study.json"]
     check_output(out, folder=True, names=[*names, *(f"{name}.json" for name in COLUMNS)], inputs=inputs)
     _begin(request, data)
-    study = out / "study"
     if find_finished_study(study) is None:
-        prepare = PrepareRequest(
-            template=data.template,
-            images=out / "training.csv",
-            out=study,
-            supervoxels=request.supervoxels,
-            **({} if request.supervoxels else _fields_of(FrameOptions, request)),
-            **_fields_of(TeacherOptions, request),
-        )
         prepare_study(prepare, progress)
     model = out / f"{request.recipe}.slicreg"
     if not model.is_file():
+        for name in CHAINS:
+            (out / f"{name}.json").unlink(missing_ok=True)  # of a model that was here before
         train = AllScansRequest(
             study=study,
             out=model,
@@ -78,7 +79,7 @@ def run_recipe(request: RecipeRequest, progress: Progress) -> str:
             **_fields_of(ScheduleOptions, request),
         )
         train_model(train, progress)
-    results = {"initial": _measure_initial(data, out, open_study(study).preparation, progress)}
+    results = {"initial": _measure_initial(data, out, progress)}
     for name, options in CHAINS.items():
         evaluation = EvaluateRequest(
             model=model,
@@ -91,18 +92,31 @@ def run_recipe(request: RecipeRequest, progress: Progress) -> str:
             device=request.device,
         )
         results[name] = _read_complete(evaluation.out) or evaluate_files(evaluation, progress)
-    text = format_table(results, len(data.test))
+    text = format_table(results, len(data.test)) + describe(request, data, open_study(study), model)
     with atomic(out / "table.md") as part:
         part.write_text(text, encoding="utf-8")
-    left_out = [f"left out of the training: {reason}" for reason in open_study(study).failed.values()]
     failed = [f"{COLUMNS[name]}: {why}" for name, result in results.items() for why in result["failed"].values()]
-    return "\n".join([text, *left_out, *failed, f"Model: {model}. Table: {out / 'table.md'}."])
+    return "\n".join([text, *failed, f"Model: {model}. Table: {out / 'table.md'}."])
+
+
+def _make_prepare_request(request: RecipeRequest, data: Abdomen) -> PrepareRequest:
+    frame = _fields_of(FrameOptions, request)
+    if request.supervoxels:  # which have a frame of their own: only one that was asked for is passed on, and refused
+        frame = {name: value for name, value in frame.items() if value != getattr(RecipeRequest, name)}
+    return PrepareRequest(
+        template=data.template,
+        images=request.out / "training.csv",
+        out=request.out / "study",
+        supervoxels=request.supervoxels,
+        **frame,
+        **_fields_of(TeacherOptions, request),
+    )
 
 
 def _begin(request: RecipeRequest, data: Abdomen) -> None:
     """Make the output folder, or go on in it. Raises UserError where it was begun with other options or data."""
     options = {name: value for name, value in vars(request).items() if name not in FREE}
-    content = {"data": str(data.labels.parent.resolve()), **options}
+    content = {"data": str(data.labels.parent.resolve()), "data_sha256": data.sha256, **options}
     path = request.out / "recipe.json"
     if path.is_file():
         try:
@@ -134,24 +148,40 @@ def _read_complete(path: Path) -> dict[str, Any] | None:
     return results if results.get("complete") else None
 
 
-def _measure_initial(data: Abdomen, out: Path, frame: PreparationOptions, progress: Progress) -> dict[str, Any]:
-    """The evaluation of the scans in their canonical frames, as the paper begins: only their centres are aligned."""
+def _measure_initial(data: Abdomen, out: Path, progress: Progress) -> dict[str, Any]:
+    """The evaluation of the scans as the paper begins: the files, which are cropped around the body, are laid on each
+    other."""
     path = out / "initial.json"
     if results := _read_complete(path):
         return results
     template = load_scan(data.template)
-    align = partial(align_centres, template, frame)
     labels = load_labels(data.template_label, template)
-    results = {**evaluate(align, labels, out / "test.csv", data.labels, progress), "complete": True}
+    results = {
+        **evaluate(partial(align_files, template), labels, out / "test.csv", data.labels, progress),
+        "complete": True,
+    }
     write_json(path, results)
     return results
 
 
-def align_centres(template: Volume, frame: PreparationOptions, target: Volume) -> Registration:
-    """The registration that moves the middle of one canonical frame to the middle of the other."""
-    fixed, moving = (prepare_scan(scan, frame) for scan in (template, target))
-    shift = translation(moving.grid.centre - fixed.grid.centre)
-    return Registration(template, target, affine_field(shift, fixed.grid.pooled(4)), {}, True)
+def align_files(template: Volume, target: Volume) -> Registration:
+    """The registration that moves the middle of one file's box to the middle of the other's: files of the same size and
+    axes are compared voxel by voxel."""
+    shift = translation(target.grid.centre - template.grid.centre)
+    return Registration(template, target, affine_field(shift, template.grid.pooled(4)), {}, True)
+
+
+def describe(request: RecipeRequest, data: Abdomen, study: Study, model: Path) -> str:
+    """What stands below the table: how the network was made, what was left out, what cannot be compared."""
+    schedule, provenance = request.training(), load_model(model).provenance
+    used = f"{len(study.scans)} of {len(data.training)} training scans"
+    lines = [
+        f"Network {request.preset}, {schedule.iterations} steps of {schedule.batch}, trained on {used}, taught by "
+        f"{study.teacher}, on {provenance['device']}, {provenance['seconds']:.0f} s.",
+        *(f"Left out of the training: {reason}" for reason in study.failed.values()),
+        *filter(None, [data.note]),
+    ]
+    return "".join(f"\n{line}\n" for line in lines)
 
 
 def format_table(results: dict[str, dict[str, Any]], tests: int) -> str:

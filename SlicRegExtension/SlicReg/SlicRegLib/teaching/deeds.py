@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -52,18 +53,29 @@ class DeedsTeacher:
         folder = Path(self.folder)
         if not folder.is_dir():
             raise UserError(f"The deeds folder {folder} does not exist; check --deeds-dir.")
-        if not any(folder.glob("*_displacements.dat")) and not all((folder / p).is_file() for p in PROGRAMS):
+        if not any(folder.glob("*_displacements.dat")) and not self._can_run():
             raise UserError(
                 f"{folder} contains neither the programs {' and '.join(PROGRAMS)} nor results (*_matrix.txt, "
                 "*_displacements.dat); check --deeds-dir."
             )
+
+    def find_missing(self, scans: Sequence[str]) -> list[str]:
+        """Names of the results that the folder lacks for these scans; none where it has the programs to make them."""
+        if self._can_run():
+            return []
+        prefixes = [find_results(Path(self.folder), scan, stem(self.template_path)) for scan in scans]
+        files = [Path(f"{prefix}_{end}") for prefix in prefixes for end in ("matrix.txt", "displacements.dat")]
+        return [file.name for file in files if not file.is_file()]
+
+    def _can_run(self) -> bool:
+        return all((Path(self.folder) / program).is_file() for program in PROGRAMS)
 
     def register(self, scan: PreparedScan, template: PreparedScan) -> DisplacementField:
         prefix = find_results(Path(self.folder), stem(scan.path), stem(self.template_path))
         if Path(f"{prefix}_displacements.dat").is_file():
             check_matrix(prefix)
             return read_deeds(prefix, load_scan(scan.path).grid, load_scan(self.template_path).grid)
-        if not all((Path(self.folder) / p).is_file() for p in PROGRAMS):
+        if not self._can_run():
             raise UserError(
                 f"{self.folder} contains no {prefix.name}_displacements.dat; add it, or the programs "
                 f"{' and '.join(PROGRAMS)} to make it."
@@ -99,11 +111,13 @@ def find_results(folder: Path, scan: str, template: str) -> Path:
     """
     own, numbers = folder / scan, (number_of(scan), number_of(template))
     found = [own] if Path(f"{own}_displacements.dat").is_file() else []
-    if None not in numbers:
+    if numbers[0] is not None and numbers[1] is not None:
         for path in sorted(folder.glob("F*_*_displacements.dat")):
             pair = re.fullmatch(r"F(\d+)_(\d+)", path.name.removesuffix("_displacements.dat"))
             if pair and tuple(map(int, pair.groups())) == numbers:
                 found.append(folder / pair[0])
+        if not found and any(folder.glob("F*_*_displacements.dat")):  # the folder's way of naming
+            return folder / f"F{numbers[0]:02d}_{numbers[1]:02d}"
     if len(found) > 1:
         names = " and ".join(f"{path.name}_displacements.dat" for path in found)
         raise UserError(f"{folder} has several results of {scan}, {names}; keep one.")
