@@ -95,7 +95,7 @@ def begin(data: DataSet, study: Study, options: argparse.Namespace) -> None:
     }
     path = options.out / "setup.json"
     there = json.loads(path.read_text()) if path.is_file() else setup
-    if differing := [name for name in setup if there.get(name) != setup[name]]:
+    if differing := [name for name in {**setup, **there} if there.get(name) != setup.get(name)]:
         raise UserError(f"{options.out} was begun with other {', '.join(differing)}; choose another --out.")
     write_json(path, setup)
 
