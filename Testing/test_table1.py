@@ -157,9 +157,8 @@ def test_a_run_goes_on_as_it_began(words, quick, tmp_path):
         with pytest.raises(UserError, match=f"was begun with other {word}; choose another --out"):
             table1.main([*words, *more, "--rows", "initial"])
     assert (tmp_path / "setup.json").read_text() == before
-    (tmp_path / "setup.json").write_text(
-        json.dumps({**json.loads(before), "budget": 40})
-    )  # as an earlier version wrote
+    earlier = {**json.loads(before), "budget": 40}
+    (tmp_path / "setup.json").write_text(json.dumps(earlier))
     with pytest.raises(UserError, match="was begun with other budget; choose another --out"):
         table1.main([*words, "--rows", "initial"])
 
