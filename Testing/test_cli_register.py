@@ -57,7 +57,7 @@ def test_register_writes_everything(cohort, model, tmp_path, capsys, template):
     assert set(np.unique(np.asarray(labels.dataobj))) <= set(range(14))
 
     report = json.loads((out / "report.json").read_text())
-    assert report["own_template"] == own
+    assert report["own_template"] == own and report["template_label"] == str(cohort / f"{label}.nii.gz")
     assert {"preparation", "prediction", "alignment", "spline", "total"} <= set(report["seconds"])
     assert report["device"] == "cpu" and report["peak_memory_mb"]["process"] > 0
     assert 0 <= report["folding_percent"] <= 100

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageColor
 
-from SlicRegLib.results.drawing import COLOURS, WINDOW_HU, Panel, draw_panel, draw_panels, wrap
+from SlicRegLib.results import drawing
+from SlicRegLib.results.drawing import COLOURS, WINDOW_HU, Panel, draw_panel, draw_panels, load_font, wrap
 
 AIR = -1000.0
 
@@ -103,3 +104,14 @@ def test_panels_of_a_row_have_one_scale_and_stand_in_their_columns(tmp_path):
         assert (rows.min() + rows.max()) / 2 == pytest.approx(171.5, abs=1)
         assert (columns.min() + columns.max()) / 2 == pytest.approx(179.5, abs=1)
     assert (picture[top + 344 + 12 : -12, 8:352] == 255).all()  # alone in its row, the small one is as large as any
+
+
+def test_letters_of_other_languages_are_drawn(monkeypatch):
+    """Each has a form of its own, not the box of what a font lacks."""
+    load_font.cache_clear()
+    forms = {bytes(load_font(24).getmask(letter)) for letter in "öĞŁжλ\uffff"}
+    assert len(forms) == 6
+    monkeypatch.setattr(drawing.importlib.util, "find_spec", lambda name: None)
+    load_font.cache_clear()
+    assert load_font(24).getlength("Groesse") > 20  # without matplotlib
+    load_font.cache_clear()

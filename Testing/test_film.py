@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -18,16 +19,19 @@ from PIL import Image
 from scipy import ndimage
 
 from command_line import is_one_sentence, run
+from SlicRegLib import MODELS
 from SlicRegLib.geometry.grid import Grid
+from SlicRegLib.geometry.resampling import resample
 from SlicRegLib.images.segmentations import SegmentAbout, save_segmentation
 from SlicRegLib.images.transforms import save_transform
 from SlicRegLib.images.volumes import Volume, save_volume
+from SlicRegLib.registration.own_template import read_own_template
 from SlicRegLib.results import film as film_module
 from SlicRegLib.results import film_surfaces, film_writing
-from SlicRegLib.results.drawing import WINDOW_HU
+from SlicRegLib.results.drawing import GROUND, WINDOW_HU
 from SlicRegLib.results.film import Film
 from SlicRegLib.results.film_page import Page
-from SlicRegLib.results.film_result import read_result
+from SlicRegLib.results.film_result import ShownOrgan, read_result
 from SlicRegLib.results.film_slices import (
     OPACITY,
     Row,
@@ -40,13 +44,17 @@ from SlicRegLib.results.film_slices import (
     make_rows,
     place_panels,
 )
+from SlicRegLib.results.film_template import find_template_labels
 from SlicRegLib.results.options import FilmRequest
 from SlicRegLib.results.overview import PLANES
+from SlicRegLib.results.result_folder import OWN_TEMPLATE
+from SlicRegLib.stages import READING, SLICES
 from tiny import field_of, phantom
 
 SHIFT = torch.tensor([14.0, -7.0, 21.0])  # whole voxels, from the template to the target
 NAMES = "value,name,r,g,b\n1,Milz,200,40,10\n6,Leber,10,120,240\n"
 ALL = {"width": 320, "seconds": 0.5}
+GREYS = film_writing.make_palette([], [Image.new("RGB", (64, 48))])
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +71,10 @@ def made(tmp_path_factory) -> Path:
     save_volume(folder.parent / "patient.nii.gz", scan)
     save_volume(folder / "warped_labels.nii.gz", labels)
     half = Grid((*scan.grid.shape[:2], scan.grid.shape[2] // 2), scan.grid.affine)
-    save_volume(folder / "warped_target.nii.gz", Volume(scan.data[..., : half.shape[2]], half))
-    save_transform(folder / "transform.h5", field_of(scan.grid.pooled(2).padded([2] * 3, [2] * 3), shift))
+    field = field_of(scan.grid.pooled(2).padded([2] * 3, [2] * 3), shift)
+    warped = resample(scan.tensor, scan.grid, half, field, fill=-1000.0)[0].numpy()
+    save_volume(folder / "warped_target.nii.gz", Volume(warped, half))
+    save_transform(folder / "transform.h5", field)
     report = {
         "target": str(folder.parent / "patient.nii.gz"),
         "verdict": {"word": "good", "sentence": "All is well."},
@@ -193,6 +203,108 @@ def test_films_of_pillow(made, tmp_path, suffix):
         assert length == 500 and np.asarray(film.convert("RGB")).std() > 20
 
 
+@pytest.mark.parametrize(("suffix", "bound"), [(".gif", 4), (".webp", 24)])
+def test_organs_have_the_colours_of_the_legend_in_every_picture(made, tmp_path, suffix, bound):
+    """The legend's boxes, and in .gif all that is drawn in an organ's own colour, against the pictures as drawn; what
+    is mixed comes near."""
+    request = request_of(made, out=tmp_path / f"film{suffix}", seconds=1.0, surface="none")
+    film_module.make_film(request)
+    film = Film(request, read_result(request))
+    own = np.array([organ.colour for organ in film.page.organs])
+    with Image.open(request.out) as written:
+        for number, drawn in enumerate(np.asarray(picture, int) for picture in film.draw()):
+            written.seek(number)
+            off = np.abs(np.asarray(written.convert("RGB"), int) - drawn).max(-1)
+            exact = (drawn[:, :, None] == own).all(-1)
+            legend = ndimage.binary_erosion(exact.any(-1), iterations=2)
+            assert legend[:, 500:].sum() > 10 * len(own) and off[legend].max() <= bound
+            if suffix == ".gif":
+                assert all(off[exact[..., n]].max() <= bound for n in range(len(own)))
+                assert np.quantile(off, 0.999) < 32 and off.mean() < 2
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".gif", ".webp"])
+def test_each_picture_is_encoded_before_the_next_is_drawn(tmp_path, suffix):
+    """So that progress is true and memory bounded."""
+    drawn, most, told = [], 0, []
+
+    def frames():
+        nonlocal most
+        for number in range(12):
+            frame = Image.new("RGB", (64, 48), (20 * number, 0, 0))
+            drawn.append(weakref.ref(frame))
+            most = max(most, sum(one() is not None for one in drawn))
+            yield frame
+            del frame
+            told.append(number)
+
+    film_writing.write_film(tmp_path / f"film{suffix}", frames(), 12, GREYS)
+    assert most <= 4 and told == list(range(12))
+
+
+def test_progress_is_told_from_reading_on(made, tmp_path):
+    told = []
+    request = request_of(made, out=tmp_path / "film.webp", **ALL, surface="none")
+    film_module.make_film(request, lambda stage, share, details: told.append((stage, share)))
+    reading = [share for stage, share in told if stage == READING]
+    assert reading == sorted(reading) and len(reading) > 3 and reading[0] == 0 and reading[-1] == 1
+    assert told[len(reading) :] == [(SLICES, number / 5) for number in range(1, 6)]
+
+
+def test_before_are_the_templates_own_labels_where_they_are_there(result, tmp_path):
+    """Also organs that were carried out of the scan; a file that was changed since is not shown."""
+    request, (_, labels) = request_of(result), phantom(1)
+    affine = labels.grid.affine.copy()
+    affine[:3, 3] -= SHIFT.numpy()
+    own = labels.data.copy()
+    own[labels.grid.shape[0] // 2 :, :6, :6] = 40
+    save_volume(tmp_path / "labels.nii.gz", Volume(own, Grid(labels.grid.shape, affine)))
+    report = json.loads((result / "report.json").read_text())
+    (result / "report.json").write_text(json.dumps({**report, "template_label": str(tmp_path / "labels.nii.gz")}))
+    read = read_result(request)
+    before, after = make_rows(read, Page(640, read.organs))
+    number = [organ.value for organ in read.organs].index(40) + 1
+    assert before.caption.endswith("at its own coordinates") and not (after.numbers == number).any()
+    centre = np.array([0.75 * labels.grid.shape[0], 2.0, 2.0])
+    place = before.grid.to_voxel(Grid(labels.grid.shape, affine).to_world(centre)).round().astype(int)
+    assert before.numbers[tuple(place)] == number
+    save_volume(tmp_path / "labels.nii.gz", Volume(own[::-1, ::-1, ::-1].copy(), Grid(labels.grid.shape, affine)))
+    read = read_result(request)
+    rows = make_rows(read, Page(640, read.organs))
+    assert read.own is None and rows[0].caption.endswith("the carried organs, moved back to the template")
+
+
+def test_the_labels_of_a_models_own_template():
+    path = MODELS / "trunk-phantom.slicreg"
+    own = read_own_template(path)
+    labels = Volume(own.labels, Grid(own.labels.shape, own.labels_affine))
+    field = field_of(labels.grid.pooled(8), torch.zeros_like)
+    found = find_template_labels({"template": OWN_TEMPLATE, "model": str(path)}, Path("nowhere"), labels, field)
+    assert found is not None and np.array_equal(found.data, own.labels)
+    assert find_template_labels({"template": OWN_TEMPLATE, "model": "gone"}, Path("nowhere"), labels, field) is None
+
+
+@pytest.mark.parametrize("width", [320, 480])
+def test_texts_fit(made, width):
+    """The verdict has as many lines as it needs; no panel covers the name of its plane; a name is one line."""
+    sentence = "Both scans show the same anatomy, but some places agree less than they usually do. " * 2
+    organs = [ShownOrgan(1, "left\nkidney", (200, 40, 10))]
+    page = Page(width, organs, ("doubtful", sentence))
+    shown = read_result(request_of(made))
+    rows = make_rows(shown, page)
+    picture = np.asarray(next(draw_slices(rows, page, "T", shown.organs, 2)), int)
+    written = np.abs(picture - np.array(GROUND)).max(-1) > 12
+    assert page._verdict_lines[-1].endswith("usually do.") and len(page._verdict_lines) > 1
+    assert " ".join(page._verdict_lines) == " ".join(f"Verdict: DOUBTFUL. {sentence}".split())
+    below = page.size[1] - page.gap - page.text_height * len(page._verdict_lines)
+    assert page.body.top + page.body.height <= below and not written[:, page.size[0] - page.gap // 2 :].any()
+    high = page.font(13).getbbox("coronalpg")[3]
+    for number in range(2):
+        tops = [top for _, top, _ in place_panels(page, rows, number)]
+        assert min(tops) - (number * (page.body.height // 2) + page.body.top + page.text_height) >= high
+    assert page.fit(organs[0].name, 13, 999) == "left kidney"
+
+
 def test_organs_turn_where_they_are(made):
     """From the front the organ of the patient's right lies on the left, from the back on the right."""
     pytest.importorskip("vtkmodules")
@@ -236,6 +348,14 @@ def test_a_result_without_segmentation(result, tmp_path, capfd):
     with Image.open(out) as film:
         picture = np.asarray(film.convert("RGB"), int)
     assert np.abs(picture[60:220] - picture[60:220].mean(-1, keepdims=True)).max() < 8  # grey
+    shutil.copy(json.loads((result / "report.json").read_text())["target"], tmp_path / "copy.nii.gz")
+    assert run("film", result, out=out, **ALL, surface="none", target=tmp_path / "copy.nii.gz") == 0
+
+
+def test_an_empty_segmentation_is_called_empty(result, tmp_path, capfd):
+    save_volume(result / "warped_labels.nii.gz", Volume(phantom(1)[1].data * 0, phantom(1)[1].grid))
+    assert run("film", result, out=tmp_path / "film.gif", **ALL, surface="none") == 0
+    assert film_module.EMPTY in capfd.readouterr().out
 
 
 def test_names_of_a_segmentation_and_of_the_report(result):
@@ -287,6 +407,10 @@ def break_(result: Path, how: str) -> dict:
         case "another scan":
             save_volume(result.parent / "other.nii.gz", Volume(phantom(1)[0].data[:40], phantom(1)[0].grid.slab(0, 40)))
             return {"target": result.parent / "other.nii.gz"}
+        case "another patient":  # on the same grid, and there are no labels
+            (result / "warped_labels.nii.gz").unlink()
+            save_volume(result.parent / "other.nii.gz", phantom(2)[0])
+            return {"target": result.parent / "other.nii.gz"}
         case "no transform":
             (result / "transform.h5").unlink()
         case "damaged transform":
@@ -309,7 +433,8 @@ MISTAKES = {
     "damaged report": "damaged",
     "no scan": "give the scan with --target",
     "no name of a scan": "give the scan with --target",
-    "another scan": "differs from its scan",
+    "another scan": "is not the scan that was registered",
+    "another patient": "is not the scan that was registered",
     "no transform": "contains no transform",
     "damaged transform": "transform.h5",
     "suffix": ".mp4, .gif or .webp",
@@ -344,7 +469,7 @@ def test_a_missing_encoder_is_one_sentence(made, tmp_path, monkeypatch, capfd):
 def test_an_encoder_that_fails_is_one_sentence(made, tmp_path, monkeypatch):
     monkeypatch.setattr(film_writing, "_QUALITY", ["-c:v", "nothing"])
     with pytest.raises(film_writing.UserError, match="ffmpeg could not write"):
-        film_writing.write_film(tmp_path / "a.mp4", (Image.new("RGB", (64, 48)) for _ in range(3)))
+        film_writing.write_film(tmp_path / "a.mp4", (Image.new("RGB", (64, 48)) for _ in range(3)), 3)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -357,16 +482,19 @@ def test_what_ends_the_drawing_leaves_no_file(tmp_path, suffix):
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        film_writing.write_film(tmp_path / f"film{suffix}", frames())
+        film_writing.write_film(tmp_path / f"film{suffix}", frames(), 2, GREYS)
     assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"the last one"]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGINT for other processes")
 def test_ctrl_c_ends_it_without_a_file(made, tmp_path):
     words = ["-m", "SlicRegLib", "film", str(made), "--out", str(tmp_path / "film.mp4"), "--seconds", "120", "--json"]
-    process = subprocess.Popen([sys.executable, *words, "--surface", "none"], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
+    words += ["--surface", "none"]
+    process = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stderr is not None
     assert any('"slices"' in line for line in process.stdout)  # it draws
     process.send_signal(signal.SIGINT)
     process.stdout.read()
+    said = process.stderr.read().splitlines()[-1]
     assert process.wait(20) == 130 and list(tmp_path.iterdir()) == []
+    assert said == "slicreg: interrupted; repeat the command to begin anew."

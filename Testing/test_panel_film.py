@@ -17,8 +17,9 @@ if available():
     from PIL import Image
 
     from host.dialogs import dialogs
-    from panel_samples import HOST, fresh_panel, load_coarse_pair
-    from SlicRegSlicer import film_button
+    from panel_samples import ABDOMEN, HOST, fresh_panel, load_coarse_pair
+    from SlicRegLib.phantoms.phantom import make_phantom
+    from SlicRegSlicer import film_button, sample
     from SlicRegSlicer.film_folder import write_film_folder
     from SlicRegSlicer.reading import Image as Voxels
     from SlicRegSlicer.reading import fill_transform
@@ -96,6 +97,28 @@ def test_a_film_by_clicks(panel, review, tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [out] and not folder.exists()
     with Image.open(out) as film:
         assert film.n_frames == 40 and film.size == (640, 480)
+
+
+def test_an_added_suffix_replaces_no_film_unasked(panel, review, tmp_path):
+    """Qt asks about the name as it was typed."""
+    (tmp_path / "film.mp4").write_bytes(b"the last one")
+    for answer in (False, True):
+        dialogs.choose_path(tmp_path / "film")
+        dialogs.answer(answer)
+        HOST.click(panel.ui.filmButton)
+        assert dialogs.texts("question")[-1] == f"{tmp_path / 'film.mp4'} exists. Replace it?"
+        assert panel.registration.film.isRunning() == answer
+        assert (tmp_path / "film.mp4").read_bytes() == b"the last one"
+    panel.registration.film.close()
+
+
+def test_the_templates_own_segments_go_with_it(panel, review, tmp_path):
+    template_segments = load_coarse_pair()[1]
+    review.template_segmentation = template_segments
+    write_film_folder(review, tmp_path)
+    path = json.loads((tmp_path / "report.json").read_text())["template_label"]
+    expected = make_phantom(sample.TEMPLATE_SEED, ABDOMEN).labels
+    assert np.array_equal(load_labels(path).data, expected)
 
 
 def test_cancelling_leaves_nothing(panel, review, tmp_path):

@@ -91,6 +91,9 @@ class FilmButton:
             return
         out = Path(chosen) if Path(chosen).suffix else Path(f"{chosen}.mp4")
         check_output(out, make_parents=False)
+        question = _("{path} exists. Replace it?").format(path=out)  # Qt has asked about the name as it was typed
+        if out != Path(chosen) and out.exists() and not slicer.util.confirmYesNoDisplay(question):
+            return
         if out.suffix.lower() == ".mp4" and not self._ensureEncoder():
             return
         self._folder, self._out = Path(tempfile.mkdtemp(prefix="SlicReg-", dir=POOL.folder)), out

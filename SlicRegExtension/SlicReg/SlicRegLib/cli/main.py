@@ -21,6 +21,12 @@ from .streams import Guarded, check_words, prepare_streams, print_text, settle_s
 
 CLEAN_UP_SECONDS = 5.0
 """How long further signals are ignored after the first, so that they do not cut its clean-up short."""
+ANEW, GO_ON = "repeat the command to begin anew", "repeat the command to continue"
+_NEXT = {
+    "train": "repeat the command with --resume to continue",
+    **dict.fromkeys(("batch", "learn", "prepare", "recipe"), GO_ON),
+}
+"""What an interrupted command says, where it keeps what it has done."""
 
 
 def run() -> NoReturn:
@@ -73,7 +79,7 @@ def _run(words: list[str]) -> int:
     except BrokenPipeError:  # of a help page, for example
         return 0
     except KeyboardInterrupt:
-        return _end(progress, "interrupted; repeat the command (train: with --resume) to continue.", 130)
+        return _end(progress, f"interrupted; {_NEXT.get(words[0], ANEW)}.", 130)
     except Exception as error:
         if "--debug" in words or not (isinstance(error, (UserError, OSError)) or is_out_of_memory(error)):
             raise

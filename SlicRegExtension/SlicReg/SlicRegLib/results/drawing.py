@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.util
 import io
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 from PIL import Image, ImageColor, ImageDraw, ImageFilter, ImageFont
@@ -40,6 +44,19 @@ WIDTH, GAP, CELL = 1080, 12, 344
 TITLE_SIZE, HEADING_SIZE, CAPTION_SIZE = 19, 17, 12
 _SOLID, _DOTTED = 1.5, 2.0  # widths of lines, pixels
 _DOT, _PERIOD = 2, 4  # pixels along a dotted line that are drawn, and after which it repeats
+Font: TypeAlias = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
+
+@lru_cache(maxsize=16)
+def load_font(size: int) -> Font:
+    """DejaVu Sans, which has the letters of most languages, from matplotlib's data, found without importing matplotlib;
+    where it is missing, Pillow's own font, which has few but English letters."""
+    matplotlib = importlib.util.find_spec("matplotlib")
+    if matplotlib and matplotlib.origin:
+        path = Path(matplotlib.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
+        with suppress(OSError):
+            return ImageFont.truetype(str(path), size)
+    return ImageFont.load_default(size)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +82,7 @@ def draw_panels(
     rows: the caption of each row and its panels. headings: of the columns. title: written above in ``colour``, broken
     where it is too long; may be empty.
     """
-    fonts = [ImageFont.load_default(size) for size in (TITLE_SIZE, HEADING_SIZE, CAPTION_SIZE)]
+    fonts = [load_font(size) for size in (TITLE_SIZE, HEADING_SIZE, CAPTION_SIZE)]
     lines = wrap(title, fonts[0].getlength, WIDTH - 4 * GAP)
     drawn = [(caption, draw_row(panels)) for caption, panels in rows]
     heights = [max(panel.height for panel in panels) for _, panels in drawn]

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageColor, ImageDraw
 
+from ..images.segment_defaults import Colour
 from ..registration.verdict_text import describe_verdict
-from .drawing import GROUND
+from .drawing import GROUND, Font, load_font, wrap
 from .film_result import ShownOrgan
 from .overview import VERDICT_COLOURS
 
 _TEXT, _FAINT = "white", "#a8adb5"
 _BASE = 960  # width at which the sizes below hold, pixels
-_TITLE, _NAME, _SMALL, _GAP = 24, 14, 14, 12
+_TITLE, _NAME, _SMALL, _GAP = 22, 13, 13, 12
+_SMALLEST = 8  # font that can be read, pixels
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,6 @@ class Page:
     width: int
     organs: Sequence[ShownOrgan]
     verdict: tuple[str, str] | None = None
-    _fonts: dict[int, ImageFont.FreeTypeFont | ImageFont.ImageFont] = field(default_factory=dict)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -51,14 +52,21 @@ class Page:
     @property
     def text_height(self) -> int:
         """Of a line of small text, with its space."""
-        return self.scaled(1.5 * _SMALL)
+        return self.line_height(_SMALL)
+
+    @property
+    def colours(self) -> list[Colour]:
+        """Those of ground, texts and organs, each once."""
+        texts = [_TEXT, _FAINT, *([VERDICT_COLOURS[self.verdict[0]]] if self.verdict else [])]
+        rgb = [ImageColor.getrgb(text)[:3] for text in texts]
+        return list(dict.fromkeys([GROUND, *((r, g, b) for r, g, b in rgb), *(organ.colour for organ in self.organs)]))
 
     @cached_property
     def body(self) -> Place:
         """Where a frame shows something: below the title, beside the legend, above the verdict."""
         width, height = self.size
-        top = self.gap + self.scaled(1.5 * _TITLE)
-        bottom = self.gap + (self.text_height if self.verdict else 0)
+        top = self.gap + self.line_height(_TITLE)
+        bottom = self.gap + self.text_height * len(self._verdict_lines)
         return Place(self.gap, top, width - 2 * self.gap - self._legend_width, height - top - bottom)
 
     def begin(self, title: str) -> tuple[Image.Image, ImageDraw.ImageDraw]:
@@ -67,10 +75,10 @@ class Page:
         draw = ImageDraw.Draw(picture)
         draw.text((self.gap, self.gap), self.fit(title, _TITLE, self.size[0] - 2 * self.gap), _TEXT, self.font(_TITLE))
         self._draw_legend(draw)
-        if self.verdict:
-            text = self.fit(describe_verdict(*self.verdict), _SMALL, self.size[0] - 2 * self.gap)
-            place = (self.gap, self.size[1] - self.gap)
-            draw.text(place, text, VERDICT_COLOURS[self.verdict[0]], self.font(_SMALL), anchor="ls")
+        for number, line in enumerate(reversed(self._verdict_lines)):
+            assert self.verdict, "it has lines"
+            place = (self.gap, self.size[1] - self.gap - number * self.text_height)
+            draw.text(place, line, VERDICT_COLOURS[self.verdict[0]], self.font(_SMALL), anchor="ls")
         return picture, draw
 
     def write(self, draw: ImageDraw.ImageDraw, place: tuple[float, float], text: str, width: float) -> None:
@@ -78,7 +86,8 @@ class Page:
         draw.text(place, self.fit(text, _SMALL, width), _FAINT, self.font(_SMALL))
 
     def fit(self, text: str, size: int, width: float) -> str:
-        """The text, cut where it is wider than ``width`` pixels."""
+        """The text as one line, cut where it is wider than ``width`` pixels."""
+        text = " ".join(text.split())
         measure = self.font(size).getlength
         if measure(text) <= width:
             return text
@@ -86,13 +95,26 @@ class Page:
             text = text[:-1]
         return f"{text.rstrip()}..."
 
-    def font(self, size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-        if size not in self._fonts:
-            self._fonts[size] = ImageFont.load_default(max(8, self.scaled(size)))
-        return self._fonts[size]
+    def font(self, size: int) -> Font:
+        return load_font(self.font_size(size))
+
+    def font_size(self, size: int) -> int:
+        return max(_SMALLEST, self.scaled(size))
+
+    def line_height(self, size: int) -> int:
+        """Of a text, with its space."""
+        return round(1.5 * self.font_size(size))
 
     def scaled(self, pixels: float) -> int:
         return max(1, round(pixels * self.width / _BASE))
+
+    @cached_property
+    def _verdict_lines(self) -> list[str]:
+        if not self.verdict:
+            return []
+        width = self.size[0] - 2 * self.gap
+        lines = wrap(describe_verdict(*self.verdict), self.font(_SMALL).getlength, width)
+        return [self.fit(line, _SMALL, width) for line in lines]
 
     @property
     def _legend_width(self) -> int:
@@ -101,7 +123,7 @@ class Page:
     def _draw_legend(self, draw: ImageDraw.ImageDraw) -> None:
         if not self.organs:
             return
-        step, box = self.scaled(1.6 * _NAME), self.scaled(_NAME)
+        step, box = self.line_height(_NAME), self.font_size(_NAME)
         left, top = self.size[0] - self.gap - self._legend_width + self.gap, self.body.top
         room = self.body.height // step
         shown = self.organs if len(self.organs) <= room else self.organs[: room - 1]
@@ -112,7 +134,7 @@ class Page:
             draw.text((left + 1.5 * box, y + box / 2), name, _TEXT, self.font(_NAME), anchor="lm")
         if len(shown) < len(self.organs):
             y = top + len(shown) * step
-            self.write(draw, (left, y), f"and {len(self.organs) - len(shown)} more", self._legend_width)
+            self.write(draw, (left, y), f"and {len(self.organs) - len(shown)} more", self._legend_width - self.gap)
 
 
 def paste(picture: Image.Image, frame: np.ndarray, left: int, top: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,32 +39,48 @@ class Row:
 
 
 @one_thread()
-def make_rows(result: FilmResult, page: Page) -> list[Row]:
+def make_rows(result: FilmResult, page: Page, tell: Callable[[float], None] = lambda share: None) -> list[Row]:
     """Before and after the registration: the target with the template's organs where they lie without it, and with the
-    carried ones; without organs, the target where it lies and, if it is known, on the template."""
+    carried ones; without organs, the target where it lies and, if it is known, on the template. ``tell`` is called with
+    the share that is done."""
     if result.labels is None:
-        return _make_rows_without_organs(result, page)
+        return _make_rows_without_organs(result, page, tell)
+    tell(0.0)
     spacing = choose_spacing(page, [surround(result.target, 4.0)], rows=2)
     grid = surround(result.target, spacing)
     grey, values = _make_grey(result.target, grid), [organ.value for organ in result.organs]
+    tell(0.3)
     after = resample_labels(result.labels.data, result.labels.grid, grid)
-    before = resample_labels(result.labels.data, result.labels.grid, grid, result.field)
-    before[~find_inside(result.template or result.field.grid, grid)] = 0
-    where = "at its own coordinates" if before.any() else "which lie outside of this scan"
+    tell(0.6)
+    if result.own:
+        caption = "the template's organs, at its own coordinates"
+        before = resample_labels(result.own.data, result.own.grid, grid)
+    else:
+        caption = "the carried organs, moved back to the template"
+        before = resample_labels(result.labels.data, result.labels.grid, grid, result.field)
+        before[~find_inside(result.template or result.field.grid, grid)] = 0
+    if not before.any():
+        caption = "the template's organs, which lie outside of this scan"
+    tell(1.0)
     return [
-        Row(f"Before registration: the template's organs, {where}", grid, grey, _number(before, values)),
+        Row(f"Before registration: {caption}", grid, grey, _number(before, values)),
         Row("After registration: the organs, carried to this scan", grid, grey, _number(after, values)),
     ]
 
 
-def _make_rows_without_organs(result: FilmResult, page: Page) -> list[Row]:
+def _make_rows_without_organs(result: FilmResult, page: Page, tell: Callable[[float], None]) -> list[Row]:
     shown = [("The scan where it lies", result.target)]
     if result.warped:
         shown = [("Before registration: the scan where it lies", result.target)]
         shown.append(("After registration: the scan, moved onto the template", result.warped))
     spacing = choose_spacing(page, [surround(scan, 4.0) for _, scan in shown], rows=len(shown))
     grids = [surround(scan, spacing) for _, scan in shown]
-    return [Row(caption, grid, _make_grey(scan, grid)) for (caption, scan), grid in zip(shown, grids, strict=True)]
+    rows: list[Row] = []
+    for (caption, scan), grid in zip(shown, grids, strict=True):
+        tell(len(rows) / len(shown))
+        rows.append(Row(caption, grid, _make_grey(scan, grid)))
+    tell(1.0)
+    return rows
 
 
 def choose_spacing(page: Page, grids: Sequence[Grid], rows: int) -> float:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import io
 import os
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, features
 
 from ..errors import UserError, show_name, write_error
 from ..images.files import atomic
+from ..images.segment_defaults import Colour
 
 RATE = {".mp4": 15, ".gif": 10, ".webp": 10}
 """Pictures per second."""
@@ -26,6 +29,7 @@ _QUALITY = ["-c:v", "libx264", "-preset", "veryfast", "-crf", "21", "-pix_fmt", 
 # players take the colours of small films for those of television of another kind unless they are told
 _COLOURS = ["-vf", "scale=out_color_matrix=bt709:out_range=tv", "-colorspace", "bt709", "-color_primaries", "bt709"]
 _COLOURS += ["-color_trc", "bt709"]
+_GIF_BEGINNING = 13 + 3 * 256 + 19  # bytes: sizes, colours, and that it repeats
 _HIDDEN: dict[str, Any] = {"creationflags": 0x08000000} if os.name == "nt" else {}  # no console window
 
 
@@ -50,22 +54,62 @@ def find_ffmpeg() -> str:
         raise UserError(f"The Python package {ENCODER} finds no program ffmpeg; {cure}.") from error
 
 
-def write_film(path: Path, frames: Iterator[Image.Image]) -> None:
-    """Write the frames, which have one size, in the format of the suffix; atomic. Raises WriteError."""
+def write_film(path: Path, frames: Iterator[Image.Image], count: int, palette: Image.Image | None = None) -> None:
+    """Write the ``count`` frames, which have one size, in the format of the suffix; atomic. Raises WriteError.
+
+    Each is encoded before the next one is asked for. palette: by `make_palette`; only .gif needs it.
+    """
     suffix = path.suffix.lower()
     with atomic(path) as part:
         if suffix == ".mp4":
             _write_mp4(path, part, frames)
         elif suffix == ".gif":
-            reduced = (frame.quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE) for frame in frames)
-            _save(part, "GIF", reduced, RATE[suffix], optimize=False)
+            assert palette is not None, "it was made for the film"
+            _write_gif(part, frames, palette)
         else:
-            _save(part, "WEBP", frames, RATE[suffix], quality=60, method=2)
+            reel = _Reel(frames, count)
+            reel.save(part, "WEBP", save_all=True, duration=1000 // RATE[suffix], loop=0, quality=60, method=2)
+            next(frames, None)  # the last one is encoded, which only now is told
 
 
-def _save(path: Path, kind: str, frames: Iterator[Image.Image], rate: int, **options: Any) -> None:
-    first = next(frames)
-    first.save(path, kind, save_all=True, append_images=frames, duration=1000 // rate, loop=0, **options)
+def make_palette(colours: Sequence[Colour], samples: Sequence[Image.Image]) -> Image.Image:
+    """An image with the palette for a film in GIF: ``colours``, as they are, greys, and those that come nearest to the
+    others of the ``samples``, however few pixels have them."""
+    seen = np.concatenate([np.asarray(sample).reshape(-1, 3) for sample in samples])
+    _, one_of_each = np.unique((seen // 4) @ (4096, 64, 1), return_index=True)  # kind: else there were too many
+    greys = [(grey, grey, grey) for grey in range(0, 256, 4)]
+    kept = [channel for colour in [*colours, *greys][:200] for channel in colour]
+    others = Image.fromarray(seen[one_of_each][None])
+    free = others.quantize(256 - len(kept) // 3, Image.Quantize.MEDIANCUT, kmeans=1).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette([*kept, *free, *[0] * 768][:768])
+    return palette
+
+
+def _write_gif(path: Path, frames: Iterator[Image.Image], palette: Image.Image) -> None:
+    """As films of one picture, of which all but the first lose their beginning, since Pillow keeps all pictures of a
+    longer one until it has the last."""
+    with open(path, "wb") as file:
+        for number, frame in enumerate(frames):
+            one = io.BytesIO()
+            reduced = frame.quantize(palette=palette, dither=Image.Dither.NONE)
+            reduced.save(one, "GIF", duration=1000 // RATE[".gif"], loop=0, optimize=False)
+            file.write(one.getvalue()[_GIF_BEGINNING if number else 0 : -1])
+        file.write(b";")
+
+
+class _Reel(Image.Image):
+    """The frames as an image of many pictures, which Pillow asks for one by one; of a list it would want all first."""
+
+    def __init__(self, frames: Iterator[Image.Image], count: int):
+        super().__init__()
+        self.n_frames, self._frames, self._shown = count, frames, -1
+        self.seek(0)
+
+    def seek(self, frame: int) -> None:
+        if frame > self._shown:
+            self.__dict__.update(next(self._frames).__dict__)
+            self._shown = frame
 
 
 def _write_mp4(path: Path, part: Path, frames: Iterator[Image.Image]) -> None:

@@ -10,7 +10,7 @@ import torch
 
 from ..geometry.field import DisplacementField
 from ..geometry.grid import Grid, bounding_grid
-from ..geometry.label_maps import LabelMap, cut_labels, find_box
+from ..geometry.label_maps import LabelMap, cut_labels
 from ..geometry.resampling import resample
 from ..geometry.threads import one_thread
 from ..images.volumes import Volume
@@ -123,13 +123,17 @@ class _Plane:
 
 def surround(scan: Volume, spacing_mm: float, margin_mm: float = 10.0) -> Grid:
     """The grid along the patient's axes around the voxels that are not air."""
-    box = find_box(scan.data > -500)
-    if not box:
+    body = scan.data > -500
+    columns = np.argwhere(body.any(2))
+    if not len(columns):
         return bounding_grid([scan.grid], spacing_mm)
-    affine = scan.grid.affine.copy()
-    affine[:3, 3] = scan.grid.to_world(np.array([float(part.start) for part in box]))
-    i, j, k = (part.stop - part.start for part in box)
-    return bounding_grid([Grid((i, j, k), affine)], spacing_mm, margin_mm)
+    inside = body[columns[:, 0], columns[:, 1]]
+    ends = inside.argmax(1), body.shape[2] - 1 - inside[:, ::-1].argmax(1)  # the outermost voxels are among them
+    points = scan.grid.to_world(np.concatenate([np.column_stack([columns, end]) for end in ends]).astype(float))
+    half = np.abs(scan.grid.affine[:3, :3]).sum(1) / 2  # of a voxel
+    low, high = points.min(0) - half, points.max(0) + half
+    box = Grid.centred((low + high) / 2, (1, 1, 1), high - low)
+    return bounding_grid([box], spacing_mm, margin_mm)
 
 
 def _slice(grid: Grid, axis: int, point: np.ndarray) -> Grid:

@@ -270,6 +270,7 @@ def _report(
     seconds = {stage: round(value, 3) for stage, value in result.seconds.items()}
     return {
         "template": str(request.template) if request.template else OWN_TEMPLATE,
+        **({"template_label": str(request.template_label)} if request.template_label else {}),
         "target": str(request.target),
         "model": str(choice.taken.header.path if choice else request.model),
         **(choice.report() if choice else {}),
