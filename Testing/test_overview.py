@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageColor
+from scipy.spatial.transform import Rotation
 
 from SlicRegLib.geometry.field import identity_field
 from SlicRegLib.geometry.grid import Grid
@@ -16,7 +17,7 @@ from SlicRegLib.registration.result import Registration
 from SlicRegLib.registration.verdict import Verdict
 from SlicRegLib.results import drawing
 from SlicRegLib.results.drawing import CELL, COLOURS, GAP
-from SlicRegLib.results.overview import VERDICT_COLOURS, draw_overview
+from SlicRegLib.results.overview import VERDICT_COLOURS, draw_overview, surround
 from tiny import phantom
 
 
@@ -102,6 +103,18 @@ def make_scan(centre: np.ndarray, value: int) -> tuple[Volume, Volume]:
     body = (np.abs(points) < BODY_MM / 2).all(-1)
     hu = np.where(inside, 1000.0, np.where(body, -190.0, -1000.0)).astype(np.float32)
     return Volume(hu, grid), Volume((value * inside).astype(np.uint8), grid)
+
+
+def test_an_oblique_scan_is_surrounded_as_close_as_another():
+    """A ball, whose box does not depend on how the voxels lie."""
+    turn = Rotation.from_euler("xyz", [40, 30, 50], degrees=True).as_matrix()
+    affine = np.eye(4)
+    affine[:3, :3] = turn @ np.diag([2.0, 3.0, 2.5])
+    grid = Grid((60, 40, 48), affine)
+    distance = np.linalg.norm(grid.points().numpy() - grid.centre, axis=-1)
+    around = surround(Volume(np.where(distance < 50, 0.0, -1000.0).astype(np.float32), grid), 2.0, margin_mm=10.0)
+    assert np.abs(around.shape * around.spacing - 2 * (50 + 10)).max() < 10
+    assert np.abs(around.centre - grid.centre).max() < 3
 
 
 def extent(where: np.ndarray) -> np.ndarray:

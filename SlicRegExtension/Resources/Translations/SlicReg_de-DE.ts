@@ -970,6 +970,10 @@
         <translation>Filme (*.mp4 *.gif *.webp)</translation>
     </message>
     <message>
+        <source>{path} exists. Replace it?</source>
+        <translation>{path} gibt es schon. Soll die Datei ersetzt werden?</translation>
+    </message>
+    <message>
         <source>Films in .mp4 need the Python package {package} (about {size} MB to download). Install it now? Films in .gif and .webp need nothing.</source>
         <translation>Filme als .mp4 brauchen das Python-Paket {package} (etwa {size} MB zum Herunterladen). Jetzt installieren? Filme als .gif und .webp brauchen nichts.</translation>
     </message>

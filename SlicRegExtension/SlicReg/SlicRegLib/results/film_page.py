@@ -19,6 +19,7 @@ _TEXT, _FAINT = "white", "#a8adb5"
 _BASE = 960  # width at which the sizes below hold, pixels
 _TITLE, _NAME, _SMALL, _GAP = 22, 13, 13, 12
 _SMALLEST = 8  # font that can be read, pixels
+_LINES = 8  # of a verdict, more than any has
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class Page:
             return []
         width = self.size[0] - 2 * self.gap
         lines = wrap(describe_verdict(*self.verdict), self.font(_SMALL).getlength, width)
-        return [self.fit(line, _SMALL, width) for line in lines]
+        return [self.fit(line, _SMALL, width) for line in lines[:_LINES]]
 
     @property
     def _legend_width(self) -> int:
