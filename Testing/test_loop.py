@@ -91,7 +91,7 @@ def test_a_finished_run_is_trained_for_longer(study, tmp_path):
     resumed, resumed_history = train(plans[1], tmp_path / "run", CPU, resume=True)
     assert same_weights(whole, resumed)
     assert [row[0] for row in history.rows] == [4, 5] and [row[0] for row in resumed_history.rows] == [3, 4, 5]
-    with pytest.raises(UserError, match=r"other options; .* or with more iterations"):
+    with pytest.raises(UserError, match=r"is that of 5 iterations; resume with as many or more"):
         train(plans[0], tmp_path / "run", CPU, resume=True)
 
 
@@ -150,7 +150,7 @@ def test_a_longer_run_refuses_what_is_no_number(study, checkpoint, tmp_path):
     path.write_bytes(checkpoint.read_bytes())
     network, options = read_state(checkpoint)["options"]
     change_state(path, options=[network, {**options, "iterations": "1"}])
-    with pytest.raises(UserError, match=r"other options"):
+    with pytest.raises(UserError, match=r"is that of 1 iterations; resume"):
         train(TrainingPlan(study, NETWORK, SHORT), path, CPU, resume=True)
 
 

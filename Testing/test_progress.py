@@ -33,6 +33,16 @@ def test_programs_read_the_remaining_time_by_the_speed_since_the_first_report(cl
     assert json.dumps(sent)
 
 
+def test_a_stage_that_begins_again_has_a_speed_of_its_own(clock):
+    """As the three evaluations of a recipe."""
+    sent: list[dict] = []
+    lines = JsonLines(sent.append)
+    for seconds, share in ((0, 0.5), (5, 1.0), (100, 0.2), (3, 0.4), (0, 1.0), (0, 1.0)):
+        clock[0] += seconds
+        lines("evaluation", share)
+    assert [step["remaining_seconds"] for step in sent] == [None, 0.0, None, 9.0, 0.0, 0.0]
+
+
 def test_people_read_the_remaining_time_of_a_resumed_stage(clock, capsys):
     bars = Bars()
     bars("training", 0.5)

@@ -191,7 +191,7 @@ def test_a_larger_budget_goes_on_and_a_smaller_one_is_refused(words, quick, tmp_
     assert "Each network: 0.17 minutes," in (tmp_path / "table1.md").read_text()
     second = path.read_text()
     table1.main([*words, "--budget", "0.1", "--rows", "unet-slic"])
-    assert "UNet + Slic + Adam: it was trained for 5 steps already; choose another --out." in capsys.readouterr().out
+    assert "UNet + Slic + Adam: 5 steps were planned for it before; choose another --out." in capsys.readouterr().out
     assert path.read_text() == second
 
 

@@ -105,7 +105,7 @@ def settle_schedule(
 ) -> TrainingOptions:
     """The row's schedule. Its steps are written into OUT/ROW.plan.json, so that it goes on with as many.
 
-    Raises UserError if the row was trained for longer.
+    Raises UserError if more were planned before.
     """
     schedule = training_preset(options.schedule, iterations=options.iterations, batch=options.batch)
     path = options.out / f"{name}.plan.json"
@@ -115,7 +115,7 @@ def settle_schedule(
             plan["seconds_per_step"] = round(time_step(row, study, schedule, device), 2)
         schedule = replace(schedule, iterations=max(1, int(60 * options.budget / plan["seconds_per_step"])))
     if schedule.iterations < plan["iterations"]:
-        raise UserError(f"it was trained for {plan['iterations']} steps already; choose another --out.")
+        raise UserError(f"{plan['iterations']} steps were planned for it before; choose another --out.")
     if schedule.iterations > plan["iterations"]:
         commits = sorted({*plan["commits"], find_commit()})
         write_json(path, plan | {"budget": options.budget, "iterations": schedule.iterations, "commits": commits})
@@ -146,7 +146,7 @@ def run_row(name: str, data: DataSet, study: Study, options: argparse.Namespace,
 def hash_code() -> str | None:
     """Of what trains and measures the rows."""
     ours, here = Path(SlicRegLib.__file__).parent, Path(__file__).parent
-    names = ("table1_rows", "from_start", "pddnet", "regression")
+    names = ("table1_rows", "from_start", "pddnet", "regression", "cohort")
     return hash_files(*sorted(ours.rglob("*.py")), *(here / f"{name}.py" for name in names))
 
 

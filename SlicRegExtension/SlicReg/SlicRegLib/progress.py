@@ -79,16 +79,18 @@ def print_json(content: dict[str, Any]) -> None:
 class JsonLines:
     """One JSON object per step, by default on stdout: stage, share (0 to 1), seconds, remaining_seconds, details.
 
-    remaining_seconds: by the speed since the stage's first report, as in `Bars`; null before the second.
+    remaining_seconds: by the speed since the stage's first report, as in `Bars`; null before the second. A stage that
+    has ended and reports again begins anew.
     """
 
     def __init__(self, send: Callable[[dict[str, Any]], None] = print_json) -> None:
         self.send = send
-        self.stage, self.started, self.first = "", 0.0, 0.0
+        self.stage, self.started, self.first, self.last = "", 0.0, 0.0, 1.0
 
     def __call__(self, stage: str, share: float, details: str = "") -> None:
-        if stage != self.stage:
+        if stage != self.stage or (self.last >= 1 and share < 1):
             self.stage, self.started, self.first = stage, time.monotonic(), share
+        self.last = share
         seconds = time.monotonic() - self.started
         known = share > self.first or share >= 1
         remaining = round(seconds * (1 - share) / max(share - self.first, 1e-9), 1) if known else None

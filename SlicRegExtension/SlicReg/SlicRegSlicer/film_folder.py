@@ -29,22 +29,20 @@ def write_film_folder(review: Review, folder: Path) -> list[str]:
     write_volume(outputs.warpedTarget, folder / "warped_target.nrrd")  # on the template's grid
     field = view_field(outputs.transform)
     write_displacements(folder / "transform.nrrd", field.vectors.transpose(2, 1, 0, 3), field.matrix)
-    own_labels = folder / "template_labels.nrrd"
     words = ["film", str(folder), "--target", str(target)]
+    verdict = {name: outputs.verdict[name] for name in ("word", "sentence")}
+    report = {"target": str(target), "verdict": verdict}
     if _is_in_scene(outputs.warpedSegmentation):
         segments = write_segmentation(outputs.warpedSegmentation, review.target, folder / "labels.nrrd")
         if _is_in_scene(own := review.template_segmentation):
             names = {segment.name: segment.value for segment in segments}
+            own_labels = folder / "template_labels.nrrd"
+            report["template_label"] = str(own_labels)
             others = write_segmentation(own, review.template, own_labels, names)
             segments += [segment for segment in others if segment.value not in names.values()]
         if named := [segment for segment in segments if segment.name.strip()]:
             _write_names(folder / NAMES_FILE, named)
             words += ["--label-names", str(folder / NAMES_FILE)]
-    report = {
-        "target": str(target),
-        "template_label": str(own_labels),
-        "verdict": {name: outputs.verdict[name] for name in ("word", "sentence")},
-    }
     (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
     return words
 

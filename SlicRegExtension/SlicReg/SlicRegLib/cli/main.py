@@ -24,7 +24,7 @@ CLEAN_UP_SECONDS = 5.0
 ANEW, GO_ON = "repeat the command to begin anew", "repeat the command to continue"
 _NEXT = {
     "train": "repeat the command with --resume to continue",
-    **dict.fromkeys(("batch", "learn", "prepare", "recipe"), GO_ON),
+    **dict.fromkeys(("batch", "demo", "learn", "prepare", "recipe"), GO_ON),
 }
 """What an interrupted command says, where it keeps what it has done."""
 

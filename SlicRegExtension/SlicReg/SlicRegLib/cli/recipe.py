@@ -53,7 +53,9 @@ def run_recipe(request: RecipeRequest, progress: Progress) -> str:
     """Check the data, prepare, train, evaluate; returns the table. What is finished is not done again."""
     data, out = find_abdomen(request.data, progress), request.out
     study, prepare = out / "study", _make_prepare_request(request, data)
-    request.training(), request.preparation(), choose_device(request.device)  # their own checks
+    request.training()  # its own checks, as of the next two
+    request.preparation()
+    choose_device(request.device)
     if find_finished_study(study) is None:
         check_teaching(prepare, data)
     if data.note:
@@ -116,7 +118,7 @@ def _make_prepare_request(request: RecipeRequest, data: Abdomen) -> PrepareReque
 def _begin(request: RecipeRequest, data: Abdomen) -> None:
     """Make the output folder, or go on in it. Raises UserError where it was begun with other options or data."""
     options = {name: value for name, value in vars(request).items() if name not in FREE}
-    content = {"data": str(data.labels.parent.resolve()), "data_sha256": data.sha256, **options}
+    content = {"scans_or_labels": data.sha256, "place_of_the_data": str(data.labels.parent.resolve()), **options}
     path = request.out / "recipe.json"
     if path.is_file():
         try:

@@ -27,6 +27,6 @@ def check_teaching(request: PrepareRequest, data: Abdomen) -> None:
     teacher = make_teacher(request, data.template)
     if isinstance(teacher, DeedsTeacher) and (missing := teacher.find_missing([stem(scan) for scan in data.training])):
         raise UserError(
-            f"{request.deeds_dir} lacks {len(missing)} of {2 * len(data.training)} files ({', '.join(missing)}); add "
-            "them, or the programs to make them."
+            f"{request.deeds_dir} lacks {len(missing)} files ({', '.join(missing)}); add them, or the programs to make "
+            "them."
         )

@@ -76,9 +76,9 @@ def read_result(request: FilmRequest) -> FilmResult:
     path = find_target(request, report)
     target, verdict = load_scan(path), _read_verdict(report)
     label_file = next((file for name in LABEL_FILES if (file := _find_image(folder, name))), None)
-    labels = load_labels(label_file) if label_file else None
-    warped = _find_image(folder, ON_TEMPLATE[0])
     other = bool(request.target) and str(path) != report.get("target")
+    labels = load_labels(label_file, None if other else target) if label_file else None
+    warped = _find_image(folder, ON_TEMPLATE[0])
     on_its_grid = labels is None or labels.grid.matches(target.grid, tolerance_mm=1.0)
     if not on_its_grid or (other and warped and not _is_registered(target, warped, field)):
         raise UserError(f"{show_name(path)} is not the scan that was registered; give that one with --target.")

@@ -60,11 +60,13 @@ class DeedsTeacher:
             )
 
     def find_missing(self, scans: Sequence[str]) -> list[str]:
-        """Names of the results that the folder lacks for these scans; none where it has the programs to make them."""
+        """Names of the results that the folder lacks for these scans; none where it has the programs to make them.
+        Matrices may be missing altogether, see `check_matrix`."""
         if self._can_run():
             return []
         prefixes = [find_results(Path(self.folder), scan, stem(self.template_path)) for scan in scans]
-        files = [Path(f"{prefix}_{end}") for prefix in prefixes for end in ("matrix.txt", "displacements.dat")]
+        ends = ("matrix.txt", "displacements.dat") if any(self.folder.glob("*_matrix.txt")) else ("displacements.dat",)
+        files = [Path(f"{prefix}_{end}") for prefix in prefixes for end in ends]
         return [file.name for file in files if not file.is_file()]
 
     def _can_run(self) -> bool:

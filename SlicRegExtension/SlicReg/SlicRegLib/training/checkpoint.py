@@ -53,12 +53,12 @@ def load_checkpoint(path: Path, run: TrainingRun) -> None:
     if state["scans"] != run.scans:
         raise UserError(f"The checkpoint {path} was made with other scans; {RESTART}.")
     before, now = there[1]["iterations"], here[1]["iterations"]
-    shorter = isinstance(before, int) and before < now
-    if there != ([here[0], here[1] | {"iterations": before}] if shorter else here) or state["start"] != run.start:
+    if there != [here[0], here[1] | {"iterations": before}] or state["start"] != run.start:
         raise UserError(
-            f"The checkpoint {path} was made with other options; resume with the options of the first run "
-            "(and --from), or with more iterations."
+            f"The checkpoint {path} was made with other options; resume with the options of the first run (and --from)."
         )
+    if not isinstance(before, int) or before > now:
+        raise UserError(f"The checkpoint {path} is that of {before} iterations; resume with as many or more.")
     try:
         run.load_state_dict(state, tensors)
     except Exception as error:  # of many kinds, from torch
