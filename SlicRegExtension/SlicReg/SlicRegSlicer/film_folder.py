@@ -8,8 +8,6 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-import slicer
-
 from .maps import view_field
 from .review import Review
 from .segments import Segment
@@ -32,9 +30,9 @@ def write_film_folder(review: Review, folder: Path) -> list[str]:
     words = ["film", str(folder), "--target", str(target)]
     verdict = {name: outputs.verdict[name] for name in ("word", "sentence")}
     report = {"target": str(target), "verdict": verdict}
-    if _is_in_scene(outputs.warpedSegmentation):
+    if review.is_present(outputs.warpedSegmentation):
         segments = write_segmentation(outputs.warpedSegmentation, review.target, folder / "labels.nrrd")
-        if _is_in_scene(own := review.template_segmentation):
+        if review.is_present(own := review.template_segmentation):
             names = {segment.name: segment.value for segment in segments}
             own_labels = folder / "template_labels.nrrd"
             report["template_label"] = str(own_labels)
@@ -45,10 +43,6 @@ def write_film_folder(review: Review, folder: Path) -> list[str]:
             words += ["--label-names", str(folder / NAMES_FILE)]
     (folder / "report.json").write_text(json.dumps(report), encoding="utf-8")
     return words
-
-
-def _is_in_scene(node) -> bool:
-    return bool(node) and bool(slicer.mrmlScene.IsNodePresent(node))
 
 
 def _write_names(path: Path, segments: Sequence[Segment]) -> None:

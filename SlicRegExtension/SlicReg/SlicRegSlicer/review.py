@@ -48,7 +48,7 @@ class Review:
 
     def has_segments(self) -> bool:
         """Whether there are segments to show in 3-D."""
-        return any(self._is_present(node) for node in (self.template_segmentation, self.outputs.warpedSegmentation))
+        return any(self.is_present(node) for node in (self.template_segmentation, self.outputs.warpedSegmentation))
 
     # ---- the result
 
@@ -78,7 +78,7 @@ class Review:
     def show_surfaces(self) -> None:
         """In 3-D the template's segments and, beside them, the carried ones; the slices show the target."""
         for node in (self.template_segmentation, self.outputs.warpedSegmentation):
-            if self._is_present(node):
+            if self.is_present(node):
                 node.CreateClosedSurfaceRepresentation()
                 node.GetDisplayNode().SetVisibility3D(True)
         self._set_layout(slicer.vtkMRMLLayoutNode.SlicerLayoutDual3DView)
@@ -204,7 +204,7 @@ class Review:
             if composite.GetLabelVolumeID() == supervoxels.GetID():
                 composite.SetLabelVolumeID(None)
         for node in self.outputs.nodes():
-            if node.GetAttribute(TEMPORARY) and self._is_present(node):
+            if node.GetAttribute(TEMPORARY) and self.is_present(node):
                 remove(node)
         if for_good:
             self.segment_views.restore()
@@ -278,11 +278,12 @@ class Review:
         if manager and manager.layout in (known.SlicerLayoutThreeOverThreeView, known.SlicerLayoutDual3DView):
             self._set_layout(known.SlicerLayoutFourUpView)
 
-    def _is_present(self, node) -> bool:
+    def is_present(self, node) -> bool:
+        """Whether it is a node of the scene."""
         return bool(node) and bool(slicer.mrmlScene.IsNodePresent(node))
 
     def _present(self, node):
-        return node if self._is_present(node) else None
+        return node if self.is_present(node) else None
 
 
 def _list_composites() -> list:
