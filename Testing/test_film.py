@@ -15,7 +15,7 @@ from PIL import Image
 from scipy import ndimage
 
 from command_line import run
-from film_samples import ALL, GREYS, SHIFT, write_result
+from film_samples import ALL, GREYS, SHIFT
 from SlicRegLib import MODELS
 from SlicRegLib.geometry.grid import Grid
 from SlicRegLib.images.segmentations import SegmentAbout, save_segmentation
@@ -46,22 +46,8 @@ from SlicRegLib.results.result_folder import OWN_TEMPLATE
 from SlicRegLib.stages import READING, SLICES
 from tiny import field_of, phantom
 
-
-@pytest.fixture(autouse=True)
-def here(monkeypatch):
-    monkeypatch.setattr("SlicRegLib.workers.IN_THIS_PROCESS", True)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    return write_result(tmp_path_factory.mktemp("film") / "result")
-
-
-@pytest.fixture
-def result(made, tmp_path) -> Path:
-    """A copy to change."""
-    shutil.copytree(made, tmp_path / "result")
-    return tmp_path / "result"
+pytest_plugins = ["film_fixtures"]
+pytestmark = pytest.mark.usefixtures("in_this_process")
 
 
 def request_of(folder: Path, **changes) -> FilmRequest:

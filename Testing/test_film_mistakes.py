@@ -13,27 +13,13 @@ import pytest
 from PIL import Image
 
 from command_line import is_one_sentence, run
-from film_samples import ALL, GREYS, write_result
+from film_samples import ALL, GREYS
 from SlicRegLib.images.volumes import Volume, save_volume
 from SlicRegLib.results import film_writing
 from tiny import phantom
 
-
-@pytest.fixture(autouse=True)
-def here(monkeypatch):
-    monkeypatch.setattr("SlicRegLib.workers.IN_THIS_PROCESS", True)
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory) -> Path:
-    return write_result(tmp_path_factory.mktemp("film") / "result")
-
-
-@pytest.fixture
-def result(made, tmp_path) -> Path:
-    """A copy to change."""
-    shutil.copytree(made, tmp_path / "result")
-    return tmp_path / "result"
+pytest_plugins = ["film_fixtures"]
+pytestmark = pytest.mark.usefixtures("in_this_process")
 
 
 def break_(result: Path, how: str) -> dict:

@@ -23,7 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -47,7 +47,7 @@ from SlicRegLib.results.evaluate import evaluate
 from SlicRegLib.teaching.create import prepare_study
 from SlicRegLib.teaching.options import PrepareRequest
 from SlicRegLib.teaching.study import Study, find_finished_study, open_study
-from SlicRegLib.training.options import TrainingOptions, training_preset
+from SlicRegLib.training.options import training_preset
 from table1_rows import ROWS, Row, time_step, train_row
 from table1_text import describe_setup, format_table, list_lines
 
@@ -100,43 +100,42 @@ def begin(data: DataSet, study: Study, options: argparse.Namespace) -> None:
     write_json(path, setup)
 
 
-def settle_schedule(
-    name: str, row: Row, options: argparse.Namespace, study: Study, device: torch.device
-) -> TrainingOptions:
-    """The row's schedule. Its steps are written into OUT/ROW.plan.json, so that it goes on with as many.
+def settle_plan(name: str, row: Row, options: argparse.Namespace, study: Study, device: torch.device) -> dict[str, Any]:
+    """The steps of a row's training and how they were found; kept in OUT/ROW.plan.json, so that it goes on with them.
 
     Raises UserError if more were planned before.
     """
-    schedule = training_preset(options.schedule, iterations=options.iterations, batch=options.batch)
     path = options.out / f"{name}.plan.json"
-    plan = json.loads(path.read_text()) if path.is_file() else {"iterations": 0, "commits": []}
+    there = json.loads(path.read_text()) if path.is_file() else {"iterations": 0, "commits": []}
+    plan = {**there, "budget": options.budget, "iterations": options.iterations}
     if options.budget is not None:
-        if "seconds_per_step" not in plan:
+        if "seconds_per_step" not in there:
+            schedule = training_preset(options.schedule, batch=options.batch)
             plan["seconds_per_step"] = round(time_step(row, study, schedule, device), 2)
-        schedule = replace(schedule, iterations=max(1, int(60 * options.budget / plan["seconds_per_step"])))
-    if schedule.iterations < plan["iterations"]:
-        raise UserError(f"{plan['iterations']} steps were planned for it before; choose another --out.")
-    if schedule.iterations > plan["iterations"]:
-        commits = sorted({*plan["commits"], find_commit()})
-        write_json(path, plan | {"budget": options.budget, "iterations": schedule.iterations, "commits": commits})
-    return schedule
+        plan["iterations"] = max(1, int(60 * options.budget / plan["seconds_per_step"]))
+    if plan["iterations"] < there["iterations"]:
+        raise UserError(f"{there['iterations']} steps were planned for it before; choose another --out.")
+    if plan["iterations"] == there["iterations"]:
+        return there
+    plan["commits"] = sorted({*there["commits"], find_commit()})
+    write_json(path, plan)
+    return plan
 
 
 def run_row(name: str, data: DataSet, study: Study, options: argparse.Namespace, progress: Progress) -> None:
     """Train and measure a row, into OUT/ROW.json, unless the same code has done so with as many steps."""
     row, path, code = ROWS[name], options.out / f"{name}.json", hash_code()
     device, _ = choose_device(options.device)
-    schedule, plan = TrainingOptions(), {}
-    if row.train:
-        schedule = settle_schedule(name, row, options, study, device)
-        plan = {"plan": json.loads((options.out / f"{name}.plan.json").read_text())}
+    plan = settle_plan(name, row, options, study, device) if row.train else None
     there = json.loads(path.read_text()) if path.is_file() else {}
-    if there.get("code") == code and there.get("plan") == plan.get("plan"):
+    if there.get("code") == code and there.get("plan") == plan:
         return
+    steps = plan["iterations"] if plan else 1
+    schedule = training_preset(options.schedule, iterations=steps, batch=options.batch)
     model, training = train_row(row, study, schedule, options.out / f"{name}.checkpoint", device, progress)
     template = load_scan(data.template)
     labels = load_labels(data.template_label, template)
-    result = {"code": code, **describe_circumstances(device), "training": training, **plan}
+    result = {"code": code, **describe_circumstances(device), "training": training, "plan": plan}
     for kind, (_, how) in row.kinds.items():
         register_target = partial(_register, row, model, template, how, device)
         result[kind] = evaluate(register_target, labels, data.images, data.labels, progress)

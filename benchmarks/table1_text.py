@@ -65,7 +65,7 @@ def _format(value: float | None, digits: int) -> str:
 
 def describe_setup(results: dict[str, Any], setup: dict[str, Any]) -> str:
     """Below the table."""
-    plans = [row["plan"] for row in results.values() if "plan" in row]
+    plans = [row["plan"] for row in results.values() if row.get("plan")]
     lengths = {f"{plan['budget']:g} minutes" if plan["budget"] else f"{plan['iterations']} steps" for plan in plans}
     trained = sorted({commit for plan in plans for commit in plan["commits"]})
     measured = sorted({row["commit"] for row in results.values()})
