@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 from pydicom import dcmwrite
 from pydicom.dataset import Dataset, FileDataset, FileMetaDataset
-from pydicom.uid import CTImageStorage, EnhancedCTImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    CTImageStorage,
+    EnhancedCTImageStorage,
+    ExplicitVRLittleEndian,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
 
 ROWS, COLUMNS, SLICES = 14, 12, 10
 ROW_MM, COLUMN_MM, SLICE_MM = 7.0, 6.0, 5.0
@@ -16,6 +22,10 @@ ORIGIN = (-50.0, -40.0, 30.0)
 AXIAL = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 STORED = (np.arange(SLICES * ROWS * COLUMNS).reshape(SLICES, ROWS, COLUMNS) % 3000).astype(np.uint16)
 """(K, J, I), before slope and intercept."""
+HU = STORED.transpose(2, 1, 0).astype(np.float32) - 1024
+"""(I, J, K)."""
+RAS = np.diag([-1.0, -1, 1, 1])
+"""From DICOM's LPS."""
 UID = "1.2.826.0.1.3680043.8.498.1"
 
 
@@ -96,3 +106,42 @@ def write_enhanced(path: Path, order: Sequence[int], directions=AXIAL) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     item.save_as(path, enforce_file_format=True)
     return path
+
+
+def known_affine(directions=AXIAL) -> np.ndarray:
+    """Columns go along the row's direction by the columns' distance, and the other way round."""
+    matrix = np.eye(4)
+    row, column = np.array(directions[:3]), np.array(directions[3:])
+    matrix[:3, 0], matrix[:3, 1], matrix[:3, 2] = row * COLUMN_MM, column * ROW_MM, np.cross(row, column) * SLICE_MM
+    matrix[:3, 3] = ORIGIN
+    return RAS @ matrix
+
+
+def assert_is_the_scan(volume, directions=AXIAL):
+    assert np.allclose(volume.grid.affine, known_affine(directions), atol=1e-4)
+    assert np.array_equal(volume.data, HU)
+
+
+def localizer(item, k):
+    item.ImageType = ["ORIGINAL", "PRIMARY", "LOCALIZER"]
+
+
+def capture(item, k):
+    item.file_meta.MediaStorageSOPClassUID = item.SOPClassUID = SecondaryCaptureImageStorage
+
+
+def modality(name):
+    def edit(item, k):
+        item.Modality = name
+
+    return edit
+
+
+def colour(item, k):
+    item.SamplesPerPixel, item.PhotometricInterpretation, item.PlanarConfiguration = 3, "RGB", 0
+    item.BitsAllocated, item.BitsStored, item.HighBit = 8, 8, 7
+    item.PixelData = np.repeat(STORED[k].astype(np.uint8)[..., None], 3, -1).tobytes()
+
+
+def without(word):
+    return lambda item, k: delattr(item, word)
