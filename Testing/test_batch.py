@@ -1,7 +1,6 @@
 """Many scans: each once, none twice after an interruption, and a table of the results."""
 
 import csv
-import json
 import os
 import subprocess
 import sys
@@ -11,74 +10,25 @@ from types import SimpleNamespace
 
 import pytest
 
-from average_samples import copy_without_template
-from SlicRegLib import MODELS
+from batch_samples import REPORT, finish, make, out_of, scans_in, write_scans
 from SlicRegLib.cli.parser import parse
 from SlicRegLib.errors import UserError
 from SlicRegLib.images import files
-from SlicRegLib.images.files import list_images
-from SlicRegLib.jobs.batch import Batch, name_scans
+from SlicRegLib.jobs.batch import name_scans
 from SlicRegLib.jobs.batch_folder import hold_batch_folder
-from SlicRegLib.jobs.batch_rows import COLUMNS, RESULTS
+from SlicRegLib.jobs.batch_rows import COLUMNS
 from SlicRegLib.jobs.command_process import CommandProcess
 
-REPORT = {"seconds": {"total": 7.5}, "folding_percent": 0.02}
 MEASURED = {"before": {"mean_dice": 0.2, "mean_hd95_mm": 20.0}, "after": {"mean_dice": 0.7, "mean_hd95_mm": None}}
-
-
-def scans_in(folder):
-    return name_scans(list_images(folder))
 
 
 @pytest.fixture
 def cohort(tmp_path) -> Path:
-    """template.nii.gz, model.slicreg and scans/a.nii.gz, b.nrrd, c.mha; none is looked into."""
-    (tmp_path / "scans").mkdir()
-    for name in (
-        "template.nii.gz",
-        "model.slicreg",
-        "label.nii.gz",
-        "scans/a.nii.gz",
-        "scans/b.nrrd",
-        "scans/c.mha",
-        "scans/x",
-    ):
-        (tmp_path / name).write_text(name)
-    return tmp_path
-
-
-def make(cohort: Path, **changes) -> Batch:
-    content = dict(
-        targets=scans_in(cohort / "scans"),
-        template=cohort / "template.nii.gz",
-        model=cohort / "model.slicreg",
-        out=cohort / "out",
-        options=["--device", "cpu"],
-    )
-    return Batch(**{**content, **changes})
-
-
-def finish(folder: Path, report=REPORT) -> SimpleNamespace:
-    """Writes the files of a registration; returns its process."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for name in RESULTS:
-        (folder / name).write_text(json.dumps(report))
-    return SimpleNamespace(state="finished", error="", elapsed=9.0)
-
-
-ORGANS = [
-    {"value": 1, "name": "liver", "volume_ml": 1500.5, "percentile": 40.0, "complete": True},
-    {"value": 2, "name": "spleen", "volume_ml": 90.25, "percentile": None, "complete": False},
-]
-PHANTOM = MODELS / "trunk-phantom.slicreg"
+    return write_scans(tmp_path)
 
 
 def failed(error="The scan is empty.", state="failed"):
     return SimpleNamespace(state=state, error=error, elapsed=1.23)
-
-
-def out_of(arguments) -> Path:
-    return Path(arguments[arguments.index("--out") + 1])
 
 
 def table(folder: Path) -> list[dict]:
@@ -422,59 +372,3 @@ def test_the_first_scan_chooses_the_model_for_all(cohort):
     assert status(model=chosen) == (["waiting", "done", "waiting"], "model.slicreg")
     (cohort / "template.nii.gz").write_text("another one")
     assert status(model="auto") == (["waiting", "waiting", "waiting"], "auto")
-
-
-# ---- without a template
-
-
-def test_the_models_own_template_needs_no_words(cohort):
-    labels = {"a": cohort / "label.nii.gz"}
-    batch = make(cohort, template=None, model=PHANTOM, labels=labels)
-    _command, request, _ = parse(batch.next())
-    assert (request.template, request.template_label, request.target_label) == (None, None, labels["a"])
-    assert request.model == PHANTOM and request.target == cohort / "scans" / "a.nii.gz"
-
-
-def test_volumes_of_organs_are_a_table(cohort):
-    """A row for each scan; what a scan does not show completely is empty. A repeated batch keeps them."""
-    batch = make(cohort, template=None, model=PHANTOM)
-    reports = [{**REPORT, "organs": ORGANS}, REPORT, {**REPORT, "organs": [{**ORGANS[1], "complete": True}]}]
-    for report in reports:
-        batch.record(finish(out_of(batch.next()), report))
-    header = ["name", "verdict", "liver (ml)", "spleen (ml)", "liver (percentile)", "spleen (percentile)"]
-    expected = [header, ["a", "", "1500.5", "", "40.0", ""], ["c", "", "", "90.25", "", ""]]
-    assert read_volumes(cohort / "out") == expected and "volumes.csv" in batch.summary()
-    (cohort / "out" / "volumes.csv").unlink()
-    again = make(cohort, template=None, model=PHANTOM)
-    assert again.pending() == [] and read_volumes(cohort / "out") == expected
-    assert len(make(cohort, model=PHANTOM).pending()) == 3  # to another template
-
-
-def test_a_damaged_report_has_no_volumes(cohort):
-    batch = make(cohort, template=None, model=PHANTOM)
-    for organs in ({"liver": 3}, [7], [{"name": "liver"}]):
-        batch.record(finish(out_of(batch.next()), {**REPORT, "organs": organs}))
-    assert not (cohort / "out" / "volumes.csv").exists() and [row["status"] for row in batch.rows()] == ["done"] * 3
-
-
-def test_the_choice_of_a_model_is_kept_without_a_template_too(cohort):
-    batch = make(cohort, template=None, model="auto")
-    words = batch.next()
-    assert words[words.index("--model") + 1] == "auto"
-    batch.record(finish(out_of(words), {**REPORT, "model": str(PHANTOM)}))
-    assert make(cohort, template=None, model="auto").model == PHANTOM
-    assert str(make(cohort, model="auto").model) == "auto"  # with a template another one may be better
-
-
-def test_a_model_without_a_template_is_refused_at_once(cohort):
-    bare = copy_without_template(PHANTOM, cohort / "bare.slicreg")
-    with pytest.raises(UserError, match=r"The model bare holds no template of its own; choose a template scan\."):
-        make(cohort, template=None, model=bare)
-    with pytest.raises(UserError, match=r"model\.slicreg cannot be used"):
-        make(cohort, template=None)
-    assert not (cohort / "out").exists()
-
-
-def read_volumes(folder: Path) -> list[list[str]]:
-    with (folder / "volumes.csv").open(encoding="utf-8-sig", newline="") as file:
-        return list(csv.reader(file))
