@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.spatial.transform import Rotation
+from tqdm import tqdm
 
 from SlicRegLib.geometry.field import DisplacementField
 from SlicRegLib.geometry.grid import Grid
@@ -31,6 +32,14 @@ def pytest_collection_modifyitems(config, items):
         for item in items:
             if "slow" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="slow: run with --slow"))
+
+
+@pytest.fixture(autouse=True)
+def bars_end_with_their_test():
+    """A bar that a test leaves open would move those of the tests that follow down by a line."""
+    yield
+    for bar in list(getattr(tqdm, "_instances", ())):
+        bar.close()
 
 
 @pytest.fixture(scope="session")
